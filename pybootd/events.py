@@ -1,0 +1,146 @@
+"""What happened, as frozen values, and the bus that hands them out.
+
+A protocol publishes; the log, the notifications and whatever watches subscribe. An event never
+decides anything: a listener that fails is logged and no boot stops for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address
+from typing import Any, TypeVar
+
+from pybootd.client import Client
+
+log = logging.getLogger(__name__)
+
+E = TypeVar("E")
+
+
+class Outcome(Enum):
+    """How a transfer ended."""
+
+    DONE = "done"
+    ABORTED = "aborted by the client"
+    PROBED = "probed for its size"
+    TIMEOUT = "client silent"
+    FAILED = "failed"
+    STOPPED = "daemon stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A client was offered an address."""
+
+    client: Client
+    address: IPv4Address
+    boot_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A client's address is confirmed: DHCPACK, or the reply to a BOOTP request.
+
+    ``booting``: the client is a network boot ROM or loader, not an operating system.
+    """
+
+    client: Client
+    address: IPv4Address
+    boot_file: str
+    booting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A client gave its address back."""
+
+    client: Client
+    address: IPv4Address
+    booting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A client's request was refused or left unanswered on purpose; ``reason`` is for people."""
+
+    client: Client
+    reason: str
+    level: int = logging.INFO
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """An address is used by somebody else: a DHCPDECLINE, or a probe that was answered."""
+
+    client: Client
+    address: IPv4Address
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStarted:
+    """A file goes out to a client; ``size`` in octets, None while unknown."""
+
+    protocol: str
+    peer: str
+    requested: str
+    served: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TransferEnded:
+    """A file's transfer is over; ``sent`` in octets of the file, ``seconds`` from its request."""
+
+    protocol: str
+    peer: str
+    requested: str
+    served: str
+    sent: int
+    seconds: float
+    retransmissions: int
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRefused:
+    """A request for a file was refused; a plain miss is normal traffic (``missing``)."""
+
+    protocol: str
+    peer: str
+    requested: str
+    reason: str
+    missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """Bytes that are no packet of the protocol."""
+
+    protocol: str
+    peer: str
+    reason: str
+
+
+class Bus:
+    """Hands events out to those who asked for their type."""
+
+    def __init__(self) -> None:
+        self._listeners: defaultdict[type, list[Callable[[Any], None]]] = defaultdict(list)
+
+    def subscribe(self, kind: type[E], listener: Callable[[E], None]) -> None:
+        """Call ``listener`` with every event of exactly this type."""
+        self._listeners[kind].append(listener)
+
+    def publish(self, event: object) -> None:
+        """Hand the event to its listeners, in the order in which they subscribed."""
+        for listener in self._listeners.get(type(event), ()):
+            try:
+                listener(event)
+            except Exception:
+                log.exception("a listener failed on %s", type(event).__name__)

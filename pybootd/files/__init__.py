@@ -1,0 +1,1 @@
+"""What is served: names, filters and sources."""

@@ -1,0 +1,106 @@
+"""What a file source promises: it opens a name and gives a body."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from pybootd.client import Known
+from pybootd.config import Section
+from pybootd.loop import Later
+
+
+class FileError(Exception):
+    """A file can't be served; the text says why, for people."""
+
+
+class Missing(FileError):
+    """There is no such file: a plain miss, which is normal traffic."""
+
+
+class Forbidden(FileError):
+    """The name leads where no client may go, or the file may not be read."""
+
+
+class Unavailable(FileError):
+    """The file can't be had now: its origin is down, silent or broken, or it changed on disk."""
+
+
+class Body(ABC):
+    """An open file, for one reader. ``size`` in octets, None where nobody says it beforehand."""
+
+    size: int | None
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what it holds; may be called twice."""
+
+
+class StaticBody(Body):
+    """Octets that stand still and may be read at any place."""
+
+    size: int
+    key: Hashable
+    """Two bodies with equal keys hold equal octets; it changes when the file does."""
+
+    @abstractmethod
+    def pread(self, count: int, offset: int) -> bytes:
+        """Read ``count`` octets from ``offset``, fewer only at the end.
+
+        Raises Unavailable if the file is no longer the one that was opened.
+        """
+
+    def fileno(self) -> int | None:
+        """Return the descriptor of the file behind it, None where there is none."""
+        return None
+
+
+class StreamBody(Body):
+    """Octets that arrive while they are read, once and in order."""
+
+    @abstractmethod
+    def read(self, count: int) -> bytes | None:
+        """Take the next octets: ``count`` of them, fewer at the end, none after it.
+
+        None: fewer than ``count`` have arrived and the end is not known yet. Raises Unavailable
+        when the rest will never come.
+        """
+
+    @abstractmethod
+    def when_ready(self, callback: Callable[[float], None]) -> None:
+        """Call back once, in the loop's thread, when ``read`` may have more to say than None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks for a file: the peer's and the own address, and what is known of the client."""
+
+    name: str
+    peer: str
+    server: str
+    known: Known | None = None
+
+
+class Source(ABC):
+    """Where files come from. One is chosen by its URL's scheme, through ``pybootd.sources``."""
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, section: Section) -> Source:
+        """Build it from the section that names its root; raises ConfigError with every fault."""
+
+    @abstractmethod
+    def open(self, name: str, request: Request) -> Body | Later[Body]:
+        """Open the name (cleaned; relative to the root, or absolute where a filter said so).
+
+        Raises FileError, and so may the blocking call.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a client's request for a file came down to."""
+
+    body: Body
+    served: str

@@ -1,0 +1,183 @@
+"""Interfaces and addresses, sockets, packet info, and where a reply leaves."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from typing import NamedTuple
+
+import netifaces
+
+# struct in_pktinfo { int ipi_ifindex; struct in_addr ipi_spec_dst, ipi_addr; }: ip(7)
+_PKTINFO = struct.Struct("=I4s4s")
+_IP_PKTINFO: int | None = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else None)
+_SO_RCVBUFFORCE = 33 if sys.platform == "linux" else None
+_ANCILLARY = socket.CMSG_SPACE(_PKTINFO.size)
+
+BROADCAST = IPv4Address("255.255.255.255")
+ANY = IPv4Address("0.0.0.0")
+
+
+class BindError(Exception):
+    """A socket could not be bound; the text says which, why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface: its IPv4 addresses with their networks, and its MTU in octets."""
+
+    name: str
+    index: int
+    addresses: tuple[IPv4Interface, ...]
+    mac: bytes = b""
+    mtu: int = 1500
+
+    def address_towards(self, target: IPv4Address) -> IPv4Address | None:
+        """Return this interface's own address on the target's network, else its first one."""
+        for own in self.addresses:
+            if target in own.network:
+                return own.ip
+        return self.addresses[0].ip if self.addresses else None
+
+
+class Arrival(NamedTuple):
+    """A datagram and where it came in.
+
+    ``interface`` is the index (0: unknown), ``local`` the own address on the interface that the
+    system would answer from, ``destination`` the address that the datagram was sent to.
+    """
+
+    data: bytes
+    address: str
+    port: int
+    interface: int
+    local: str
+    destination: str
+
+
+def interfaces() -> list[Interface]:
+    """List the interfaces that exist now, with or without IPv4 addresses."""
+    found = []
+    for name in netifaces.interfaces():
+        try:
+            index = socket.if_nametoindex(name)
+            families = netifaces.ifaddresses(name)
+        except (OSError, ValueError):
+            continue  # gone since it was listed, or an alias that the system doesn't number
+        addresses = []
+        for entry in families.get(netifaces.AF_INET, ()):
+            mask = entry.get("mask") or entry.get("netmask") or "255.255.255.255"
+            addresses.append(IPv4Interface(f"{entry['addr']}/{mask.partition('/')[0]}"))
+        link = families.get(getattr(netifaces, "AF_PACKET", netifaces.AF_LINK), ())
+        mac = bytes.fromhex(link[0].get("addr", "").replace(":", "")) if link else b""
+        found.append(Interface(name, index, tuple(addresses), mac, mtu(name)))
+    return found
+
+
+def mtu(name: str) -> int:
+    """Return the interface's MTU in octets; 1500 where the system does not tell."""
+    try:
+        return int(Path(f"/sys/class/net/{name}/mtu").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 1500
+
+
+def udp_socket(
+    address: IPv4Address,
+    port: int,
+    *,
+    what: str,
+    option: str,
+    interface: str = "",
+    receive_buffer: int = 0,
+) -> socket.socket:
+    """Bind a non-blocking UDP socket that tells where each datagram came in.
+
+    ``what`` and ``option`` name the service and its setting in the error; ``interface`` binds it
+    to that device; ``receive_buffer`` in octets. Raises BindError.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        if _IP_PKTINFO is not None:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        if interface:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
+        if receive_buffer:
+            enlarge_receive_buffer(sock, receive_buffer)
+        sock.bind((str(address), port))
+    except OSError as error:
+        sock.close()
+        raise BindError(explain_bind(error, "udp", address, port, what, option)) from error
+    return sock
+
+
+def explain_bind(
+    error: OSError, transport: str, address: IPv4Address, port: int, what: str, option: str
+) -> str:
+    """Say in one line why an address and port could not be bound, and what to do."""
+    where = f"{what}: {transport} port {port} on {address}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is taken by another program: stop it, or change {option}"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{where}: no right to bind it: start as root, or with CAP_NET_BIND_SERVICE"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{where}: no interface has this address: change {option}"
+    if error.errno == errno.ENODEV:
+        return f"{where}: no such interface: change {option}"
+    return f"{where}: {os.strerror(error.errno or 0)}"
+
+
+def enlarge_receive_buffer(sock: socket.socket, octets: int) -> None:
+    """Ask for a receive buffer of this size, beyond the system's limit where we may."""
+    if _SO_RCVBUFFORCE is not None:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, octets)
+        except PermissionError:
+            pass
+        else:
+            return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, octets)
+
+
+def receive(sock: socket.socket, size: int) -> Arrival | None:
+    """Receive one datagram of at most ``size`` octets; None when nothing is waiting."""
+    try:
+        data, ancillary, _, source = sock.recvmsg(size, _ANCILLARY)
+    except (BlockingIOError, InterruptedError):
+        return None
+    except ConnectionError:
+        return None  # an ICMP error of an earlier send; the next datagram is read in the next turn
+    interface, local, destination = 0, "", ""
+    for level, kind, value in ancillary:
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(value) >= _PKTINFO.size:
+            interface, spec, addressed = _PKTINFO.unpack_from(value)
+            local, destination = socket.inet_ntoa(spec), socket.inet_ntoa(addressed)
+    return Arrival(data, source[0], source[1], interface, local, destination)
+
+
+def send(
+    sock: socket.socket, data: bytes, target: tuple[str, int], interface: int = 0, source: str = ""
+) -> None:
+    """Send one datagram, out of the given interface and from the given own address if known.
+
+    Raises OSError.
+    """
+    if _IP_PKTINFO is None or (not interface and not source):
+        sock.sendto(data, target)
+        return
+    info = _PKTINFO.pack(interface, socket.inet_aton(source) if source else bytes(4), bytes(4))
+    sock.sendmsg([data], [(socket.IPPROTO_IP, _IP_PKTINFO, info)], 0, target)
+
+
+def by_index(known: Iterable[Interface]) -> dict[int, Interface]:
+    """Index interfaces by their number."""
+    return {interface.index: interface for interface in known}

@@ -1,0 +1,54 @@
+"""Packaging of pybootd; everything about tools (ruff, mypy, pytest) stands in pyproject.toml."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+
+
+def version() -> str:
+    """Read the version from the package without importing it (its dependencies may be missing)."""
+    text = (HERE / "pybootd" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if not found:
+        raise RuntimeError("pybootd/__init__.py holds no __version__")
+    return found.group(1)
+
+
+TEST = [
+    "hypothesis>=6.100",
+    "import-linter>=2.0",
+    "mypy>=1.10",
+    "pytest>=8.0",
+    "pytest-timeout>=2.3",
+    "pytest-xdist>=3.5",
+    "ruff>=0.5",
+    "scapy>=2.5",
+]
+
+setup(
+    name="pybootd",
+    version=version(),
+    description="BOOTP, DHCP, PXE, TFTP and HTTP boot server in one small daemon",
+    long_description=(HERE / "README.rst").read_text(encoding="utf-8"),
+    long_description_content_type="text/x-rst",
+    license="LGPL-2.1-or-later",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["pybootd", "pybootd.*"]),
+    package_data={"pybootd": ["etc/*", "py.typed"]},
+    install_requires=["netifaces-plus>=0.12", "rich>=13.0"],
+    extras_require={"test": TEST},
+    entry_points={"console_scripts": ["pybootd = pybootd.cli:main"]},
+    classifiers=[
+        "Environment :: No Input/Output (Daemon)",
+        "Intended Audience :: System Administrators",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: System :: Boot",
+        "Topic :: System :: Installation/Setup",
+    ],
+)
