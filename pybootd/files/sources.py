@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pybootd.client import Known
 from pybootd.config import Section
-from pybootd.loop import Later
+from pybootd.loop import Later, Loop
 
 
 class FileError(Exception):
@@ -89,6 +89,12 @@ class Source(ABC):
     @abstractmethod
     def from_config(cls, section: Section) -> Source:
         """Build it from the section that names its root; raises ConfigError with every fault."""
+
+    def start(self, loop: Loop) -> None:  # noqa: B027  a source that needs no loop need not say so
+        """Take the loop, whose ``post`` brings other threads' news; before the first ``open``."""
+
+    def close(self) -> None:  # noqa: B027
+        """End what is under way; the bodies that are still open may fail from now on."""
 
     @abstractmethod
     def open(self, name: str, request: Request) -> Body | Later[Body]:

@@ -1,0 +1,106 @@
+"""Files of this host: regular files below a directory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from pybootd.config import ConfigError, Section
+from pybootd.files import names
+from pybootd.files.sources import (
+    FileError,
+    Forbidden,
+    Missing,
+    Request,
+    Source,
+    StaticBody,
+    Unavailable,
+)
+
+_MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG))
+_FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.ELOOP))
+
+
+class LocalFile(StaticBody):
+    """A regular file, held open: it stays readable when its name is removed or given to another."""
+
+    def __init__(self, descriptor: int, status: os.stat_result) -> None:
+        self._descriptor = descriptor
+        self.size = status.st_size
+        self.key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def pread(self, count: int, offset: int) -> bytes:
+        """Read ``count`` octets from ``offset``; raises Unavailable when the file has changed."""
+        try:
+            data = os.pread(self._descriptor, count, offset)
+            status = os.fstat(self._descriptor)
+        except OSError as error:
+            raise Unavailable(f"the file can't be read: {error.strerror}") from error
+        now = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if now != self.key or len(data) != max(0, min(count, self.size - offset)):
+            raise Unavailable("the file changed while it was read")
+        return data
+
+    def fileno(self) -> int | None:
+        """Return the descriptor, None once closed."""
+        return self._descriptor if self._descriptor >= 0 else None
+
+    def close(self) -> None:
+        """Close the file."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class LocalSource(Source):
+    """The regular files below ``root``; an absolute name, which only a filter gives, is free."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._root = os.fsencode(root)
+
+    @classmethod
+    def from_config(cls, section: Section) -> LocalSource:
+        """Build it from the option ``root``, relative to the configuration file's directory."""
+        text = section.options.get("root", "").removeprefix("file://")
+        root = (section.path.parent / text).absolute()
+        if not text:
+            problem = "missing: name the directory that holds the files"
+        elif not root.is_dir():
+            problem = f"{root} is no directory" if root.exists() else f"{root} does not exist"
+        elif not os.access(root, os.R_OK | os.X_OK):
+            problem = f"{root} can't be read: no right to"
+        else:
+            return cls(root)
+        raise ConfigError([section.fault("root", problem)])
+
+    def open(self, name: str, request: Request) -> LocalFile:
+        """Open a regular file; never waits. Raises FileError."""
+        path = names.encode(name)
+        try:
+            if path.startswith(b"/"):
+                descriptor = names.open_anywhere(path)
+            else:
+                descriptor = names.open_beneath(self._root, path)
+        except OSError as error:
+            raise explain(error) from error
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            return LocalFile(descriptor, status)
+        os.close(descriptor)
+        raise Forbidden("is a directory" if stat.S_ISDIR(status.st_mode) else "is no regular file")
+
+
+def explain(error: OSError) -> FileError:
+    """Say what an error of the system means for the one who asked."""
+    if error.errno in _MISSING:
+        return Missing("no such file")
+    if error.errno == errno.EISDIR:
+        return Forbidden("is a directory")
+    if error.errno == errno.ENXIO:  # open(2): a socket, or a device without a driver
+        return Forbidden("is no regular file")
+    if error.errno in _FORBIDDEN:
+        return Forbidden(f"the file can't be opened: {error.strerror}")
+    return Unavailable(f"the file can't be opened: {error.strerror}")

@@ -1,0 +1,217 @@
+"""Files of this host: what is served, and what never is."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pybootd.config import Config, ConfigError, Section
+from pybootd.files.local import LocalFile, LocalSource
+from pybootd.files.resolver import Files
+from pybootd.files.sources import FileError, Forbidden, Missing, Opened, Request, Unavailable
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """Make a root with files and links in it, and something secret beside it."""
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_bytes(b"secret")
+    (tmp_path / "root-more").mkdir()
+    (tmp_path / "root-more" / "file").write_bytes(b"secret")
+    made = tmp_path / "root"
+    (made / "dir" / "deep").mkdir(parents=True)
+    (made / "file").write_bytes(b"content")
+    (made / "dir" / "file").write_bytes(b"in dir")
+    (made / "dir" / "deep" / "file").write_bytes(b"deep")
+    before = descriptors()
+    yield made
+    assert descriptors() == before, "a descriptor was left open"
+
+
+def descriptors() -> int:
+    """Count what is open; 0 where the system doesn't tell."""
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.exists() else 0
+
+
+def fetch(root: Path, name: str) -> bytes:
+    opened = Files(LocalSource(root)).open(Request(name, "192.0.2.9", "192.0.2.1"))
+    assert isinstance(opened, Opened)
+    assert isinstance(opened.body, LocalFile)
+    try:
+        return opened.body.pread(opened.body.size, 0)
+    finally:
+        opened.body.close()
+        opened.body.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("file", b"content"),
+        ("/file", b"content"),
+        ("dir\\file", b"in dir"),
+        ("/dir//deep/./file", b"deep"),
+        ("dir/../file", b"content"),
+    ],
+)
+def test_a_file_below_the_root_is_served(root: Path, name: str, content: bytes) -> None:
+    assert fetch(root, name) == content
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "name", "content"),
+    [
+        ("link", "file", "link", b"content"),
+        ("link", "dir/deep/file", "link", b"deep"),
+        ("link", "dir", "link/file", b"in dir"),
+        ("link", "dir/", "link/deep/file", b"deep"),
+        ("dir/deep/link", "../../file", "dir/deep/link", b"content"),
+        ("dir/link", "../dir/deep/../../dir", "dir/link/file", b"in dir"),
+        ("link", "{root}/dir/file", "link", b"in dir"),
+        ("dir/link", "{root}/dir", "dir/link/deep/file", b"deep"),
+        ("dir/link", "{root}", "dir/link/file", b"content"),
+    ],
+)
+def test_a_link_that_stays_inside_is_followed(
+    root: Path, link: str, target: str, name: str, content: bytes
+) -> None:
+    (root / link).symlink_to(target.format(root=root))
+    assert fetch(root, name) == content
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "name"),
+    [
+        ("link", "../secret", "link"),
+        ("link", "../outside", "link/file"),
+        ("link", "{root}/../secret", "link"),
+        ("link", "/etc/passwd", "link"),
+        ("link", "/etc", "link/passwd"),
+        ("dir/link", "../../outside/file", "dir/link"),
+        ("link", "dir/../../secret", "link"),
+        ("link", "{root}-more/file", "link"),
+        ("link", "..", "link/root/file"),
+        ("link", "/", "link/etc/passwd"),
+        ("link", "/proc/self/root", "link/etc/passwd"),
+    ],
+)
+def test_a_link_that_leads_out_is_refused(root: Path, link: str, target: str, name: str) -> None:
+    (root / link).symlink_to(target.format(root=root))
+    assert (root / name).exists()
+    with pytest.raises(Forbidden, match="out of the root"):
+        fetch(root, name)
+
+
+def test_a_chain_of_links_is_followed_and_a_loop_is_refused(root: Path) -> None:
+    (root / "one").symlink_to("two")
+    (root / "two").symlink_to("dir/three")
+    (root / "dir" / "three").symlink_to("../file")
+    assert fetch(root, "one") == b"content"
+    (root / "loop").symlink_to("loop")
+    (root / "ping").symlink_to("pong/x")
+    (root / "pong").symlink_to("ping")
+    for name in ("loop", "loop/file", "ping", "pong/file"):
+        with pytest.raises(Forbidden):
+            fetch(root, name)
+
+
+def test_the_root_itself_may_be_a_link(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to("root")
+    (root / "link").symlink_to(tmp_path / "current" / "dir")
+    (root / "real").symlink_to(root / "dir")
+    assert fetch(tmp_path / "current", "link/file") == b"in dir"
+    assert fetch(tmp_path / "current", "real/file") == b"in dir"
+
+
+def test_only_regular_files_are_served_and_nothing_hangs(root: Path) -> None:
+    os.mkfifo(root / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(root / "socket"))
+        for name in ("fifo", "dir", "socket", "dir/"):
+            with pytest.raises(Forbidden):
+                fetch(root, name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
+def test_a_device_is_refused(root: Path) -> None:
+    try:
+        os.mknod(root / "null", 0o020666, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("this system makes no devices here")
+    with pytest.raises(Forbidden, match="no regular file"):
+        fetch(root, "null")
+
+
+@pytest.mark.parametrize("name", ["nothing", "file/below", "dir/nothing", "x" * 300, "no/dir/file"])
+def test_what_is_not_there_is_missing(root: Path, name: str) -> None:
+    with pytest.raises(Missing):
+        fetch(root, name)
+
+
+def test_a_name_of_any_octets_is_found(root: Path) -> None:
+    octets = b"caf\xe9"
+    Path(os.fsdecode(os.fsencode(root) + b"/" + octets)).write_bytes(b"latin")
+    assert fetch(root, octets.decode("utf-8", "surrogateescape")) == b"latin"
+
+
+@pytest.mark.parametrize("change", ["cut", "grown", "written"])
+def test_a_file_that_changes_while_it_is_read_is_noticed(root: Path, change: str) -> None:
+    path = root / "file"
+    body = LocalSource(root).open("file", Request("file", "192.0.2.9", "192.0.2.1"))
+    assert body.pread(4, 0) == b"cont"
+    before = path.stat().st_mtime_ns
+    path.write_bytes({"cut": b"con", "grown": b"content and more", "written": b"CONTENT"}[change])
+    os.utime(path, ns=(before, before + 1_000_000_000))
+    with pytest.raises(Unavailable):
+        body.pread(4, 4)
+    body.close()
+
+
+def test_a_file_that_is_replaced_is_read_to_its_end(root: Path) -> None:
+    source = LocalSource(root)
+    request = Request("file", "192.0.2.9", "192.0.2.1")
+    old = source.open("file", request)
+    (root / "new").write_bytes(b"renewed")
+    (root / "new").replace(root / "file")
+    new = source.open("file", request)
+    again = source.open("file", request)
+    assert (old.pread(99, 0), new.pread(99, 0)) == (b"content", b"renewed")
+    assert old.pread(99, 99) == b""
+    assert old.key != new.key == again.key
+    for body in (old, new, again):
+        body.close()
+        assert body.fileno() is None
+
+
+def test_the_files_of_a_configuration_are_found_beside_it(root: Path, tmp_path: Path) -> None:
+    ini = tmp_path / "pybootd.ini"
+    config = Config(ini, sections={"tftp": Section("tftp", ini, {"root": "./root"}, {"root": 3})})
+    opened = Files.from_config(config).open(Request("/dir/file", "192.0.2.9", "192.0.2.1"))
+    assert isinstance(opened, Opened)
+    assert opened.served == "dir/file"
+    opened.body.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("./nothing", "does not exist"), ("./secret", "is no directory"), ("", "missing")],
+)
+def test_a_root_that_cannot_be_served_is_a_fault(
+    root: Path, tmp_path: Path, text: str, problem: str
+) -> None:
+    section = Section("tftp", tmp_path / "pybootd.ini", {"root": text}, {"root": 3})
+    with pytest.raises(ConfigError, match=rf"pybootd.ini:3: \[tftp\] root: .*{problem}"):
+        LocalSource.from_config(section)
+
+
+def test_every_refusal_is_a_file_error_of_one_line(root: Path) -> None:
+    (root / "out").symlink_to("/etc")
+    for name in ("", "..", "a\nb", "dir", "nothing", "out/passwd"):
+        with pytest.raises(FileError) as caught:
+            fetch(root, name)
+        assert str(caught.value)
+        assert "\n" not in str(caught.value)
