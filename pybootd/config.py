@@ -1,81 +1,43 @@
 """One table of settings, read once into frozen dataclasses; every fault at once.
 
-Nobody else sees configparser. A fault names file, line, section and option, what is wrong, and a
-guess at what was meant.
+Nobody else sees the file. A fault names file, line, section and option, what is wrong, and a guess
+at what was meant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Any
+
+from pybootd import values
+from pybootd.client import ARCHITECTURE_CODES, parse_architecture, parse_mac
+from pybootd.inifile import ConfigError, Fault, Section, near, read
+from pybootd.values import Gateway
+from pybootd.values import boolean as parse_boolean
+
+__all__ = [
+    "BootFileConfig",
+    "BootpConfig",
+    "Config",
+    "ConfigError",
+    "Fault",
+    "Gateway",
+    "LoggerConfig",
+    "Section",
+    "TftpConfig",
+    "examine",
+    "find_file",
+    "load",
+    "parse_boolean",
+    "sample",
+]
 
 ANY = IPv4Address("0.0.0.0")
-
-TRUE = frozenset(("on", "true", "enable", "enabled", "yes", "high", "ok", "1"))
-FALSE = frozenset(("off", "false", "disable", "disabled", "no", "low", "ko", "0"))
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing wrong with a configuration file, where it stands, and a guess at what was meant.
-
-    ``line`` 0: the fault has no line (a section or an option that is missing).
-    """
-
-    path: Path
-    line: int
-    section: str
-    option: str
-    problem: str
-    meant: str = ""
-
-    def __str__(self) -> str:
-        where = f"{self.path}:{self.line}:" if self.line else f"{self.path}:"
-        place = f" [{self.section}]" if self.section else ""
-        place += f" {self.option}:" if self.option else ":" if place else ""
-        hint = f" (did you mean {self.meant}?)" if self.meant else ""
-        return f"{where}{place} {self.problem}{hint}"
-
-
-class ConfigError(Exception):
-    """A configuration that can't be used; ``faults`` holds everything that is wrong with it."""
-
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__("\n".join(map(str, faults)))
-        self.faults = tuple(faults)
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One section as it was written, for a plug-in that reads its own options.
-
-    ``options`` keep their order and their letter case; ``lines`` tell where each stands.
-    """
-
-    name: str
-    path: Path = Path()
-    options: Mapping[str, str] = field(default_factory=dict)
-    lines: Mapping[str, int] = field(default_factory=dict)
-
-    def fault(self, option: str, problem: str, meant: str = "") -> Fault:
-        """Say what is wrong with one of the section's options."""
-        return Fault(self.path, self.lines.get(option, 0), self.name, option, problem, meant)
-
-
-def parse_boolean(text: str) -> bool:
-    """Read a boolean in any of its spellings; raises ValueError with a message for people."""
-    word = text.lower()
-    if word in TRUE:
-        return True
-    if word in FALSE:
-        return False
-    raise ValueError(f"{text!r} is neither on nor off (on, true, enabled, yes, 1; off, false, ...)")
-
-
-Gateway = IPv4Address | Literal["none", "self"]
+SEARCHED = (Path("./pybootd.ini"), Path("/etc/pybootd.ini"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +59,7 @@ class BootpConfig:
     interface: tuple[str, ...] = ()
     port: int = 67
     allow_simple_dhcp: bool = False
+    boot_file: str = ""
     next_server: IPv4Address | None = None
     servername: str = "pybootd"
     domain: str = ""
@@ -137,12 +100,245 @@ class TftpConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration."""
+    """The whole configuration.
 
-    path: Path
+    ``sections`` holds each section as it was written, for those who read their own (access lists,
+    filters, ``[options]``); ``warnings`` what was passed over.
+    """
+
+    path: Path = Path()
     logger: LoggerConfig = LoggerConfig()
     bootp: BootpConfig = BootpConfig()
     bootfile: BootFileConfig = BootFileConfig()
     static: Mapping[bytes, IPv4Address] = field(default_factory=dict)
     tftp: TftpConfig = TftpConfig()
     sections: Mapping[str, Section] = field(default_factory=dict)
+    warnings: tuple[Fault, ...] = ()
+
+
+Parser = Callable[[str], Any]
+
+_PORT = values.integer(1, 65535)
+_LEASE = values.integer(1, 0xFFFFFFFF)
+
+# Every option with the function that reads its value; its default stands in the dataclass.
+TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
+    {
+        "logger": {
+            "type": values.choice("stderr", "file", "syslog", "none"),
+            "level": values.choice("critical", "error", "warning", "info", "debug"),
+            "file": Path,
+            "format": values.choice("text", "json"),
+        },
+        "bootp": {
+            "address": values.address,
+            "interface": values.names,
+            "port": _PORT,
+            "allow_simple_dhcp": values.boolean,
+            "boot_file": values.word,
+            "next_server": values.address,
+            "servername": values.word,
+            "domain": values.word,
+            "dns": values.addresses,
+            "ntp": values.addresses,
+            "gateway": values.gateway,
+            "netmask": values.netmask,
+            "pool_start": values.address,
+            "pool_count": values.integer(1, 1 << 20),
+            "lease_time": _LEASE,
+            "max_lease_time": _LEASE,
+        },
+        "tftp": {
+            "root": values.word,
+            "address": values.address,
+            "port": _PORT,
+            "blocksize": values.integer(8, 65464),
+            "windowsize": values.integer(1, 65535),
+            "timeout": values.seconds(0.01, 255),
+            "retries": values.integer(0, 100),
+            "port_range": values.port_range,
+        },
+    }
+)
+ALIASES: Mapping[str, str] = MappingProxyType({"bootpd": "bootp", "tftpd": "tftp"})
+# Sections whose options are made up by the user (MAC addresses, architectures).
+FREE = ("bootfile", "static_dhcp")
+
+
+def find_file(given: str | None) -> Path:
+    """Return the configuration file to read; raises ConfigError when none is there."""
+    if given is not None:
+        return Path(given)
+    for path in SEARCHED:
+        if path.exists():
+            return path
+    problem = f"no such file, nor {SEARCHED[1]}: name one with -c, or write one: pybootd --sample"
+    raise ConfigError([Fault(SEARCHED[0], 0, "", "", problem)])
+
+
+def sample() -> str:
+    """Return the commented sample configuration that ships in the package."""
+    return (Path(__file__).parent / "etc" / "pybootd.ini").read_text(encoding="utf-8")
+
+
+def load(path: Path, services: Collection[str] = ("bootp", "tftp")) -> Config:
+    """Read a configuration for these services; raises ConfigError with every fault."""
+    config, faults = examine(path, services)
+    if faults:
+        raise ConfigError([*faults, *config.warnings])
+    return config
+
+
+def examine(path: Path, services: Collection[str]) -> tuple[Config, list[Fault]]:
+    """Read a configuration and all its faults; a value at fault is left at its default."""
+    written, faults = read(path)
+    reader = _Reader(path, written, faults)
+    config = reader.config(services)
+    return config, sorted(reader.faults, key=lambda fault: fault.line)
+
+
+class _Reader:
+    """Turns the sections of one file into a Config, noting every fault on its way."""
+
+    def __init__(self, path: Path, written: Mapping[str, Section], faults: list[Fault]) -> None:
+        self.path = path
+        self.faults = faults
+        self.warnings: list[Fault] = []
+        self.sections: dict[str, Section] = {}
+        for section in written.values():
+            self._note(section)
+
+    def config(self, services: Collection[str]) -> Config:
+        """Read everything."""
+        if not self.faults or self.sections:  # an unreadable file has no sections to complain of
+            self._require(services)
+        bootp = self._bootp()
+        return Config(
+            path=self.path,
+            logger=self._logger(),
+            bootp=bootp,
+            bootfile=self._bootfile(),
+            static=self._static(),
+            tftp=self._tftp(bootp),
+            sections=self.sections,
+            warnings=tuple(self.warnings),
+        )
+
+    def _note(self, section: Section) -> None:
+        """Keep a section under its own name, whatever alias it was written with."""
+        name = ALIASES.get(section.name.lower(), section.name.lower())
+        if name in self.sections:
+            first = self.sections[name]
+            self.faults.append(
+                section.fault("", f"the same as [{first.name}] in line {first.line}: keep one")
+            )
+        elif name in TABLE or name in FREE:
+            self.sections[name] = section
+        else:
+            known = (*TABLE, *FREE, *ALIASES)
+            guess = near(section.name, known)
+            hint = f"[{guess}]" if guess else ""
+            self.warnings.append(section.warning("", "unknown section, passed over", hint))
+
+    def _section(self, name: str) -> Section:
+        return self.sections.get(name) or Section(name, self.path)
+
+    def _require(self, services: Collection[str]) -> None:
+        """Note what a service can't do without."""
+        if "bootp" in services and "pool_start" not in self._section("bootp").options:
+            problem = "required: the first address to give to clients"
+            self._missing("bootp", "pool_start", problem)
+        if "tftp" in services and "root" not in self._section("tftp").options:
+            problem = "required: the directory that holds the boot files"
+            self._missing("tftp", "root", problem)
+
+    def _missing(self, section: str, option: str, problem: str) -> None:
+        known = self._section(section)
+        self.faults.append(Fault(self.path, known.line, known.name, option, problem))
+
+    def _values(self, name: str) -> dict[str, Any]:
+        """Read the options of a section of the table."""
+        section, table = self._section(name), TABLE[name]
+        found: dict[str, Any] = {}
+        for written, text in section.options.items():
+            option = written.lower()
+            if option not in table:
+                guess = near(option, table)
+                self.warnings.append(section.warning(written, "unknown option, passed over", guess))
+                continue
+            value = self._value(section, written, table[option], text)
+            if value is not None:
+                found[option] = value
+        return found
+
+    def _value(self, section: Section, option: str, parser: Parser, text: str) -> Any:
+        try:
+            return parser(text)
+        except ValueError as error:
+            meant = getattr(error, "meant", "")
+            self.faults.append(section.fault(option, str(error), meant))
+            return None
+
+    def _below(self, path: Path) -> Path:
+        """Resolve a path relative to the configuration file."""
+        return (self.path.absolute().parent / path).resolve()
+
+    def _logger(self) -> LoggerConfig:
+        found = self._values("logger")
+        if "file" in found:
+            found["file"] = self._below(found["file"])
+        elif found.get("type") == "file":
+            self._missing("logger", "file", "required with type = file: the path to log to")
+        return LoggerConfig(**found)
+
+    def _bootp(self) -> BootpConfig:
+        found = self._values("bootp")
+        if "lease_time" in found:
+            found.setdefault("max_lease_time", found["lease_time"])
+        made = BootpConfig(**found)
+        section = self._section("bootp")
+        if made.max_lease_time < made.lease_time:
+            problem = f"{made.max_lease_time} is less than lease_time, {made.lease_time}"
+            self.faults.append(section.fault("max_lease_time", problem))
+        if made.pool_start and int(made.pool_start) + made.pool_count > 0xFFFFFFFF:
+            self.faults.append(section.fault("pool_count", "the pool leads out of IPv4"))
+        return made
+
+    def _bootfile(self) -> BootFileConfig:
+        section = self._section("bootfile")
+        short = self._section("bootp").options.get("boot_file", "")
+        made = BootFileConfig(default=short)
+        files: dict[int, str] = {}
+        for option, name in section.options.items():
+            if not self._value(section, option, values.word, name):
+                continue
+            if option.lower() == "default":
+                made = replace(made, default=name)
+                continue
+            try:
+                files[parse_architecture(option)] = name
+            except ValueError as error:
+                guess = near(option, ("default", *ARCHITECTURE_CODES))
+                self.faults.append(section.fault(option, str(error), guess))
+        return replace(made, by_architecture=MappingProxyType(files))
+
+    def _static(self) -> Mapping[bytes, IPv4Address]:
+        section = self._section("static_dhcp")
+        found: dict[bytes, IPv4Address] = {}
+        for option, text in section.options.items():
+            mac = self._value(section, option, parse_mac, option)
+            kept = self._value(section, option, values.address, text)
+            if mac is None or kept is None:
+                continue
+            if kept in found.values():
+                self.faults.append(section.fault(option, f"{kept} is kept for another MAC, too"))
+            found[mac] = kept
+        return MappingProxyType(found)
+
+    def _tftp(self, bootp: BootpConfig) -> TftpConfig:
+        found = self._values("tftp")
+        root = found.get("root", "")
+        if root and "://" not in root:
+            found["root"] = str(self._below(Path(root)))
+        found.setdefault("address", bootp.address)
+        return TftpConfig(**found)

@@ -1,0 +1,191 @@
+"""The log: where it goes, how a line looks, and which line each event is worth."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import sys
+from datetime import datetime
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from pybootd import events
+from pybootd.client import Client, architecture_name
+from pybootd.config import LoggerConfig
+from pybootd.events import Bus, Outcome
+
+log = logging.getLogger("pybootd")
+
+_SYSLOG_SOCKETS = ("/dev/log", "/var/run/syslog")
+
+
+class LogError(Exception):
+    """The log can't be opened; the text says why and what to do."""
+
+
+def open_log(config: LoggerConfig, debug: bool = False) -> logging.Handler:
+    """Send the package's log where the configuration says; replaces an earlier one."""
+    handler = _handler(config)
+    handler.setFormatter(JsonLines() if config.format == "json" else TextLines(config.type, debug))
+    for earlier in log.handlers[:]:
+        log.removeHandler(earlier)
+        earlier.close()
+    log.addHandler(handler)
+    log.propagate = False
+    log.setLevel(logging.DEBUG if debug else config.level.upper())
+    logging.raiseExceptions = False  # a log disk that is full must not fill stderr with tracebacks
+    return handler
+
+
+def _handler(config: LoggerConfig) -> logging.Handler:
+    if config.type == "none":
+        return logging.NullHandler()
+    if config.type == "file" and config.file is not None:
+        try:
+            return logging.handlers.WatchedFileHandler(
+                config.file, encoding="utf-8", errors="backslashreplace"
+            )
+        except OSError as error:
+            problem = f"the log file {config.file} can't be opened: {error.strerror}"
+            raise LogError(f"{problem}: change [logger] file") from error
+    if config.type == "syslog":
+        for path in _SYSLOG_SOCKETS:
+            if Path(path).exists():
+                handler = logging.handlers.SysLogHandler(path, "daemon")
+                handler.ident = "pybootd: "
+                return handler
+        raise LogError("no syslog is running (/dev/log is missing): change [logger] type")
+    return logging.StreamHandler(sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Escape what could steer a terminal or forge a log line: names come from strangers."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
+
+class TextLines(logging.Formatter):
+    """One line a record: time, level, message; syslog adds the time by itself."""
+
+    def __init__(self, target: str, debug: bool) -> None:
+        stamp = "" if target == "syslog" else "%(asctime)s "
+        super().__init__(f"{stamp}%(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
+        self._debug = debug
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Make the line from the record, control characters escaped."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: ``time`` (ISO 8601), ``level``, ``message``, and the event's own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Make the line from the record."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created)
+            .astimezone()
+            .isoformat("T", "milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        line.update(getattr(record, "facts", {}))
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=True)
+
+
+class EventLog:
+    """Writes one line for each event that a person wants to know of."""
+
+    def __init__(self, bus: Bus) -> None:
+        bus.subscribe(events.Offered, self._offered)
+        bus.subscribe(events.Confirmed, self._confirmed)
+        bus.subscribe(events.Released, self._released)
+        bus.subscribe(events.Refused, self._refused)
+        bus.subscribe(events.Conflict, self._conflict)
+        bus.subscribe(events.TransferStarted, self._started)
+        bus.subscribe(events.TransferEnded, self._ended)
+        bus.subscribe(events.TransferRefused, self._transfer_refused)
+        bus.subscribe(events.Malformed, self._malformed)
+
+    def _offered(self, event: events.Offered) -> None:
+        client, address = event.client, event.address
+        _say(logging.DEBUG, f"dhcp {client.name} offered {address}", client=client, ip=address)
+
+    def _confirmed(self, event: events.Confirmed) -> None:
+        client, address = event.client, event.address
+        if event.booting:
+            file = event.boot_file or "no boot file"
+            message = f"{client.name} boots {_kind(client)}: {address}, {file}"
+        else:
+            name = f" ({client.hostname})" if client.hostname else ""
+            message = f"{client.name}{name} has {address}"
+        _say(logging.INFO, message, client=client, ip=address, file=event.boot_file)
+
+    def _released(self, event: events.Released) -> None:
+        client, address = event.client, event.address
+        _say(logging.INFO, f"{client.name} released {address}", client=client, ip=address)
+
+    def _refused(self, event: events.Refused) -> None:
+        message = f"dhcp {event.client.name} refused: {event.reason}"
+        _say(event.level, message, client=event.client, reason=event.reason)
+
+    def _conflict(self, event: events.Conflict) -> None:
+        message = f"{event.address} is in use by another machine: {event.reason}"
+        _say(logging.WARNING, message, client=event.client, ip=event.address)
+
+    def _started(self, event: events.TransferStarted) -> None:
+        size = "unknown size" if event.size is None else f"{event.size} octets"
+        _say(logging.DEBUG, f"{event.protocol} {event.peer} asks for {event.served}: {size}")
+
+    def _ended(self, event: events.TransferEnded) -> None:
+        quiet = event.outcome in (Outcome.PROBED, Outcome.STOPPED)
+        failed = event.outcome in (Outcome.TIMEOUT, Outcome.FAILED)
+        level = logging.DEBUG if quiet else logging.WARNING if failed else logging.INFO
+        rate = event.sent / event.seconds / 1e6 if event.seconds > 0 else 0.0
+        again = f", {event.retransmissions} sent again" if event.retransmissions else ""
+        how = event.outcome.value + (f": {event.reason}" if event.reason else "")
+        served = "" if event.served == event.requested else f" ({event.served})"
+        message = (
+            f"{event.protocol} {event.peer} {event.requested}{served}: {how}, {event.sent} octets"
+            f" in {event.seconds:.2f} s ({rate:.1f} MB/s){again}"
+        )
+        _say(level, message, ip=event.peer, file=event.served, octets=event.sent)
+
+    def _transfer_refused(self, event: events.TransferRefused) -> None:
+        # a miss is normal traffic: pxelinux makes ten before its default
+        level = logging.INFO if event.missing else logging.WARNING
+        message = f"{event.protocol} {event.peer} {event.requested}: {event.reason}"
+        _say(level, message, ip=event.peer, file=event.requested, reason=event.reason)
+
+    def _malformed(self, event: events.Malformed) -> None:
+        message = f"{event.protocol} {event.peer}: not understood: {event.reason}"
+        _say(logging.INFO, message, reason=event.reason)
+
+
+def _kind(client: Client) -> str:
+    """Say what boots: its architecture, and iPXE if it is that already."""
+    known = client.architecture
+    name = "an unknown architecture" if known is None else architecture_name(known)
+    return f"{name} (iPXE)" if client.ipxe else name
+
+
+def _say(level: int, message: str, **facts: Client | IPv4Address | str | int) -> None:
+    if not log.isEnabledFor(level):
+        return
+    known: dict[str, str | int] = {}
+    for name, value in facts.items():
+        if isinstance(value, Client):
+            known["mac"] = value.name
+            if value.uuid is not None:
+                known["uuid"] = str(value.uuid)
+        elif value != "":
+            known[name] = value if isinstance(value, int) else str(value)
+    log.log(level, "%s", message, extra={"facts": known})

@@ -1,0 +1,162 @@
+"""The configuration: every value typed, every fault at once, a guess at what was meant."""
+
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from pybootd.config import TABLE, Config, ConfigError, examine, load, sample
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "pybootd.ini"
+    path.write_text(text)
+    return path
+
+
+def faults(tmp_path: Path, text: str, services: tuple[str, ...] = ("bootp", "tftp")) -> list[str]:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as error:
+        load(path, services)
+    return [str(fault).removeprefix(f"{path}") for fault in error.value.faults]
+
+
+GOOD = """
+# a comment
+[bootpd]
+pool_start = 10.0.0.10
+dns = 10.0.0.1; 10.0.0.2, 10.0.0.3
+lease_time = 60
+[tftpd]
+root = ./files
+timeout = 0.5
+port_range = 20000-20010
+[bootfile]
+default = any.0
+00007 = a.efi
+EFI-ARM64 = b.efi
+[static_dhcp]
+aa:bb:cc:dd:ee:ff = 10.0.0.5
+"""
+
+
+def test_values_are_typed_and_aliases_are_one(tmp_path: Path) -> None:
+    config = load(write(tmp_path, GOOD))
+    assert config.bootp.pool_start == IPv4Address("10.0.0.10")
+    assert config.bootp.dns == tuple(map(IPv4Address, ("10.0.0.1", "10.0.0.2", "10.0.0.3")))
+    assert config.bootp.max_lease_time == 60
+    assert config.tftp.root == str(tmp_path / "files")
+    assert config.tftp.timeout == 0.5
+    assert config.tftp.port_range == (20000, 20010)
+    assert config.bootfile.default == "any.0"
+    assert dict(config.bootfile.by_architecture) == {7: "a.efi", 11: "b.efi"}
+    assert dict(config.static) == {bytes.fromhex("aabbccddeeff"): IPv4Address("10.0.0.5")}
+    assert not config.warnings
+
+
+def test_five_different_faults_are_told_at_once(tmp_path: Path) -> None:
+    text = """[bootp]
+pool_start = 10.0.0.300
+allow_simple_dhcp = maybe
+pool_cuont = 4
+[logger]
+level = wraning
+[tftp]
+blocksize = 70000
+"""
+    assert faults(tmp_path, text) == [
+        ":2: [bootp] pool_start: '10.0.0.300' is no IPv4 address: write 192.168.1.1",
+        ":3: [bootp] allow_simple_dhcp: 'maybe' is neither on nor off: write on or off",
+        ":6: [logger] level: 'wraning' is none of critical, error, warning, info, debug"
+        " (did you mean warning?)",
+        ":7: [tftp] root: required: the directory that holds the boot files",
+        ":8: [tftp] blocksize: 70000 is not from 8 to 65464",
+        ":4: [bootp] pool_cuont: warning: unknown option, passed over (did you mean pool_count?)",
+    ]
+
+
+def test_faults_of_form_are_told_with_the_others(tmp_path: Path) -> None:
+    text = """early = 1
+[bootp]
+pool_start = 10.0.0.10
+pool_start = 10.0.0.11
+just words
+lease_time = never
+[bootp]
+[bootpd]
+[tftp]
+root = .
+"""
+    assert faults(tmp_path, text) == [
+        ":1: early: stands before the first [section]",
+        ":4: [bootp] pool_start: written twice, first in line 3",
+        ":5: [bootp]: 'just words' is no setting: write option = value",
+        ":6: [bootp] lease_time: 'never' is no whole number",
+        ":7: [bootp]: section written twice, first in line 2",
+        ":8: [bootpd]: the same as [bootp] in line 2: keep one",
+    ]
+
+
+def test_what_a_service_needs_is_required_of_that_service_alone(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "[tftp]\nroot = .\n"), ("tftp",))
+    assert load(write(tmp_path, "[bootp]\npool_start = 10.0.0.1\n"), ("bootp",))
+    assert len(faults(tmp_path, "")) == 2
+
+
+def test_a_section_that_nobody_knows_is_a_warning(tmp_path: Path) -> None:
+    text = "[tftp]\nroot = .\n[botfile]\ndefault = x\n"
+    warnings = load(write(tmp_path, text), ("tftp",)).warnings
+    assert [str(warning).rpartition(".ini")[2] for warning in warnings] == [
+        ":3: [botfile]: warning: unknown section, passed over (did you mean [bootfile]?)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[bootp]\nlease_time = 60\nmax_lease_time = 30\n", "less than lease_time"),
+        ("[bootp]\nnetmask = 255.0.255.0\n", "no netmask"),
+        ("[bootp]\ngateway = selv\n", "nor none nor self"),
+        ("[logger]\ntype = file\n", "file: required with type = file"),
+        ("[tftp]\nport_range = 9-3\n", "no range of ports"),
+        ("[tftp]\ntimeout = soon\n", "no number of seconds"),
+        ("[bootfile]\nefi-x86-64 = a\n", "did you mean efi-x86_64?"),
+        ("[bootfile]\n00007 =\n", "has no value"),
+        ("[static_dhcp]\nAA-BB = 10.0.0.1\n", "no MAC address"),
+        (
+            "[static_dhcp]\nAA-BB-CC-DD-EE-FF = 10.0.0.1\nAA-BB-CC-DD-EE-FE = 10.0.0.1\n",
+            "kept for another MAC",
+        ),
+        ("[bootp]\npool_start = 255.255.255.250\npool_count = 100\n", "out of IPv4"),
+    ],
+)
+def test_a_faulty_value_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+    assert any(said in fault for fault in faults(tmp_path, text))
+
+
+def test_a_file_that_is_missing_or_no_text_is_one_clear_line(tmp_path: Path) -> None:
+    config, found = examine(tmp_path / "none.ini", ("bootp", "tftp"))
+    assert isinstance(config, Config)
+    assert [fault.problem for fault in found] == [
+        "can't be read: No such file or directory: name another file with -c"
+    ]
+    path = tmp_path / "binary.ini"
+    path.write_bytes(b"[tftp]\nroot = \xff\xfe\n")
+    found = examine(path, ("tftp",))[1]
+    assert [(fault.line, fault.problem) for fault in found] == [
+        (2, "not UTF-8 text: save the file as UTF-8")
+    ]
+
+
+def test_indented_options_are_options(tmp_path: Path) -> None:
+    text = "[bootp]\n  pool_start = 10.0.0.1\n  pool_count = 3\n"
+    assert load(write(tmp_path, text), ("bootp",)).bootp.pool_count == 3
+
+
+def test_the_sample_is_good_and_names_every_option(tmp_path: Path) -> None:
+    config = load(write(tmp_path, sample()))
+    assert not config.warnings
+    lines = {line.lstrip(";").partition("=")[0].strip() for line in sample().splitlines()}
+    for section, options in TABLE.items():
+        assert f"[{section}]" in sample()
+        assert not set(options) - lines

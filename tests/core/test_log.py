@@ -1,0 +1,101 @@
+"""The log: one line for each event, text or JSON, and nothing that steers a terminal."""
+
+import json
+import logging
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from pybootd import events
+from pybootd.client import Client
+from pybootd.config import LoggerConfig
+from pybootd.observe.log import EventLog, LogError, open_log, printable
+
+PC = Client(
+    bytes.fromhex("525400123456"),
+    uuid=UUID("00112233-4455-6677-8899-aabbccddeeff"),
+    architecture=7,
+    network_boot=True,
+)
+BOOTS = events.Confirmed(PC, IPv4Address("192.168.1.100"), "bootnetx64.efi", booting=True)
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "log"
+    open_log(LoggerConfig(type="none")).close()
+    logging.getLogger("pybootd").propagate = True
+
+
+def lines(path: Path, config: LoggerConfig, *published: object) -> list[str]:
+    open_log(config)
+    bus = events.Bus()
+    EventLog(bus)
+    for event in published:
+        bus.publish(event)
+    return path.read_text().splitlines()
+
+
+def test_a_boot_is_one_line(logged: Path) -> None:
+    said = lines(logged, LoggerConfig(type="file", file=logged), BOOTS)
+    assert len(said) == 1
+    assert said[0].endswith(
+        "INFO    52:54:00:12:34:56 boots efi-x86_64: 192.168.1.100, bootnetx64.efi"
+    )
+
+
+def test_json_lines_hold_the_facts(logged: Path) -> None:
+    config = LoggerConfig(type="file", file=logged, format="json")
+    line = json.loads(lines(logged, config, BOOTS)[0])
+    assert line["mac"] == "52:54:00:12:34:56"
+    assert line["uuid"] == "00112233-4455-6677-8899-aabbccddeeff"
+    assert line["ip"] == "192.168.1.100"
+    assert line["level"] == "info"
+
+
+def test_the_level_leaves_lines_out(logged: Path) -> None:
+    config = LoggerConfig(type="file", file=logged, level="warning")
+    refused = events.TransferRefused("tftp", "10.0.0.2", "../x", "leads out of the root", False)
+    said = lines(logged, config, BOOTS, refused)
+    assert [line.partition("WARNING ")[2] for line in said] == [
+        "tftp 10.0.0.2 ../x: leads out of the root"
+    ]
+
+
+def test_names_from_strangers_steer_nothing(logged: Path) -> None:
+    missed = events.TransferRefused("tftp", "10.0.0.2", "a\n\x1b[2Jb\udcff", "no such file", True)
+    said = lines(logged, LoggerConfig(type="file", file=logged), missed)
+    assert len(said) == 1
+    assert r"a\n\x1b[2Jb\udcff" in said[0]
+    assert printable("é—ok") == "é—ok"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "level"),
+    [
+        (events.Outcome.DONE, "INFO"),
+        (events.Outcome.TIMEOUT, "WARNING"),
+        (events.Outcome.ABORTED, "INFO"),
+    ],
+)
+def test_a_transfer_that_ended_says_how(logged: Path, outcome: events.Outcome, level: str) -> None:
+    ended = events.TransferEnded("tftp", "10.0.0.2", "k", "k", 2_000_000, 0.5, 3, outcome)
+    said = lines(logged, LoggerConfig(type="file", file=logged), ended)[0]
+    assert level in said
+    assert said.endswith(f"{outcome.value}, 2000000 octets in 0.50 s (4.0 MB/s), 3 sent again")
+
+
+def test_a_log_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match=r"No such file or directory: change \[logger\] file"):
+        open_log(LoggerConfig(type="file", file=tmp_path / "none" / "log"))
+
+
+def test_stderr_is_the_default(capsys: pytest.CaptureFixture[str], logged: Path) -> None:
+    open_log(LoggerConfig())
+    bus = events.Bus()
+    EventLog(bus)
+    bus.publish(BOOTS)
+    assert "boots efi-x86_64" in capsys.readouterr().err
