@@ -26,6 +26,7 @@ TEST = [
     "pytest-xdist>=3.5",
     "ruff>=0.5",
     "scapy>=2.5",
+    "setuptools>=70.1",
 ]
 
 setup(
@@ -39,9 +40,17 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["pybootd", "pybootd.*"]),
     package_data={"pybootd": ["etc/*", "py.typed"]},
-    install_requires=["netifaces-plus>=0.12", "rich>=13.0"],
+    install_requires=["netifaces-plus>=0.12", "rich>=13.0", "urllib3>=2.0"],
     extras_require={"test": TEST},
-    entry_points={"console_scripts": ["pybootd = pybootd.cli:main"]},
+    entry_points={
+        "console_scripts": ["pybootd = pybootd.cli:main"],
+        # as pybootd/plugins.py lists them
+        "pybootd.access": [
+            "http = pybootd.access.http:HttpAccess",
+            "mac = pybootd.access.mac:MacAccess",
+            "uuid = pybootd.access.uuid:UuidAccess",
+        ],
+    },
     classifiers=[
         "Environment :: No Input/Output (Daemon)",
         "Intended Audience :: System Administrators",

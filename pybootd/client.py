@@ -106,12 +106,15 @@ class MacPrefix(NamedTuple):
 
 
 def parse_mac_prefix(text: str) -> MacPrefix:
-    """Read a MAC or a prefix such as ``AA-BB-CC/24`` (missing octets are 0); raises ValueError."""
+    """Read a MAC or a prefix such as ``AA-BB-CC/24`` (missing octets are 0); raises ValueError.
+
+    ``00/0`` is every MAC.
+    """
     head, slash, length = text.partition("/")
     if not slash:
         return MacPrefix(parse_mac(text), 48)
     octets = re.fullmatch(r"[0-9A-Fa-f]{2}([-:][0-9A-Fa-f]{2}){0,5}", head)
-    if not octets or not re.fullmatch(r"[0-9]{1,2}", length) or not 1 <= int(length) <= 48:
+    if not octets or not re.fullmatch(r"[0-9]{1,2}", length) or int(length) > 48:
         raise ValueError(f"{text!r} is no MAC prefix: write AA-BB-CC/24")
     value = bytes.fromhex(head.replace("-", "").replace(":", ""))
     if len(value) * 8 < int(length):

@@ -71,6 +71,8 @@ class BootpConfig:
     pool_count: int = 10
     lease_time: int = 86400
     max_lease_time: int = 86400
+    notify: tuple[tuple[str, int], ...] = ()
+    timeout: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

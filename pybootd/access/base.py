@@ -5,17 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from pybootd import plugins
 from pybootd.client import Client
-from pybootd.config import Section
+from pybootd.config import Config, ConfigError, Section
 from pybootd.loop import Later
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """May this client be served? ``allow`` None: no opinion, the next one decides.
+    """May this client be served? ``allow`` None: the list doesn't know it.
 
-    ``reason`` is for people ("not in [mac]"). ``error``: nobody could say (an authorization server
-    that doesn't answer, say): the request stays unanswered and is logged as an error.
+    A client that the list doesn't know is served if its MAC stands in ``[static_dhcp]``, else
+    refused with this reason. ``reason`` is for people ("not in [mac]"). ``error``: nobody could say
+    (an authorization server that doesn't answer, say): whatever ``allow`` is, the request stays
+    unanswered and is logged as an error.
     ``hostname`` and ``file`` are for this client alone, empty where there is nothing to say.
     """
 
@@ -27,7 +30,13 @@ class Verdict:
 
 
 class Access(ABC):
-    """One access list. A third party's class is found through entry point ``pybootd.access``."""
+    """One access list. A third party's class is found through entry point ``pybootd.access``.
+
+    ``timeout`` is how many seconds a blocking call may take (``[bootp] timeout``); it is set after
+    ``from_config``.
+    """
+
+    timeout: float = 5.0
 
     @classmethod
     @abstractmethod
@@ -41,3 +50,27 @@ class Access(ABC):
         ``client.uuid`` is the UUID that the client once showed, also in requests that lack it;
         ``client.address`` is the address that it has or had.
         """
+
+
+def configured(config: Config) -> Access | None:
+    """Build the access list that ``[bootp] access`` names; None: everybody is served.
+
+    Raises ConfigError: no such list, or its section is missing or faulty.
+    """
+    name = config.bootp.access
+    if not name:
+        return None
+    try:
+        kind = plugins.find(plugins.ACCESS, name)
+    except plugins.PluginError as error:
+        place = config.sections.get("bootp", Section("bootp", config.path))
+        raise ConfigError([place.fault("access", error.problem, error.meant)]) from error
+    section = config.sections.get(name)
+    if section is None:
+        section = Section(name, config.path)
+        if name in plugins.BUILT_IN[plugins.ACCESS] and (name == "http" or not config.static):
+            problem = f"[bootp] access = {name} needs this section, and it is missing"
+            raise ConfigError([section.fault("", problem)])
+    access: Access = kind.from_config(section)
+    access.timeout = config.bootp.timeout
+    return access

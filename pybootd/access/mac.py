@@ -1,0 +1,60 @@
+"""``access = mac``: the clients whose MAC, or a prefix of it, is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pybootd.access.base import Access, Verdict
+from pybootd.client import Client, MacPrefix, parse_mac_prefix
+from pybootd.config import ConfigError, Section, parse_boolean
+
+
+class MacAccess(Access):
+    """``[mac]``: MAC or prefix = boolean; the longest prefix decides.
+
+    It is a list of those who may: a client that no entry holds is not served. A list that only
+    blocks says so of the rest with ``00/0 = on``.
+    """
+
+    def __init__(self, entries: Mapping[MacPrefix, tuple[str, bool]]) -> None:
+        self._by_length: dict[int, dict[bytes, tuple[str, bool]]] = {}
+        for prefix in sorted(entries, key=lambda prefix: -prefix.bits):
+            same_length = self._by_length.setdefault(prefix.bits, {})
+            same_length[prefix.value] = entries[prefix]
+
+    @classmethod
+    def from_config(cls, section: Section) -> MacAccess:
+        """Read the list; raises ConfigError with every fault."""
+        entries: dict[MacPrefix, tuple[str, bool]] = {}
+        faults = []
+        for option, value in section.options.items():
+            try:
+                written, bits = parse_mac_prefix(option)
+                allowed = parse_boolean(value)
+            except ValueError as error:
+                faults.append(section.fault(option, str(error)))
+                continue
+            prefix = MacPrefix(_cut(written, bits), bits)
+            first, before = entries.setdefault(prefix, (option, allowed))
+            if before != allowed:
+                faults.append(section.fault(option, f"{first} above says the contrary"))
+        if faults:
+            raise ConfigError(faults)
+        return cls(entries)
+
+    def check(self, client: Client) -> Verdict:
+        """Decide by the longest prefix that holds the client's MAC."""
+        if len(client.mac) == 6:
+            for bits, same_length in self._by_length.items():
+                found = same_length.get(_cut(client.mac, bits))
+                if found is not None:
+                    written, allowed = found
+                    word = "allowed" if allowed else "blocked"
+                    return Verdict(allowed, f"{written} is {word} in [mac]")
+        return Verdict(None, "not in [mac]")
+
+
+def _cut(mac: bytes, bits: int) -> bytes:
+    """Keep the first bits of six octets; the others become 0."""
+    shift = 48 - bits
+    return (int.from_bytes(mac) >> shift << shift).to_bytes(6)

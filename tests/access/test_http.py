@@ -1,0 +1,246 @@
+"""``access = http`` against a real HTTP server on the loopback."""
+
+import contextlib
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from pybootd.access.http import HttpAccess
+from pybootd.client import Client
+from pybootd.config import ConfigError, Section
+from pybootd.loop import Later
+
+MAC = bytes.fromhex("525400123456")
+SHOWN = UUID("00112233-4455-6677-8899-aabbccddeeff")
+PXE = Client(MAC, uuid=SHOWN, network_boot=True)
+LINUX = Client(MAC, uuid=SHOWN, address=IPv4Address("10.0.0.7"))
+QUERY = "mac=52-54-00-12-34-56&uuid=00112233-4455-6677-8899-aabbccddeeff"
+
+
+class Server(ThreadingHTTPServer):
+    """Answers every question with ``status`` and ``body``, and notes what was asked."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.status, self.body, self.headers, self.asked = 200, b"", {}, []
+        self.stall = threading.Event()
+        self.stall.set()
+        self.ended = threading.Event()
+        self.trickle = False
+
+    @property
+    def location(self):
+        return f"127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        server.asked.append(self.path)
+        server.stall.wait(10)
+        with contextlib.suppress(OSError):
+            if server.status is None:
+                return  # the connection is cut without an answer
+            self.send_response(server.status)
+            for name, value in server.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            while server.trickle and not server.ended.wait(0.03):
+                self.wfile.write(b"\n")
+            self.wfile.write(server.body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.ended.set()
+        server.stall.set()
+        server.shutdown()
+        thread.join()
+
+
+def access(server, timeout=5.0, **options):
+    options = {"location": server.location, "pxe": "boot", "dhcp": "linux", **options}
+    built = HttpAccess.from_config(Section("http", Path("p.ini"), options))
+    built.timeout = timeout
+    return built
+
+
+def ask(access, client):
+    answer = access.check(client)
+    assert isinstance(answer, Later)
+    assert answer.pool == "access"
+    return answer.call()
+
+
+def test_pxe_and_plain_dhcp_ask_their_own_paths(server):
+    asking = access(server)
+    assert ask(asking, PXE).allow is True
+    assert ask(asking, LINUX).allow is True
+    assert ask(asking, Client(MAC, network_boot=True)).allow is True
+    assert server.asked == [
+        f"/boot?{QUERY}",
+        f"/linux?{QUERY}&ip=10.0.0.7",
+        "/boot?mac=52-54-00-12-34-56",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("location", "path", "url"),
+    [
+        ("10.0.0.1:80", "boot", "http://10.0.0.1:80/boot?mac="),
+        ("10.0.0.1", "/boot", "http://10.0.0.1/boot?mac="),
+        ("http://10.0.0.1/", "/boot", "http://10.0.0.1/boot?mac="),
+        ("https://10.0.0.1/may//", "//boot/", "https://10.0.0.1/may/boot/?mac="),
+        ("http://10.0.0.1/may.cgi", "", "http://10.0.0.1/may.cgi?mac="),
+        ("10.0.0.1", "may.cgi?stage=pxe", "http://10.0.0.1/may.cgi?stage=pxe&mac="),
+    ],
+)
+def test_slashes_and_the_scheme_are_put_right(location, path, url):
+    asking = HttpAccess(location, path, "")
+    assert asking.url(Client(MAC, network_boot=True)) == f"{url}52-54-00-12-34-56"
+
+
+def test_names_in_the_answer_are_for_this_client(server):
+    server.body = b"# hello\r\nclient: node7\r\nFile :  boot/node7.efi \r\nother: x\r\n"
+    verdict = ask(access(server), PXE)
+    assert (verdict.allow, verdict.hostname, verdict.file) == (True, "node7", "boot/node7.efi")
+
+
+def test_a_file_may_be_a_url(server):
+    server.body = b"file: http://10.0.0.1:8080/a b.efi"
+    assert ask(access(server), PXE).file == "http://10.0.0.1:8080/a b.efi"
+
+
+@pytest.mark.parametrize(
+    "body", [b"client: a\0b", b"client: a\x1b[2J", b"client: " + b"a" * 256, b"\xff" * 4000, b":"]
+)
+def test_what_is_no_name_is_passed_over(server, body):
+    server.body = body
+    verdict = ask(access(server), PXE)
+    assert (verdict.allow, verdict.hostname, verdict.file) == (True, "", "")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_names_the_server_and_is_asked_for_again(server, status):
+    asking = access(server)
+    server.status = status
+    verdict = ask(asking, PXE)
+    assert (verdict.allow, verdict.error) == (False, False)
+    assert verdict.reason == f"refused by http://{server.location}/boot ({status})"
+    server.status = 200
+    assert ask(asking, PXE).allow is True
+
+
+@pytest.mark.parametrize("status", [204, 302, 404, 500, 503])
+def test_any_other_answer_is_an_error(server, status):
+    server.status = status
+    server.headers = {"Location": f"http://{server.location}/elsewhere"}
+    verdict = ask(access(server), PXE)
+    assert verdict.error
+    assert verdict.allow is None
+    where = f"http://{server.location}/boot"
+    assert verdict.reason == f"authorization server {where} answered {status}"
+    assert len(server.asked) == 1  # a redirection is not followed
+
+
+def test_a_grant_holds_until_the_boot_stage_changes(server):
+    server.body = b"client: node7"
+    asking = access(server)
+    assert ask(asking, PXE).hostname == "node7"
+    repeated = asking.check(PXE)
+    assert (repeated.allow, repeated.hostname) == (True, "node7")
+    ask(asking, LINUX)
+    assert asking.check(LINUX).allow is True
+    ask(asking, PXE)  # the machine was restarted
+    ask(asking, Client(MAC, uuid=UUID(int=7), network_boot=True))  # another machine with its card
+    assert len(server.asked) == 4
+
+
+def test_a_refusal_takes_the_grant_back(server):
+    asking = access(server)
+    ask(asking, PXE)
+    server.status = 401
+    assert ask(asking, LINUX).allow is False
+    assert ask(asking, PXE).allow is False
+
+
+def test_with_always_check_the_server_is_asked_at_every_request(server):
+    asking = access(server, always_check="on")
+    ask(asking, PXE)
+    ask(asking, PXE)
+    assert len(server.asked) == 2
+
+
+def test_grants_are_kept_for_a_bounded_number_of_clients(server):
+    asking = HttpAccess(server.location, "", "", limit=2)
+    for last in (1, 2, 3):
+        ask(asking, Client(bytes((0, 0, 0, 0, 0, last))))
+    assert isinstance(asking.check(Client(bytes((0, 0, 0, 0, 0, 1)))), Later)
+    assert asking.check(Client(bytes((0, 0, 0, 0, 0, 3)))).allow is True
+
+
+def test_silence_is_an_error_when_the_time_is_over(server):
+    server.stall.clear()
+    verdict = ask(access(server, timeout=0.2), PXE)
+    assert verdict.error
+    where = f"http://{server.location}/boot"
+    assert verdict.reason == f"authorization server {where}: no answer within 0.2 s"
+
+
+def test_a_trickle_is_an_error_when_the_time_is_over(server):
+    server.trickle = True
+    verdict = ask(access(server, timeout=0.15), PXE)
+    assert verdict.error
+    assert verdict.reason.endswith("no answer within 0.15 s")
+
+
+def test_a_cut_connection_is_an_error(server):
+    server.status = None
+    verdict = ask(access(server), PXE)
+    assert verdict.error
+    assert "without response" in verdict.reason
+    assert "\n" not in verdict.reason
+
+
+def test_a_server_that_is_down_is_an_error_of_one_line(server):
+    asking = HttpAccess("127.0.0.1:1", "boot", "linux")
+    verdict = asking.check(PXE).call()
+    assert verdict.error
+    assert verdict.reason == "authorization server http://127.0.0.1:1/boot: Connection refused"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "location: the URL of the server to ask is missing"),
+        ({"location": "ftp://10.0.0.1"}, "ftp is neither http nor https"),
+        ({"location": "10.0.0.1:99999"}, "is no HTTP URL"),
+        ({"location": "http://"}, "it names no host"),
+        ({"location": "http://[::1"}, "is no HTTP URL"),
+        ({"location": "10.0.0.1", "always_check": "maybe"}, "always_check: 'maybe' is neither"),
+    ],
+)
+def test_faults_are_told(options, told):
+    with pytest.raises(ConfigError) as caught:
+        HttpAccess.from_config(Section("http", Path("p.ini"), options))
+    assert told in str(caught.value)
+
+
+def test_the_http_client_is_loaded_only_to_ask():
+    code = "import sys, pybootd.access.http; sys.exit('urllib3' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
