@@ -77,9 +77,10 @@ class BootpConfig:
 
 @dataclass(frozen=True, slots=True)
 class BootFileConfig:
-    """``[bootfile]``: which file for which architecture (option 93)."""
+    """``[bootfile]``: which file for which architecture (option 93), and for a running iPXE."""
 
     default: str = ""
+    ipxe: str = ""
     by_architecture: Mapping[int, str] = field(default_factory=dict)
 
 
