@@ -1,0 +1,78 @@
+"""Tells others by UDP who booted, got an address, or gave it back.
+
+One ASCII datagram to every target: ``BOOT,UUID,MAC,IP`` (a network boot client's address is
+confirmed), ``LEASE,MAC,IP`` or ``LEASE,UUID,MAC,IP`` (any other client's), ``RELEASE,...`` alike.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from pybootd.client import Client, Clients, format_mac
+from pybootd.events import Bus, Confirmed, Released
+from pybootd.loop import Loop
+
+log = logging.getLogger(__name__)
+
+# seconds between two lines about the same target
+_QUIET = 60.0
+
+
+class Notifier:
+    """Sends what happened to ``targets``, (address, port) each, and never waits for any of them.
+
+    The UUID is the one that the client shows or once showed; it is left out where none is known.
+    A target that can't be reached costs a log line a minute.
+    """
+
+    def __init__(
+        self, targets: Iterable[tuple[str, int]], loop: Loop, bus: Bus, clients: Clients
+    ) -> None:
+        self.targets = tuple(targets)
+        self._loop = loop
+        self._bus = bus
+        self._clients = clients
+        self._socket: socket.socket | None = None
+        self._quiet_until: dict[tuple[str, int], float] = {}
+
+    def open(self) -> None:
+        """Open the socket and listen to the bus."""
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        self._bus.subscribe(Confirmed, self._confirmed)
+        self._bus.subscribe(Released, self._released)
+
+    def close(self) -> None:
+        """Send nothing any more."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _confirmed(self, event: Confirmed) -> None:
+        self._send("BOOT" if event.booting else "LEASE", event.client, event.address)
+
+    def _released(self, event: Released) -> None:
+        self._send("RELEASE", event.client, event.address)
+
+    def _send(self, what: str, client: Client, address: IPv4Address) -> None:
+        if self._socket is None:
+            return
+        known = self._clients.by_mac(client.mac)
+        uuid = client.uuid or (known.uuid if known else None)
+        parts = (what, *([str(uuid)] if uuid else []), format_mac(client.mac), str(address))
+        datagram = ",".join(parts).encode("ascii")
+        for target in self.targets:
+            try:
+                self._socket.sendto(datagram, target)
+            except OSError as error:
+                self._failed(target, error)
+
+    def _failed(self, target: tuple[str, int], error: OSError) -> None:
+        now = self._loop.now
+        if now >= self._quiet_until.get(target, now):
+            self._quiet_until[target] = now + _QUIET
+            log.warning("notify %s:%d: %s", *target, error.strerror)
