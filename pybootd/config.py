@@ -14,7 +14,13 @@ from types import MappingProxyType
 from typing import Any
 
 from pybootd import values
-from pybootd.client import ARCHITECTURE_CODES, parse_architecture, parse_mac
+from pybootd.client import (
+    ARCHITECTURE_CODES,
+    MacPrefix,
+    parse_architecture,
+    parse_mac,
+    parse_mac_prefix,
+)
 from pybootd.inifile import ConfigError, Fault, Section, near, read
 from pybootd.values import Gateway
 from pybootd.values import boolean as parse_boolean
@@ -105,6 +111,7 @@ class TftpConfig:
 class Config:
     """The whole configuration.
 
+    ``buggy`` holds the MACs that are answered by broadcast, the longest prefixes first;
     ``sections`` holds each section as it was written, for those who read their own (access lists,
     filters, ``[options]``); ``warnings`` what was passed over.
     """
@@ -114,6 +121,7 @@ class Config:
     bootp: BootpConfig = BootpConfig()
     bootfile: BootFileConfig = BootFileConfig()
     static: Mapping[bytes, IPv4Address] = field(default_factory=dict)
+    buggy: tuple[tuple[MacPrefix, bool], ...] = ()
     tftp: TftpConfig = TftpConfig()
     sections: Mapping[str, Section] = field(default_factory=dict)
     warnings: tuple[Fault, ...] = ()
@@ -134,6 +142,7 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "format": values.choice("text", "json"),
         },
         "bootp": {
+            "access": values.word,
             "address": values.address,
             "interface": values.names,
             "port": _PORT,
@@ -150,6 +159,8 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "pool_count": values.integer(1, 1 << 20),
             "lease_time": _LEASE,
             "max_lease_time": _LEASE,
+            "notify": values.endpoints,
+            "timeout": values.seconds(0.1, 60),
         },
         "tftp": {
             "root": values.word,
@@ -164,8 +175,8 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
     }
 )
 ALIASES: Mapping[str, str] = MappingProxyType({"bootpd": "bootp", "tftpd": "tftp"})
-# Sections whose options are made up by the user (MAC addresses, architectures).
-FREE = ("bootfile", "static_dhcp")
+# Sections whose options are made up by the user (MAC addresses, architectures), or read by others.
+FREE = ("bootfile", "buggy_clients", "http", "mac", "options", "static_dhcp", "uuid")
 
 
 def find_file(given: str | None) -> Path:
@@ -208,6 +219,8 @@ class _Reader:
         self.faults = faults
         self.warnings: list[Fault] = []
         self.sections: dict[str, Section] = {}
+        bootp = written.get("bootp") or written.get("bootpd") or Section("bootp")
+        self._access = bootp.options.get("access", "").lower()
         for section in written.values():
             self._note(section)
 
@@ -222,6 +235,7 @@ class _Reader:
             bootp=bootp,
             bootfile=self._bootfile(),
             static=self._static(),
+            buggy=self._buggy(),
             tftp=self._tftp(bootp),
             sections=self.sections,
             warnings=tuple(self.warnings),
@@ -235,7 +249,7 @@ class _Reader:
             self.faults.append(
                 section.fault("", f"the same as [{first.name}] in line {first.line}: keep one")
             )
-        elif name in TABLE or name in FREE:
+        elif name in TABLE or name in FREE or name == self._access:
             self.sections[name] = section
         else:
             known = (*TABLE, *FREE, *ALIASES)
@@ -315,13 +329,13 @@ class _Reader:
         for option, name in section.options.items():
             if not self._value(section, option, values.word, name):
                 continue
-            if option.lower() == "default":
-                made = replace(made, default=name)
+            if option.lower() in ("default", "ipxe"):
+                made = replace(made, **{option.lower(): name})
                 continue
             try:
                 files[parse_architecture(option)] = name
             except ValueError as error:
-                guess = near(option, ("default", *ARCHITECTURE_CODES))
+                guess = near(option, ("default", "ipxe", *ARCHITECTURE_CODES))
                 self.faults.append(section.fault(option, str(error), guess))
         return replace(made, by_architecture=MappingProxyType(files))
 
@@ -337,6 +351,16 @@ class _Reader:
                 self.faults.append(section.fault(option, f"{kept} is kept for another MAC, too"))
             found[mac] = kept
         return MappingProxyType(found)
+
+    def _buggy(self) -> tuple[tuple[MacPrefix, bool], ...]:
+        section = self._section("buggy_clients")
+        found = []
+        for option, text in section.options.items():
+            prefix = self._value(section, option, parse_mac_prefix, option)
+            buggy = self._value(section, option, values.boolean, text)
+            if prefix is not None and buggy is not None:
+                found.append((prefix, buggy))
+        return tuple(sorted(found, key=lambda rule: -rule[0].bits))
 
     def _tftp(self, bootp: BootpConfig) -> TftpConfig:
         found = self._values("tftp")

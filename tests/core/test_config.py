@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.config import TABLE, Config, ConfigError, examine, load, sample
+from pybootd.config import FREE, TABLE, Config, ConfigError, examine, load, sample
+
+README = Path(__file__).parents[2].joinpath("README.rst").read_text()
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -35,8 +37,12 @@ port_range = 20000-20010
 default = any.0
 00007 = a.efi
 EFI-ARM64 = b.efi
+ipxe = http://10.0.0.1/boot.ipxe
 [static_dhcp]
 aa:bb:cc:dd:ee:ff = 10.0.0.5
+[buggy_clients]
+AA-BB-CC/24 = yes
+aa:bb:cc:dd:ee:ff = no
 """
 
 
@@ -51,6 +57,8 @@ def test_values_are_typed_and_aliases_are_one(tmp_path: Path) -> None:
     assert config.bootfile.default == "any.0"
     assert dict(config.bootfile.by_architecture) == {7: "a.efi", 11: "b.efi"}
     assert dict(config.static) == {bytes.fromhex("aabbccddeeff"): IPv4Address("10.0.0.5")}
+    assert config.bootfile.ipxe == "http://10.0.0.1/boot.ipxe"
+    assert [(prefix.bits, buggy) for prefix, buggy in config.buggy] == [(48, False), (24, True)]
     assert not config.warnings
 
 
@@ -103,6 +111,13 @@ def test_what_a_service_needs_is_required_of_that_service_alone(tmp_path: Path) 
     assert len(faults(tmp_path, "")) == 2
 
 
+def test_the_section_of_an_access_list_is_known(tmp_path: Path) -> None:
+    text = "[bootp]\npool_start = 10.0.0.1\naccess = badge\n[badge]\ncolour = red\n"
+    config = load(write(tmp_path, text), ("bootp",))
+    assert config.sections["badge"].options == {"colour": "red"}
+    assert not config.warnings
+
+
 def test_a_section_that_nobody_knows_is_a_warning(tmp_path: Path) -> None:
     text = "[tftp]\nroot = .\n[botfile]\ndefault = x\n"
     warnings = load(write(tmp_path, text), ("tftp",)).warnings
@@ -115,6 +130,8 @@ def test_a_section_that_nobody_knows_is_a_warning(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("[bootp]\nlease_time = 60\nmax_lease_time = 30\n", "less than lease_time"),
+        ("[bootp]\nnotify = 10.0.0.1\n", "write a.b.c.d:port"),
+        ("[buggy_clients]\nAA-BB/24 = on\n", "24 bits are more than AA-BB holds"),
         ("[bootp]\nnetmask = 255.0.255.0\n", "no netmask"),
         ("[bootp]\ngateway = selv\n", "nor none nor self"),
         ("[logger]\ntype = file\n", "file: required with type = file"),
@@ -153,10 +170,13 @@ def test_indented_options_are_options(tmp_path: Path) -> None:
     assert load(write(tmp_path, text), ("bootp",)).bootp.pool_count == 3
 
 
-def test_the_sample_is_good_and_names_every_option(tmp_path: Path) -> None:
-    config = load(write(tmp_path, sample()))
-    assert not config.warnings
+def test_sample_and_readme_name_every_option(tmp_path: Path) -> None:
+    assert not load(write(tmp_path, sample())).warnings
     lines = {line.lstrip(";").partition("=")[0].strip() for line in sample().splitlines()}
     for section, options in TABLE.items():
         assert f"[{section}]" in sample()
         assert not set(options) - lines
+        assert not {option for option in options if f"``{option}``" not in README}
+    for section in FREE:
+        assert f"[{section}]" in sample()
+        assert f"[{section}]" in README
