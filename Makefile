@@ -1,0 +1,53 @@
+# Everything is made in this folder: .venv holds the package and its tools. As root, a target also
+# installs the Debian packages that it needs; else it says which are missing and does what it can.
+
+PYTHON ?= python3
+FIRMWARE_PACKAGES = qemu-system-x86 ipxe-qemu ovmf debian-installer-12-netboot-amd64
+TEST_PACKAGES = $(shell sed 's/\#.*//' tests/debian-packages.txt)
+
+.PHONY: help demo test test-unit test-net test-boot lint clean
+
+help:
+	@echo "make demo                 a machine boots in a private network, before your eyes"
+	@echo "make demo FIRMWARE=bios   the same with a real virtual machine; or FIRMWARE=uefi"
+	@echo "make test                 every check and test; test-unit, test-net, test-boot, lint: one group"
+	@echo "make clean                take away what these have made"
+
+demo: .venv/package.done
+ifdef FIRMWARE
+	@tests/packages.sh $(FIRMWARE_PACKAGES)
+endif
+	@.venv/bin/pybootd demo $(if $(FIRMWARE),--firmware $(FIRMWARE))
+
+test: .venv/test.done
+	@tests/packages.sh $(TEST_PACKAGES)
+	@.venv/bin/python tests/run.py lint unit net boot
+
+test-unit lint: .venv/test.done
+	@.venv/bin/python tests/run.py $(@:test-%=%)
+
+test-net test-boot: .venv/test.done
+	@tests/packages.sh $(TEST_PACKAGES)
+	@.venv/bin/python tests/run.py $(@:test-%=%)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "$(PYTHON) is older than Python 3.11: make PYTHON=python3.11 ..."; exit 1; }
+	@echo "making .venv"
+	@rm -rf .venv
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || tests/packages.sh python3-venv
+	@$(PYTHON) -m venv .venv
+
+.venv/package.done: .venv/bin/pip setup.py
+	@echo "installing pybootd into .venv"
+	@.venv/bin/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/test.done: .venv/bin/pip setup.py
+	@echo "installing pybootd and what its tests need into .venv"
+	@.venv/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ .venv/package.done

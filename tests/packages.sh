@@ -1,0 +1,39 @@
+#!/bin/sh
+# packages.sh PACKAGE...: install those Debian packages that are missing, if we are root.
+set -eu
+export PATH="$PATH:/usr/sbin:/sbin" DEBIAN_FRONTEND=noninteractive
+
+if ! command -v dpkg-query >/dev/null; then
+    echo "not Debian: the programs of these packages must be there already: $*"
+    exit 0
+fi
+missing=
+for package in "$@"; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ]; then
+    echo "not installed, and only root may install them:$missing"
+    exit 0
+fi
+echo "installing Debian packages:$missing"
+
+# two runs take turns; what a package would start stays off (invoke-rc.d(8): 101 forbids it)
+exec 9>/var/lock/pybootd-packages
+flock 9
+if [ ! -e /usr/sbin/policy-rc.d ]; then
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT INT TERM
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    chmod 755 /usr/sbin/policy-rc.d
+fi
+log=$(mktemp)
+get() { apt-get -q -y -o DPkg::Lock::Timeout=600 "$@" >>"$log" 2>&1 9>&-; }
+if ! get install --no-install-recommends $missing; then
+    get update || true
+    if ! get install --no-install-recommends $missing; then
+        tail -n 15 "$log" >&2
+        exit 1
+    fi
+fi
+rm -f "$log"
