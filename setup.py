@@ -50,6 +50,10 @@ setup(
             "mac = pybootd.access.mac:MacAccess",
             "uuid = pybootd.access.uuid:UuidAccess",
         ],
+        "pybootd.filters": ["patterns = pybootd.files.filters:Patterns"],
+        "pybootd.sources": [
+            "file = pybootd.files.local:LocalSource",
+        ],
     },
     classifiers=[
         "Environment :: No Input/Output (Daemon)",

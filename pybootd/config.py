@@ -94,10 +94,11 @@ class BootFileConfig:
 class TftpConfig:
     """``[tftp]``. ``timeout`` in seconds; ``port_range`` is inclusive, None lets the system choose.
 
-    ``root`` is an absolute path or a URL prefix.
+    ``root`` is an absolute path or a URL prefix; ``filters`` are asked in this order.
     """
 
     root: str = ""
+    filters: tuple[str, ...] = ("patterns",)
     address: IPv4Address = ANY
     port: int = 69
     blocksize: int = 65464
@@ -164,6 +165,7 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
         },
         "tftp": {
             "root": values.word,
+            "filters": values.names,
             "address": values.address,
             "port": _PORT,
             "blocksize": values.integer(8, 65464),
@@ -176,7 +178,7 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
 )
 ALIASES: Mapping[str, str] = MappingProxyType({"bootpd": "bootp", "tftpd": "tftp"})
 # Sections whose options are made up by the user (MAC addresses, architectures), or read by others.
-FREE = ("bootfile", "buggy_clients", "http", "mac", "options", "static_dhcp", "uuid")
+FREE = ("bootfile", "buggy_clients", "filters", "http", "mac", "options", "static_dhcp", "uuid")
 
 
 def find_file(given: str | None) -> Path:

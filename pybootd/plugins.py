@@ -24,8 +24,12 @@ BUILT_IN = MappingProxyType(
                 "uuid": "pybootd.access.uuid:UuidAccess",
             }
         ),
-        FILTERS: MappingProxyType({}),
-        SOURCES: MappingProxyType({}),
+        FILTERS: MappingProxyType({"patterns": "pybootd.files.filters:Patterns"}),
+        SOURCES: MappingProxyType(
+            {
+                "file": "pybootd.files.local:LocalSource",
+            }
+        ),
     }
 )
 

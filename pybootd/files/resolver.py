@@ -2,38 +2,265 @@
 
 from __future__ import annotations
 
-from pybootd.config import Config, Section
+import posixpath
+import threading
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from pybootd import plugins
+from pybootd.config import Config, ConfigError, Fault, Section
 from pybootd.files import names
+from pybootd.files.filters import Answer, Filter, Patterns, Target, is_url
 from pybootd.files.local import LocalSource
-from pybootd.files.sources import Opened, Request, Source
+from pybootd.files.sources import (
+    Body,
+    FileError,
+    Forbidden,
+    Missing,
+    Opened,
+    Request,
+    Source,
+    StaticBody,
+    StreamBody,
+    TextBody,
+    Unavailable,
+)
 from pybootd.loop import Later, Loop
+
+T = TypeVar("T")
+Steps = Generator[Later[Any], Any, T]
+
+SHIPPED = "pybootd/etc/"
+"""What starts a filter's value that names a file of the package."""
+
+_ETC = Path(__file__).parents[1] / "etc"
+_LISTED = names.LONGEST + 1  # octets of a list that are read: one more than its name may have
+_SECTIONS = MappingProxyType({"patterns": "filters"})  # the one whose section has another name
+_PATIENCE = 60.0  # seconds that a list's first line may take, an origin's own limits apart
 
 
 class Files:
-    """What one file service serves: a root. Clients ask with a name of their own making."""
+    """What one file service serves: a root, and filters in front of it.
 
-    def __init__(self, root: Source) -> None:
+    ``base`` is the root as text, an absolute path or a URL: what a filter's relative path starts
+    from.
+    """
+
+    def __init__(self, root: Source, base: str = "", filters: Iterable[Filter] = ()) -> None:
         self.root = root
+        self.base = base
+        self.filters = tuple(filters)
+        self._sources: dict[str, Source] = {_scheme(base): root}
+        self._shipped = LocalSource(_ETC)
+        self._host = root if isinstance(root, LocalSource) else LocalSource(Path("/"))
+        self._loop: Loop | None = None
 
     @classmethod
     def from_config(cls, config: Config, section: str = "tftp") -> Files:
         """Build it from the section that names the root; raises ConfigError with every fault."""
-        options = config.sections.get(section, Section(section, config.path))
-        return cls(LocalSource.from_config(options))
+        own = config.sections.get(section, Section(section, config.path))
+        if "root" not in own.options:
+            own = replace(own, options={**own.options, "root": config.tftp.root})
+        base = own.options["root"].removeprefix("file://")
+        if not is_url(base):
+            base = str((config.path.parent / base).absolute())
+        filters, faults = _filters_of(config, own)
+        try:
+            root = _source_of(own)
+        except ConfigError as error:
+            raise ConfigError([*error.faults, *faults]) from error
+        if faults:
+            raise ConfigError(faults)
+        return cls(root, base, filters)
 
     def start(self, loop: Loop) -> None:
         """Give the sources the loop; to be called before the first ``open``."""
-        self.root.start(loop)
+        self._loop = loop
+        for source in self._sources.values():
+            source.start(loop)
 
     def close(self) -> None:
         """End what the sources have under way."""
-        self.root.close()
+        for source in self._sources.values():
+            source.close()
 
     def open(self, request: Request) -> Opened | Later[Opened]:
         """Open what the request comes down to. Raises FileError, and so may the blocking call."""
-        name = names.clean(request.name)
-        body = self.root.open(name, request)
-        if isinstance(body, Later):
-            call = body.call
-            return Later(lambda: Opened(call(), name), body.pool)
+        steps = self._walk(replace(request, name=names.clean(request.name)))
+        try:
+            later = next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        return Later(lambda: _finish(steps, later), later.pool)
+
+    def _walk(self, request: Request) -> Steps[Opened]:
+        """Take the steps; whatever has to wait is yielded, so that a worker does the rest."""
+        answer: Answer = Target("", request.name)
+        for filter_ in self.filters:
+            found = yield from _settled(filter_.rewrite(request))
+            if found is not None:
+                answer = found
+                break
+        if isinstance(answer, bytes):
+            return Opened(TextBody(answer), request.name)
+        target = _target(answer)
+        if target.listed:
+            listing = yield from self._open(target, request)
+            name = yield from _first_line(listing)
+            try:
+                target = Target("", names.clean(name))
+            except FileError as error:
+                raise type(error)(f"{listing.served}: {error}") from error
+        return (yield from self._open(target, request))
+
+    def _open(self, target: Target, request: Request) -> Steps[Opened]:
+        source, name = self._locate(target)
+        body: Body = yield from _settled(source.open(name, request))
         return Opened(body, name)
+
+    def _locate(self, target: Target) -> tuple[Source, str]:
+        """Find the source that has the target, and the name that it knows it by."""
+        path = target.base + target.name
+        if target.base.startswith(SHIPPED) and (_ETC / path[len(SHIPPED) :]).is_file():
+            return self._shipped, names.clean(path[len(SHIPPED) :])
+        if is_url(path):
+            return self._source(_scheme(path)), path
+        if path.startswith("/"):
+            return self._on_host(target.base, target.name)
+        local = isinstance(self.root, LocalSource)
+        inside = posixpath.normpath(target.base).split("/")[0] != ".."
+        if inside and (target.name or not local):
+            return self.root, names.clean(path)
+        if local:
+            return self._on_host(posixpath.join(self.base, target.base), target.name)
+        url = join_url(self.base, path)
+        return self._source(_scheme(url)), url
+
+    def _on_host(self, base: str, name: str) -> tuple[Source, str]:
+        if name:
+            return LocalSource(Path(base)), names.clean(name)
+        return self._host, base
+
+    def _source(self, scheme: str) -> Source:
+        source = self._sources.get(scheme)
+        if source is None:
+            try:
+                source = _source_of(Section("filters", options={"root": f"{scheme}://"}))
+            except ConfigError as error:
+                raise Unavailable(f"no files by {scheme}: {error.faults[0].problem}") from error
+            if self._loop is not None:
+                source.start(self._loop)
+            self._sources[scheme] = source
+        return source
+
+
+def join_url(base: str, path: str) -> str:
+    """Resolve a filter's relative path from a URL; it may lead out of it, never to another host."""
+    scheme, _, rest = base.partition("://")
+    host, _, folder = rest.partition("/")
+    joined = posixpath.normpath(posixpath.join("/", folder, quote(path, errors="surrogateescape")))
+    return f"{scheme}://{host}{joined}"
+
+
+def _scheme(base: str) -> str:
+    return base.partition("://")[0].lower() if is_url(base) else "file"
+
+
+def _source_of(section: Section) -> Source:
+    """Build the source that the section's root asks for; raises ConfigError."""
+    try:
+        found = plugins.find(plugins.SOURCES, _scheme(section.options["root"]))
+    except plugins.PluginError as error:
+        raise ConfigError([section.fault("root", error.problem, error.meant)]) from error
+    return found.from_config(section)  # type: ignore[no-any-return]
+
+
+def _filters_of(config: Config, named: Section) -> tuple[list[Filter], list[Fault]]:
+    """Build the filters in the order in which ``[tftp] filters`` names them."""
+    built: list[Filter] = []
+    faults: list[Fault] = []
+    for name in config.tftp.filters:
+        section = config.sections.get(_SECTIONS.get(name, name), Section(name, config.path))
+        try:
+            found = plugins.find(plugins.FILTERS, name)
+            if issubclass(found, Patterns):
+                built.append(found.from_config(section, _own_variables(config.sections)))
+            else:
+                built.append(found.from_config(section))
+        except plugins.PluginError as error:
+            faults.append(named.fault("filters", error.problem, error.meant))
+        except ConfigError as error:
+            faults += error.faults
+    return built, faults
+
+
+def _own_variables(sections: Mapping[str, Section]) -> set[str]:
+    """Name the variables that ``[client]`` and ``[class]`` sections define."""
+    return {
+        option
+        for name, section in sections.items()
+        if name.split(" ")[0] in ("client", "class")
+        for option in section.options
+    }
+
+
+def _target(answer: str | Target) -> Target:
+    if isinstance(answer, Target):
+        return answer
+    if is_url(answer) or answer.startswith("/"):
+        return Target(answer)
+    return Target("", answer)
+
+
+def _settled(value: T | Later[T]) -> Steps[T]:
+    """Wait for what is not there yet."""
+    if isinstance(value, Later):
+        return (yield value)  # type: ignore[no-any-return]
+    return value
+
+
+def _finish(steps: Steps[Opened], later: Later[Any]) -> Opened:
+    """Take the rest of the steps, one blocking call after the other, on a worker."""
+    while True:
+        try:
+            try:
+                value = later.call()
+            except FileError as error:
+                later = steps.throw(error)
+            else:
+                later = steps.send(value)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def _first_line(listing: Opened) -> Steps[str]:
+    """Read and close a text that holds a name on its first line."""
+    body = listing.body
+    try:
+        if isinstance(body, StaticBody):
+            data = body.pread(min(body.size, _LISTED), 0)
+        elif isinstance(body, StreamBody):
+            data = yield Later(lambda: _read_some(body, _LISTED), "lists")
+        else:
+            raise Forbidden(f"{listing.served} is no text")
+    finally:
+        body.close()
+    line = data.decode("utf-8-sig", "surrogateescape").partition("\n")[0].strip()
+    if not line:
+        raise Missing(f"{listing.served} holds no name on its first line")
+    return line
+
+
+def _read_some(body: StreamBody, count: int) -> bytes:
+    """Wait, on a worker, for the first octets of a body."""
+    arrived = threading.Event()
+    while (data := body.read(count)) is None:
+        arrived.clear()
+        body.when_ready(lambda now: arrived.set())
+        if not arrived.wait(_PATIENCE):
+            raise Unavailable("silent")
+    return data

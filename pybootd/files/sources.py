@@ -57,7 +57,10 @@ class StaticBody(Body):
 
 
 class StreamBody(Body):
-    """Octets that arrive while they are read, once and in order."""
+    """Octets that arrive while they are read, once and in order.
+
+    Read by one thread at a time, which need not be the loop's.
+    """
 
     @abstractmethod
     def read(self, count: int) -> bytes | None:
@@ -70,6 +73,22 @@ class StreamBody(Body):
     @abstractmethod
     def when_ready(self, callback: Callable[[float], None]) -> None:
         """Call back once, in the loop's thread, when ``read`` may have more to say than None."""
+
+
+class TextBody(StaticBody):
+    """Octets that were made for this request."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+        self.key = ("text", data)
+
+    def pread(self, count: int, offset: int) -> bytes:
+        """Read ``count`` octets from ``offset``, fewer only at the end."""
+        return self._data[offset : offset + count]
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +117,10 @@ class Source(ABC):
 
     @abstractmethod
     def open(self, name: str, request: Request) -> Body | Later[Body]:
-        """Open the name (cleaned; relative to the root, or absolute where a filter said so).
+        """Open the name: cleaned and relative to the root; a path or a URL where a filter said so.
 
-        Raises FileError, and so may the blocking call.
+        Raises FileError, and so may the blocking call. A worker calls it when a step before it (a
+        filter that has to ask, say) had to wait.
         """
 
 

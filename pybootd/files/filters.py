@@ -1,0 +1,201 @@
+"""Filters: the requested name in, another name out, as the administrator wishes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from pybootd.client import architecture_name
+from pybootd.config import ConfigError, Fault, Section
+from pybootd.files import names
+from pybootd.files.sources import Forbidden, Missing, Request
+from pybootd.loop import Later
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a filter leads: ``name`` below ``base``, and nowhere else.
+
+    ``base`` is the administrator's own: a directory, a URL, or empty for the root. Where ``name``
+    is empty, ``base`` is the whole path and may lead anywhere. ``listed``: the file there is a
+    text that holds, on its first line, the name to serve.
+    """
+
+    base: str
+    name: str = ""
+    listed: bool = False
+
+
+Answer = str | bytes | Target
+"""A name (below the root, or an absolute path or a URL, which lead anywhere), the octets
+themselves, or a Target."""
+
+
+class Filter(ABC):
+    """One filter. A third party's class is found through entry point ``pybootd.filters``."""
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, section: Section) -> Filter:
+        """Build it from the section of its own name; raises ConfigError with every fault."""
+
+    @abstractmethod
+    def rewrite(self, request: Request) -> Answer | Later[Answer | None] | None:
+        """Say what to serve instead of ``request.name`` (cleaned, no leading slash).
+
+        None: no opinion, the next one decides. Raises FileError to refuse.
+        """
+
+
+def _mac(request: Request) -> str:
+    return request.known.client.mac.hex("-") if request.known else ""
+
+
+def _uuid(request: Request) -> str:
+    return str(request.known.uuid or "") if request.known else ""
+
+
+def _architecture(request: Request) -> str:
+    code = request.known.client.architecture if request.known else None
+    return "" if code is None else architecture_name(code)
+
+
+def _hostname(request: Request) -> str:
+    known = request.known
+    return (known.hostname or known.client.hostname) if known else ""
+
+
+VARIABLES: Mapping[str, Callable[[Request], str]] = MappingProxyType(
+    {
+        "filename": lambda request: request.name,
+        "file": lambda request: request.known.file if request.known else "",
+        "mac": _mac,
+        "ip": lambda request: request.peer,
+        "uuid": _uuid,
+        "arch": _architecture,
+        "hostname": _hostname,
+        "server": lambda request: request.server,
+    }
+)
+_MAY_HOLD_SLASHES = frozenset(("filename", "file"))
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_VARIABLE = re.compile(r"\{([^{}]*)\}")
+
+
+def is_url(text: str) -> bool:
+    """Tell a URL from a path."""
+    return _URL.match(text) is not None
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """Turn wildcards into an expression that matches in linear time: ``*`` any run, ``?`` one."""
+    pattern = pattern.replace("\\", "/").lstrip("/")
+    runs = [
+        "".join("." if letter == "?" else re.escape(letter) for letter in run)
+        for run in pattern.split("*")
+    ]
+    if len(runs) == 1:
+        return re.compile(runs[0] + r"\Z", re.DOTALL)
+    # atomic groups: the first place where a run fits is the best, no other need be tried
+    middle = "".join(f"(?>.*?{run})" for run in runs[1:-1] if run)
+    return re.compile(f"{runs[0]}{middle}.*{runs[-1]}\\Z", re.DOTALL)
+
+
+class Value:
+    """The value of one line of ``[filters]``, taken apart once."""
+
+    def __init__(self, text: str) -> None:
+        self.listed = text.startswith("[") and text.endswith("]")
+        path = (text[1:-1].strip() if self.listed else text).removeprefix("file://")
+        self.pieces = _VARIABLE.split(path)  # text, variable, text, ..., text
+        self.variables = self.pieces[1::2]
+        self.url = is_url(path)
+        head = self.pieces[0]
+        # what the client's values may not leave: the directory before the first of them
+        self.base = head[: head.rfind("/") + 1] if self.variables else path
+
+    def problem(self, own: Collection[str]) -> tuple[str, str]:
+        """Say what is wrong with it, and what may have been meant; empty when nothing is."""
+        if not "".join(self.pieces).strip():
+            return "no path", ""
+        if any("{" in text or "}" in text for text in self.pieces[::2]):
+            return "a brace without its partner", ""
+        for name in self.variables:
+            if name not in VARIABLES and name not in own:
+                known = sorted({*VARIABLES, *own})
+                near = difflib.get_close_matches(name, known, 1)
+                listing = ", ".join(f"{{{one}}}" for one in known)
+                meant = f"{{{near[0]}}}" if near else ""
+                return f"unknown variable {{{name}}}; there are {listing}", meant
+        return "", ""
+
+    def expand(self, request: Request) -> Target:
+        """Put the client's values in; raises Forbidden or Missing when that leads nowhere good."""
+        if not self.variables:
+            return Target(self.base, "", self.listed)
+        if self.url:
+            return self._expand_url(request)
+        parts = self.pieces[:]
+        parts[1::2] = [value_of(name, request) for name in self.variables]
+        return Target(self.base, names.clean("".join(parts)[len(self.base) :]), self.listed)
+
+    def _expand_url(self, request: Request) -> Target:
+        from urllib.parse import quote  # only where there are URLs
+
+        url = self.pieces[0]
+        for name, text in zip(self.variables, self.pieces[2::2], strict=True):
+            value = value_of(name, request, required="?" not in url)
+            url += quote(value, errors="surrogateescape") + text
+        if ".." in re.split(r"[?#]", url[len(self.base) :])[0].split("/"):
+            raise Forbidden(names.OUTSIDE)
+        return Target(url, "", self.listed)
+
+
+def value_of(name: str, request: Request, *, required: bool = True) -> str:
+    """Return a variable's value for this client: one part of a path, save for ``{filename}``.
+
+    Raises Missing when it is required and unknown, Forbidden when it would add a part.
+    """
+    if name in VARIABLES:
+        value = VARIABLES[name](request)
+        if name not in _MAY_HOLD_SLASHES and ("/" in value or "\\" in value or value == ".."):
+            raise Forbidden(f"{{{name}}} of this client can't stand in a path: {value!r}")
+    else:
+        value = request.known.variables.get(name, "") if request.known else ""
+    if required and not value:
+        raise Missing(f"{{{name}}} of this client is not known")
+    return value
+
+
+class Patterns(Filter):
+    """The lines ``pattern = value`` of ``[filters]``: the first pattern that fits decides."""
+
+    def __init__(self, lines: Mapping[str, str]) -> None:
+        self.lines = [(compile_pattern(pattern), Value(text)) for pattern, text in lines.items()]
+
+    @classmethod
+    def from_config(cls, section: Section, own: Collection[str] = ()) -> Patterns:
+        """Build it; ``own`` are the variables that the configuration's clients define."""
+        made = cls(section.options)
+        faults = list(made._faults(section, own))
+        if faults:
+            raise ConfigError(faults)
+        return made
+
+    def _faults(self, section: Section, own: Collection[str]) -> Iterator[Fault]:
+        for pattern, (_, value) in zip(section.options, self.lines, strict=True):
+            problem, meant = value.problem(own)
+            if problem:
+                yield section.fault(pattern, problem, meant)
+
+    def rewrite(self, request: Request) -> Target | None:
+        """Answer with the first pattern's value; never waits."""
+        for pattern, value in self.lines:
+            if pattern.match(request.name):
+                return value.expand(request)
+        return None
