@@ -331,8 +331,11 @@ class _Reader:
         for option, name in section.options.items():
             if not self._value(section, option, values.word, name):
                 continue
-            if option.lower() in ("default", "ipxe"):
-                made = replace(made, **{option.lower(): name})
+            if option.lower() == "default":
+                made = replace(made, default=name)
+                continue
+            if option.lower() == "ipxe":
+                made = replace(made, ipxe=name)
                 continue
             try:
                 files[parse_architecture(option)] = name
