@@ -1,21 +1,46 @@
-"""What several rooms' tests share: private networks, and the reason when there can be none."""
+"""What several rooms' tests share: private networks, and the reason when there can be none.
+
+With PYBOOTD_TEST_ALL=1 in the environment a test of the groups ``net`` and ``boot`` that would be
+skipped fails instead, so that a machine that can run them can't forget to. A test that this
+kernel or system can't run, whoever sets it up, says so: its reason starts with "this system".
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
+from pybootd.tools import installer, machine
 from pybootd.tools import network as private
 
 # dhclient, dnsmasq and ip are where a user's PATH doesn't look
 os.environ["PATH"] = private.PATH
 
+ALL = os.environ.get("PYBOOTD_TEST_ALL") == "1"
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test marked ``net("dhclient", ...)`` where the network or a program is missing."""
+    """Skip a test marked ``net("dhclient", ...)`` or ``boot`` where what it needs is missing."""
     for mark in item.iter_markers("net"):
         if reason := private.missing(*mark.args):
             pytest.skip(reason)
+    if item.get_closest_marker("boot") and (reason := machine.missing() or installer.missing()):
+        pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where every group must run."""
+    report = yield
+    grouped = item.get_closest_marker("net") or item.get_closest_marker("boot")
+    if ALL and grouped and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(call.excinfo.value) if call.excinfo else ""
+        if not reason.startswith("this system"):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, but every group must run here: {reason}"
+    return report
 
 
 @pytest.fixture

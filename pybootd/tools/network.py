@@ -289,6 +289,12 @@ class Host(Namespace):
         words = self.ip("-oneline", "link", "show", "dev", interface).split()
         return words[words.index("link/ether") + 1]
 
+    def udp_ports(self) -> set[int]:
+        """List the UDP ports (IPv4) that something on this host is bound to."""
+        table = Path(f"/proc/{self.pid}/net/udp").read_text(encoding="ascii")
+        # proc(5): the second column is ADDRESS:PORT in hexadecimal
+        return {int(row.split()[1].partition(":")[2], 16) for row in table.splitlines()[1:]}
+
 
 class Switch(Namespace):
     """An Ethernet switch: a bridge that forwards from the first frame on."""

@@ -140,7 +140,7 @@ def unprivileged_python():
 
 def test_unprivileged_user_builds_one_in_a_user_namespace():
     if (python := unprivileged_python()) is None:
-        pytest.skip("an unprivileged user can make no user namespace, or read no Python, here")
+        pytest.skip("this system lets no unprivileged user make a namespace, or run a Python in it")
     done = subprocess.run(
         [*python, "-c", SCRIPT],
         stdin=subprocess.DEVNULL,
