@@ -213,6 +213,21 @@ def examine(path: Path, services: Collection[str]) -> tuple[Config, list[Fault]]
     return config, sorted(reader.faults, key=lambda fault: fault.line)
 
 
+def _plugins(written: Mapping[str, Section]) -> set[str]:
+    """Name the access list and the filters that are in use: each may have a section of its own."""
+    options = [
+        (ALIASES.get(section.name.lower(), section.name.lower()), option.lower(), text.lower())
+        for section in written.values()
+        for option, text in section.options.items()
+    ]
+    return {
+        name
+        for section, option, text in options
+        if (section, option) in (("bootp", "access"), ("tftp", "filters"))
+        for name in values.names(text)
+    }
+
+
 class _Reader:
     """Turns the sections of one file into a Config, noting every fault on its way."""
 
@@ -221,8 +236,7 @@ class _Reader:
         self.faults = faults
         self.warnings: list[Fault] = []
         self.sections: dict[str, Section] = {}
-        bootp = written.get("bootp") or written.get("bootpd") or Section("bootp")
-        self._access = bootp.options.get("access", "").lower()
+        self._plugins = _plugins(written)
         for section in written.values():
             self._note(section)
 
@@ -251,7 +265,7 @@ class _Reader:
             self.faults.append(
                 section.fault("", f"the same as [{first.name}] in line {first.line}: keep one")
             )
-        elif name in TABLE or name in FREE or name == self._access:
+        elif name in TABLE or name in FREE or name in self._plugins:
             self.sections[name] = section
         else:
             known = (*TABLE, *FREE, *ALIASES)

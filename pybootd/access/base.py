@@ -57,7 +57,7 @@ def configured(config: Config) -> Access | None:
 
     Raises ConfigError: no such list, or its section is missing or faulty.
     """
-    name = config.bootp.access
+    name = config.bootp.access.lower()
     if not name:
         return None
     try:

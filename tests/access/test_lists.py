@@ -129,7 +129,7 @@ def config(access, sections=(), static=None, timeout=5.0):
 
 def test_the_configured_list_is_built_from_the_section_of_its_name():
     assert configured(config("")) is None
-    access = configured(config("mac", [section("mac", **{"00/0": "on"})]))
+    access = configured(config("MAC", [section("mac", **{"00/0": "on"})]))
     assert isinstance(access, MacAccess)
     access = configured(config("http", [section("http", location="10.0.0.1")], timeout=2.5))
     assert isinstance(access, HttpAccess)
