@@ -13,36 +13,32 @@ from ipaddress import IPv4Address
 
 from pybootd.client import Client, Clients, format_mac
 from pybootd.events import Bus, Confirmed, Released
-from pybootd.loop import Loop
 
 log = logging.getLogger(__name__)
-
-# seconds between two lines about the same target
-_QUIET = 60.0
 
 
 class Notifier:
     """Sends what happened to ``targets``, (address, port) each, and never waits for any of them.
 
     The UUID is the one that the client shows or once showed; it is left out where none is known.
-    A target that can't be reached costs a log line a minute.
+    A target that can't be reached costs one log line, and another one when it can be again.
     """
 
-    def __init__(
-        self, targets: Iterable[tuple[str, int]], loop: Loop, bus: Bus, clients: Clients
-    ) -> None:
+    def __init__(self, targets: Iterable[tuple[str, int]], bus: Bus, clients: Clients) -> None:
         self.targets = tuple(targets)
-        self._loop = loop
         self._bus = bus
         self._clients = clients
         self._socket: socket.socket | None = None
-        self._quiet_until: dict[tuple[str, int], float] = {}
+        self._failing: set[tuple[str, int]] = set()
 
     def open(self) -> None:
-        """Open the socket and listen to the bus."""
+        """Open the socket."""
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+
+    def start(self) -> None:
+        """Listen to the bus."""
         self._bus.subscribe(Confirmed, self._confirmed)
         self._bus.subscribe(Released, self._released)
 
@@ -69,10 +65,10 @@ class Notifier:
             try:
                 self._socket.sendto(datagram, target)
             except OSError as error:
-                self._failed(target, error)
-
-    def _failed(self, target: tuple[str, int], error: OSError) -> None:
-        now = self._loop.now
-        if now >= self._quiet_until.get(target, now):
-            self._quiet_until[target] = now + _QUIET
-            log.warning("notify %s:%d: %s", *target, error.strerror)
+                if target not in self._failing:
+                    self._failing.add(target)
+                    log.warning("notify %s:%d: %s", *target, error.strerror)
+            else:
+                if target in self._failing:
+                    self._failing.remove(target)
+                    log.info("notify %s:%d: it can be reached again", *target)
