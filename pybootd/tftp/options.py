@@ -1,0 +1,74 @@
+"""What a read request asks for and what it is granted (RFC 2347, 2348, 2349, 7440)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from pybootd.tftp.packet import Options
+
+_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a file goes out: octets a block, blocks a window, the client's own timeout in seconds.
+
+    ``granted`` is the OACK's content, empty where none is due.
+    """
+
+    blocksize: int = 512
+    windowsize: int = 1
+    timeout: int | None = None
+    granted: Options = ()
+
+
+PLAIN = Terms()
+
+
+def asks_for(options: Options, wanted: str) -> bool:
+    """Tell whether an option is there; option names have no letter case (RFC 2347)."""
+    return any(name.lower() == wanted for name, _ in options)
+
+
+def negotiate(options: Options, blocksize: int, windowsize: int, size: int | None) -> Terms:
+    """Grant what can be granted: at most so large a block and window; ``size`` None: unknown.
+
+    An option that is malformed, repeated, out of range or unknown is left out of the answer.
+    """
+    if not options:
+        return PLAIN
+    times = Counter(name.lower() for name, _ in options)
+    values: dict[str, int] = {}
+    granted: list[tuple[str, str]] = []
+    for name, text in options:
+        option = name.lower()
+        # RFC 2347: an option may be specified once only
+        if times[option] > 1 or not _NUMBER.fullmatch(text):
+            continue
+        value = _grant(option, int(text), blocksize, windowsize, size)
+        if value is not None:
+            values[option] = value
+            granted.append((name, str(value)))
+    return Terms(
+        values.get("blksize", 512),
+        values.get("windowsize", 1),
+        values.get("timeout"),
+        tuple(granted),
+    )
+
+
+def _grant(
+    option: str, value: int, blocksize: int, windowsize: int, size: int | None
+) -> int | None:
+    match option:
+        case "blksize" if 8 <= value <= 65464:  # RFC 2348
+            return min(value, blocksize)
+        case "windowsize" if 1 <= value <= 65535:  # RFC 7440 3
+            return min(value, windowsize)
+        case "timeout" if 1 <= value <= 255:  # RFC 2349
+            return value
+        case "tsize":  # RFC 2349: 0 asks, whatever else a client writes asks as well
+            return size
+    return None
