@@ -94,7 +94,8 @@ class BootFileConfig:
 class TftpConfig:
     """``[tftp]``. ``timeout`` in seconds; ``port_range`` is inclusive, None lets the system choose.
 
-    ``root`` is an absolute path or a URL prefix; ``filters`` are asked in this order.
+    ``root`` is an absolute path or a URL prefix; ``filters`` are asked in this order; ``cache`` is
+    in octets.
     """
 
     root: str = ""
@@ -106,6 +107,9 @@ class TftpConfig:
     timeout: float = 1.0
     retries: int = 5
     port_range: tuple[int, int] | None = None
+    fragments: bool = False
+    offload: bool = True
+    cache: int = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +177,9 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "timeout": values.seconds(0.01, 255),
             "retries": values.integer(0, 100),
             "port_range": values.port_range,
+            "fragments": values.boolean,
+            "offload": values.boolean,
+            "cache": values.integer(1 << 16, 1 << 40),
         },
     }
 )

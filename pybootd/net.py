@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import resource
 import socket
 import struct
 import sys
@@ -18,6 +20,7 @@ import netifaces
 # struct in_pktinfo { int ipi_ifindex; struct in_addr ipi_spec_dst, ipi_addr; }: ip(7)
 _PKTINFO = struct.Struct("=I4s4s")
 _IP_PKTINFO: int | None = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else None)
+_IP_MTU = 14  # ip(7)
 _SO_RCVBUFFORCE = 33 if sys.platform == "linux" else None
 _ANCILLARY = socket.CMSG_SPACE(_PKTINFO.size)
 
@@ -107,8 +110,7 @@ def udp_socket(
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        if _IP_PKTINFO is not None:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        tell_destination(sock)
         if interface:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
         if receive_buffer:
@@ -118,6 +120,32 @@ def udp_socket(
         sock.close()
         raise BindError(explain_bind(error, "udp", address, port, what, option)) from error
     return sock
+
+
+def tell_destination(sock: socket.socket) -> None:
+    """Have ``receive`` say where each datagram came in, where the system can. Raises OSError."""
+    if _IP_PKTINFO is not None:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+
+def raise_file_limit() -> int:
+    """Allow this process as many open files as it may have; return how many that are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = hard if hard != resource.RLIM_INFINITY else max(soft, 1 << 16)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        return most
+    return soft
+
+
+def path_mtu(sock: socket.socket, default: int = 1500) -> int:
+    """Return the octets that the path of a connected socket carries in one piece."""
+    if sys.platform != "linux":
+        return default
+    try:
+        return sock.getsockopt(socket.IPPROTO_IP, _IP_MTU)
+    except OSError:
+        return default
 
 
 def explain_bind(

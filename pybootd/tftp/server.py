@@ -1,0 +1,270 @@
+"""The TFTP server: the listening port, and who is being sent what (RFC 1350, 1123 4.2.3)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from ipaddress import IPv4Address
+from typing import Protocol
+
+from pybootd import loop as looping
+from pybootd import net
+from pybootd.client import Clients
+from pybootd.config import TftpConfig
+from pybootd.events import Bus, Malformed, Outcome, TransferRefused, TransferStarted
+from pybootd.files.sources import FileError, Forbidden, Missing, Opened, Request, StaticBody
+from pybootd.files.sources import StreamBody as Stream
+from pybootd.loop import Later, Loop
+from pybootd.tftp.blocks import Blocks, Cache, Held, Netascii, Shared
+from pybootd.tftp.options import asks_for, negotiate
+from pybootd.tftp.packet import Error, ErrorCode, Opcode, PacketError, Rrq, Wrq, decode, encode
+from pybootd.tftp.ports import Address, Port, Ports
+from pybootd.tftp.session import Asked, Session, Shelf
+from pybootd.tftp.transfer import Transfer
+
+log = logging.getLogger(__name__)
+
+_LONGEST = 2048
+"""Octets that a request may have; RFC 2347 says 512."""
+_DRAINED = 16
+"""Requests taken in one turn of the loop, so that running transfers go on between them."""
+_HEADERS = 20 + 8 + 4
+"""Octets of the IP, UDP and TFTP headers before a block."""
+_RECEIVE_BUFFER = 4 << 20
+_ERROR = Opcode.ERROR.to_bytes(2)
+
+
+class Opener(Protocol):
+    """Who turns a client's request into an open file."""
+
+    def open(self, request: Request) -> Opened | Later[Opened]:
+        """Open what the request comes down to. Raises FileError, and so may the blocking call."""
+        ...
+
+
+class TftpServer:
+    """Serves files on one address and port."""
+
+    def __init__(
+        self, config: TftpConfig, loop: Loop, bus: Bus, clients: Clients, files: Opener
+    ) -> None:
+        self._config = config
+        self._loop = loop
+        self._bus = bus
+        self._clients = clients
+        self._files = files
+        self._cache = Cache(config.cache)
+        self._ports = Ports(loop, config.port_range)
+        self._shelf = Shelf(loop, bus, self._ports)
+        self._shelf.offload = self._shelf.offload and config.offload
+        self._sessions: dict[Address, Session] = {}
+        self._opening: dict[Address, Asked] = {}
+        self._most = 0
+        self._sock: socket.socket | None = None
+
+    def open(self) -> None:
+        """Bind the port. Raises BindError."""
+        config = self._config
+        # a transfer takes its socket, its port's other socket, and at most one file
+        self._most = max(16, (net.raise_file_limit() - 64) // 3)
+        self._sock = net.udp_socket(
+            config.address,
+            config.port,
+            what="tftp",
+            option="[tftp] port" if config.port else "[tftp] address",
+            receive_buffer=_RECEIVE_BUFFER,
+        )
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._listening().getsockname()[1])
+
+    def start(self) -> None:
+        """Take requests from now on."""
+        self._loop.watch(self._listening(), self._readable)
+
+    def close(self) -> None:
+        """End all transfers with an ERROR to the client, and give the port back."""
+        if self._sock is not None:
+            self._loop.unwatch(self._sock)
+            self._sock.close()
+            self._sock = None
+        self._opening.clear()
+        for session in list(self._sessions.values()):
+            session.stop(self._loop.now)
+        self._ports.close()
+
+    def _listening(self) -> socket.socket:
+        if self._sock is None:
+            raise RuntimeError("the TFTP server is not open")
+        return self._sock
+
+    # requests
+
+    def _readable(self, now: float) -> None:
+        for _ in range(_DRAINED):
+            arrival = net.receive(self._listening(), _LONGEST + 1)
+            if arrival is None:
+                return
+            self._arrived(arrival, now)
+
+    def _arrived(self, arrival: net.Arrival, now: float) -> None:
+        # RFC 1123 4.2.3.4: a request sent to a broadcast address is ignored silently
+        if arrival.destination != arrival.local:
+            log.debug("tftp %s: sent to %s", arrival.address, arrival.destination)
+            return
+        try:
+            if len(arrival.data) > _LONGEST:
+                raise PacketError("longer than any request")
+            packet = decode(arrival.data)
+        except PacketError as error:
+            self._bus.publish(Malformed("tftp", arrival.address, str(error)))
+            self._answer(arrival, ErrorCode.ILLEGAL_OPERATION, str(error))
+            return
+        if isinstance(packet, Rrq):
+            self._read(packet, arrival, now)
+        elif isinstance(packet, Wrq):
+            self._refuse(arrival, packet.name, ErrorCode.ACCESS_VIOLATION, "writes are refused")
+        else:
+            what = f"{type(packet).__name__.upper()} is no request"
+            self._answer(arrival, ErrorCode.ILLEGAL_OPERATION, what)
+
+    def _read(self, packet: Rrq, arrival: net.Arrival, now: float) -> None:
+        if packet.mode not in ("octet", "netascii"):
+            why = f"mode {packet.mode[:20]!r} is not served"
+            self._refuse(arrival, packet.name, ErrorCode.ILLEGAL_OPERATION, why)
+            return
+        peer = (arrival.address, arrival.port)
+        if self._is_double(peer, arrival.data, now):
+            return
+        if len(self._sessions) + len(self._opening) >= self._most:
+            self._refuse(arrival, packet.name, ErrorCode.UNDEFINED, "too many transfers")
+            return
+        known = self._clients.by_address(IPv4Address(arrival.address))
+        request = Request(packet.name, arrival.address, arrival.local, known)
+        try:
+            opened = self._files.open(request)
+        except FileError as error:
+            self._fail(arrival, packet.name, error)
+            return
+        asked = Asked(peer, arrival.local, arrival.interface, arrival.data, packet.name, now)
+        if isinstance(opened, Opened):
+            self._begin(asked, packet, opened, arrival, now)
+        else:
+            self._open_later(asked, packet, opened, arrival)
+
+    def _is_double(self, peer: Address, data: bytes, now: float) -> bool:
+        """Tell a request sent twice; one that begins anew ends the earlier transfer."""
+        opening = self._opening.get(peer)
+        if opening is not None:
+            if opening.data == data:
+                return True
+            del self._opening[peer]
+        session = self._sessions.get(peer)
+        if session is not None:
+            # RFC 1123 4.2.3.1 in spirit: a request that is still unanswered came once more
+            if session.asked.data == data and session.transfer.unanswered:
+                return True
+            session.end(Outcome.ABORTED, now, "the client began anew")
+        return False
+
+    def _open_later(
+        self, asked: Asked, packet: Rrq, later: Later[Opened], arrival: net.Arrival
+    ) -> None:
+        self._opening[asked.peer] = asked
+
+        def done(outcome: looping.Outcome[Opened], now: float) -> None:
+            wanted = self._opening.get(asked.peer) is asked
+            if wanted:
+                del self._opening[asked.peer]
+            try:
+                opened = outcome.get()
+            except FileError as error:
+                if wanted:
+                    self._fail(arrival, packet.name, error)
+                return
+            if wanted:
+                self._begin(asked, packet, opened, arrival, now)
+            else:
+                opened.body.close()
+
+        self._loop.work(later, done)
+
+    def _begin(
+        self, asked: Asked, packet: Rrq, opened: Opened, arrival: net.Arrival, now: float
+    ) -> None:
+        body = opened.body
+        try:
+            wire = self._ports.connect(asked.peer, asked.local)
+        except OSError as error:
+            body.close()
+            why = f"no socket for it: {error.strerror or error}"
+            self._refuse(arrival, asked.name, ErrorCode.UNDEFINED, why)
+            return
+        session = self._make(asked, packet, opened, wire)
+        self._sessions[asked.peer] = session
+        self._bus.publish(
+            TransferStarted("tftp", asked.peer[0], asked.name, opened.served, body.size)
+        )
+        session.start(now)
+
+    def _make(
+        self, asked: Asked, packet: Rrq, opened: Opened, wire: tuple[socket.socket, Port]
+    ) -> Session:
+        config, body = self._config, opened.body
+        largest = config.blocksize
+        if not config.fragments and asks_for(packet.options, "blksize"):
+            largest = max(8, min(largest, net.path_mtu(wire[0]) - _HEADERS))
+        if packet.mode == "netascii":
+            body = Netascii(body)
+        terms = negotiate(packet.options, largest, config.windowsize, body.size)
+        blocks: Blocks
+        if isinstance(body, StaticBody):
+            blocks = Shared(self._cache.take(body, terms.blocksize))
+        elif isinstance(body, Stream):
+            blocks = Held(body, terms.blocksize)
+        else:
+            raise TypeError(f"{type(body).__name__} is neither a StaticBody nor a StreamBody")
+        transfer = Transfer(
+            blocks.last,
+            terms.windowsize,
+            config.timeout if terms.timeout is None else float(terms.timeout),
+            config.retries,
+            oack=bool(terms.granted),
+            fixed=terms.timeout is not None,
+        )
+        session = Session(
+            self._shelf, asked, opened.served, blocks, terms, transfer, wire, self._gone
+        )
+        session.probing = bool(terms.granted) and asks_for(packet.options, "tsize")
+        return session
+
+    def _gone(self, session: Session) -> None:
+        if self._sessions.get(session.asked.peer) is session:
+            del self._sessions[session.asked.peer]
+
+    # refusals
+
+    def _fail(self, arrival: net.Arrival, name: str, error: FileError) -> None:
+        if isinstance(error, Missing):
+            code = ErrorCode.NOT_FOUND
+        elif isinstance(error, Forbidden):
+            code = ErrorCode.ACCESS_VIOLATION
+        else:
+            code = ErrorCode.UNDEFINED
+        self._refuse(arrival, name, code, str(error))
+
+    def _refuse(self, arrival: net.Arrival, name: str, code: ErrorCode, why: str) -> None:
+        missing = code == ErrorCode.NOT_FOUND
+        self._bus.publish(TransferRefused("tftp", arrival.address, name, why, missing))
+        self._answer(arrival, code, why)
+
+    def _answer(self, arrival: net.Arrival, code: ErrorCode, why: str) -> None:
+        """Send an ERROR, unless it is one that it answers (RFC 1350 7)."""
+        if arrival.data[:2] == _ERROR or self._sock is None:
+            return
+        error = encode(Error(code, why.replace("\0", "?")[:400]))
+        with contextlib.suppress(OSError, OverflowError):
+            net.send(self._sock, error, (arrival.address, arrival.port), 0, arrival.local)

@@ -1,0 +1,335 @@
+"""One transfer's socket: what arrives goes to the transfer, what it decides leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pybootd.events import Bus, Outcome, TransferEnded
+from pybootd.files.sources import FileError
+from pybootd.loop import Loop
+from pybootd.tftp.blocks import Blocks, Shared
+from pybootd.tftp.options import Terms
+from pybootd.tftp.packet import Error, ErrorCode, Oack, Opcode, PacketError, decode, encode
+from pybootd.tftp.ports import Address, Port, Ports
+from pybootd.tftp.transfer import DONE, GONE, Transfer
+
+log = logging.getLogger(__name__)
+
+_BUFFER = bytearray(2048)  # every session's: a datagram is read out before the next one comes
+_VIEW = memoryview(_BUFFER)
+_ACK = Opcode.ACK.value
+
+_PAUSE = 0.002
+"""Seconds between the bursts of a window that a client can't take at a stretch."""
+_LOOK = 0.1
+"""Seconds after which a transfer is looked at, at the latest: what is late may come earlier than
+it once seemed, and nothing on the way moves the timer."""
+
+# udp(7): one send is cut into datagrams of equal length by the system or the network card
+_SOL_UDP, _UDP_SEGMENT = 17, 103
+_MOST_SEGMENTS, _MOST_OCTETS = 64, 65507
+_NO_OFFLOAD = frozenset((errno.EMSGSIZE, errno.EINVAL, errno.EIO))
+
+
+def _nothing(block: int) -> None:
+    """Have no packet at hand."""
+
+
+@dataclass(slots=True)
+class Shelf:
+    """What all sessions of one server share."""
+
+    loop: Loop
+    bus: Bus
+    ports: Ports
+    offload: bool = sys.platform == "linux"
+    without_offload: set[int] = field(default_factory=set)
+    """Numbers of the interfaces that were seen to refuse it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A read request: from whom, to which own address, on which interface, when; and its bytes."""
+
+    peer: Address
+    local: str
+    interface: int
+    data: bytes
+    name: str
+    began: float
+
+
+class Session:
+    """One client that is being sent one file. ``gone`` is called once, when it is over."""
+
+    __slots__ = (
+        "_acknowledge",
+        "_at_hand",
+        "_blocks",
+        "_gone",
+        "_oack",
+        "_pausing",
+        "_port",
+        "_receive",
+        "_send",
+        "_shelf",
+        "_sock",
+        "_step",
+        "_stride",
+        "_terms",
+        "_timer",
+        "_waiting",
+        "asked",
+        "probing",
+        "served",
+        "transfer",
+    )
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        asked: Asked,
+        served: str,
+        blocks: Blocks,
+        terms: Terms,
+        transfer: Transfer,
+        wire: tuple[socket.socket, Port],
+        gone: Callable[[Session], None],
+    ) -> None:
+        self.asked = asked
+        self.served = served
+        self.transfer = transfer
+        self.probing = False  # the client asked for the size, and may want no more
+        self._shelf = shelf
+        self._blocks = blocks
+        self._terms = terms
+        self._oack = encode(Oack(terms.granted)) if terms.granted else b""
+        self._sock, self._port = wire
+        self._gone: Callable[[Session], None] | None = gone
+        self._step = 1  # packets in one system call
+        self._stride = terms.blocksize + 4
+        self._pausing = False  # the window's rest leaves in a moment
+        self._waiting = False  # the source will call
+        # looked up once: these run for every block
+        self._receive = self._sock.recv_into
+        self._send = self._sock.send
+        self._at_hand = blocks.packet if isinstance(blocks, Shared) else _nothing
+        self._acknowledge = transfer.acknowledge
+
+    def start(self, now: float) -> None:
+        """Send the first packet and listen."""
+        self._shelf.loop.watch(self._sock, self._readable)
+        if self._terms.windowsize > 1:
+            self._use_offload()
+        self._timer = self._shelf.loop.at(now + _LOOK, self._check)
+        self._dispatch(self.transfer.start(now), now)
+
+    def _use_offload(self) -> None:
+        step = min(_MOST_SEGMENTS, _MOST_OCTETS // self._stride)
+        shelf = self._shelf
+        if not shelf.offload or step < 2 or self.asked.interface in shelf.without_offload:
+            return
+        with contextlib.suppress(OSError):  # a system that has none sends packet by packet
+            self._sock.setsockopt(_SOL_UDP, _UDP_SEGMENT, self._stride)
+            self._step = step
+
+    # what arrives
+
+    def _readable(self, now: float) -> None:
+        try:
+            octets = self._receive(_BUFFER)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._unreachable(error, now)
+            return
+        if octets < 4 or _BUFFER[1] != _ACK or _BUFFER[0]:
+            self._other(bytes(_VIEW[:octets]), now)
+            return
+        count = self._acknowledge(_BUFFER[2] << 8 | _BUFFER[3], now)
+        if count == 1:
+            try:
+                packet = self._at_hand(self.transfer.first)
+                if packet is not None:
+                    self._send(packet)
+                    return
+            except (OSError, FileError):
+                pass  # the long way tells what to do about it
+        if count:
+            self._dispatch(count, now)
+
+    def _other(self, data: bytes, now: float) -> None:
+        """Take what is no ACK. Nothing but an ERROR means anything (RFC 1350 5)."""
+        try:
+            packet = decode(data)
+        except PacketError as error:
+            log.debug("tftp %s: %s", self.asked.peer[0], error)
+            return
+        if isinstance(packet, Error):
+            probed = self.probing and self.transfer.unanswered
+            outcome = Outcome.PROBED if probed else Outcome.ABORTED
+            self.end(outcome, now, packet.message or f"error {packet.code}")
+
+    def _unreachable(self, error: OSError, now: float) -> None:
+        """Take an ICMP error: a closed port ends the transfer, anything else may pass."""
+        if not isinstance(error, ConnectionRefusedError):
+            log.debug("tftp %s: %s", self.asked.peer[0], error)
+            return
+        transfer = self.transfer
+        if transfer.top > transfer.last:  # its last ACK got lost, most likely
+            self.end(Outcome.DONE, now)
+        else:
+            self.end(Outcome.ABORTED, now, "its port is closed")
+
+    # what leaves
+
+    def _dispatch(self, count: int, now: float) -> None:
+        """Do what the transfer decided: send so many blocks, or end."""
+        transfer = self.transfer
+        if count == DONE:
+            self.end(Outcome.DONE, now)
+            return
+        if count == GONE:
+            self.end(Outcome.TIMEOUT, now)
+            return
+        self._blocks.acknowledged(transfer.base)
+        first = transfer.first
+        if first == 0:
+            with contextlib.suppress(OSError):
+                self._send(self._oack)
+            return
+        try:
+            sent = self._send_blocks(first, count)
+        except FileError as error:
+            self.fail(str(error), now)
+            return
+        transfer.last = self._blocks.last
+        if sent < count:
+            self._short(first + sent)
+        elif transfer.next < transfer.end and first + count == transfer.next:
+            self._pause()
+
+    def _send_blocks(self, first: int, count: int) -> int:
+        """Send blocks; return how many left, fewer where the source or the system has no more."""
+        self.transfer.starved = False
+        sent = 0
+        while sent < count:
+            pieces = self._blocks.run(first + sent, min(self._step, count - sent))
+            if not pieces:
+                self.transfer.starved = first + sent <= self._blocks.last
+                break
+            try:
+                if len(pieces) == 1:
+                    self._send(pieces[0])
+                else:
+                    self._sock.sendmsg(pieces)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                if self._step > 1 and error.errno in _NO_OFFLOAD:
+                    self._drop_offload(error)
+                    continue
+                # a loss; if it was a closed port, the next receive tells so again
+                log.debug("tftp %s: %s", self.asked.peer[0], error)
+            sent += sum(-(-len(piece) // self._stride) for piece in pieces)
+        return sent
+
+    def _drop_offload(self, error: OSError) -> None:
+        log.debug("tftp %s: sending packet by packet: %s", self.asked.peer[0], error)
+        self._sock.setsockopt(_SOL_UDP, _UDP_SEGMENT, 0)
+        self._shelf.without_offload.add(self.asked.interface)
+        self._step = 1
+
+    def _short(self, block: int) -> None:
+        """Send the blocks from this one on when the source has them, or the system has room."""
+        transfer = self.transfer
+        if block > transfer.last:
+            return
+        transfer.withhold(block)
+        if not transfer.starved:
+            self._pause()
+        elif not self._waiting:
+            self._waiting = True
+            self._blocks.when_ready(self._ready)
+
+    def _pause(self) -> None:
+        if not self._pausing:
+            self._pausing = True
+            self._shelf.loop.after(_PAUSE, self._paused)
+
+    def _paused(self, now: float) -> None:
+        self._pausing = False
+        self._go_on(now)
+
+    def _ready(self, now: float) -> None:
+        self._waiting = False
+        self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
+        if self._gone is None:
+            return
+        count = self.transfer.more(now)
+        if count > 0:
+            self._dispatch(count, now)
+
+    def _check(self, now: float) -> None:
+        """Look whether something is late: the only timer, which nothing on the way re-arms."""
+        count = self.transfer.late(now)
+        if count:
+            self._dispatch(count, now)
+        if self._gone is not None:
+            look = min(self.transfer.due, now + _LOOK)
+            self._timer = self._shelf.loop.at(look, self._check)
+
+    # how it ends
+
+    def fail(self, why: str, now: float) -> None:
+        """End the transfer for a reason of ours, and tell the client."""
+        self._tell(why)
+        self.end(Outcome.FAILED, now, why)
+
+    def stop(self, now: float) -> None:
+        """End the transfer because the daemon ends, and tell the client."""
+        self._tell("the server stops")
+        self.end(Outcome.STOPPED, now)
+
+    def _tell(self, why: str) -> None:
+        with contextlib.suppress(OSError):
+            self._send(encode(Error(ErrorCode.UNDEFINED, why.replace("\0", "?")[:400])))
+
+    def end(self, outcome: Outcome, now: float, reason: str = "") -> None:
+        """Give everything back and say how it went; harmless the second time."""
+        gone, self._gone = self._gone, None
+        if gone is None:
+            return
+        self._timer.cancel()
+        self._shelf.loop.unwatch(self._sock)
+        self._sock.close()
+        self._shelf.ports.release(self._port, self.asked.peer, now)
+        self._blocks.close()
+        self._shelf.bus.publish(
+            TransferEnded(
+                protocol="tftp",
+                peer=self.asked.peer[0],
+                requested=self.asked.name,
+                served=self.served,
+                sent=self._acknowledged(),
+                seconds=now - self.asked.began,
+                retransmissions=self.transfer.retransmissions,
+                outcome=outcome,
+                reason=reason,
+            )
+        )
+        gone(self)
+
+    def _acknowledged(self) -> int:
+        """Count the file's octets that have arrived."""
+        octets = max(0, self.transfer.base - 1) * self._terms.blocksize
+        size = self._blocks.size
+        return octets if size is None else min(octets, size)
