@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pybootd import values
+from pybootd import former, values
 from pybootd.client import (
     ARCHITECTURE_CODES,
     MacPrefix,
@@ -156,17 +156,19 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "next_server": values.address,
             "servername": values.word,
             "domain": values.word,
-            "dns": values.addresses,
+            "dns": values.name_servers,
             "ntp": values.addresses,
             "gateway": values.gateway,
             "netmask": values.netmask,
             "pool_start": values.address,
-            "pool_count": values.integer(1, 1 << 20),
+            "pool_count": values.integer(0, 1 << 20),
             "lease_time": _LEASE,
             "max_lease_time": _LEASE,
             "notify": values.endpoints,
             "timeout": values.seconds(0.1, 60),
         },
+        # read by the access list itself
+        "http": dict.fromkeys(("location", "pxe", "dhcp", "always_check"), str),
         "tftp": {
             "root": values.word,
             "filters": values.names,
@@ -185,7 +187,7 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
 )
 ALIASES: Mapping[str, str] = MappingProxyType({"bootpd": "bootp", "tftpd": "tftp"})
 # Sections whose options are made up by the user (MAC addresses, architectures), or read by others.
-FREE = ("bootfile", "buggy_clients", "filters", "http", "mac", "options", "static_dhcp", "uuid")
+FREE = ("bootfile", "buggy_clients", "filters", "mac", "options", "static_dhcp", "uuid")
 
 
 def find_file(given: str | None) -> Path:
@@ -246,12 +248,16 @@ class _Reader:
         self._plugins = _plugins(written)
         for section in written.values():
             self._note(section)
+        self.sections, old = former.modernize(self.sections)
+        self.faults += (fault for fault in old if not fault.warning)
+        self.warnings += (fault for fault in old if fault.warning)
 
     def config(self, services: Collection[str]) -> Config:
         """Read everything."""
         if not self.faults or self.sections:  # an unreadable file has no sections to complain of
             self._require(services)
         bootp = self._bootp()
+        self._values("http")
         return Config(
             path=self.path,
             logger=self._logger(),
@@ -337,6 +343,9 @@ class _Reader:
             found.setdefault("max_lease_time", found["lease_time"])
         made = BootpConfig(**found)
         section = self._section("bootp")
+        if found.get("dns") == () and section.options.get("dns"):
+            problem = "auto: this host has none that others could ask; clients are told of none"
+            self.warnings.append(section.warning("dns", problem))
         if made.max_lease_time < made.lease_time:
             problem = f"{made.max_lease_time} is less than lease_time, {made.lease_time}"
             self.faults.append(section.fault("max_lease_time", problem))

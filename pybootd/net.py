@@ -24,6 +24,9 @@ _IP_MTU = 14  # ip(7)
 _SO_RCVBUFFORCE = 33 if sys.platform == "linux" else None
 _ANCILLARY = socket.CMSG_SPACE(_PKTINFO.size)
 
+# resolv.conf(5); where it names a local cache of systemd's alone, the second one has the real ones
+_RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+
 BROADCAST = IPv4Address("255.255.255.255")
 ANY = IPv4Address("0.0.0.0")
 
@@ -82,6 +85,23 @@ def interfaces() -> list[Interface]:
         mac = bytes.fromhex(link[0].get("addr", "").replace(":", "")) if link else b""
         found.append(Interface(name, index, tuple(addresses), mac, mtu(name)))
     return found
+
+
+def name_servers() -> tuple[IPv4Address, ...]:
+    """List the name servers that this host asks: IPv4, and such as others can ask, too."""
+    for path in _RESOLVERS:
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError:
+            continue
+        found = []
+        for words in map(str.split, lines):
+            if words[:1] == ["nameserver"]:
+                with contextlib.suppress(ValueError):  # an IPv6 address, or none
+                    found.append(IPv4Address(words[1] if len(words) > 1 else ""))
+        if usable := [address for address in found if not address.is_loopback]:
+            return tuple(usable)
+    return ()
 
 
 def mtu(name: str) -> int:

@@ -109,6 +109,15 @@ def addresses(text: str) -> tuple[IPv4Address, ...]:
     return tuple(address(part) for part in _parts(text))
 
 
+def name_servers(text: str) -> tuple[IPv4Address, ...]:
+    """Read addresses, or ``auto``: those that this host asks itself, which may be none."""
+    if text.lower() == "auto":
+        from pybootd import net
+
+        return net.name_servers()
+    return addresses(text)
+
+
 def names(text: str) -> tuple[str, ...]:
     """Read words that commas separate."""
     return tuple(_parts(text))
