@@ -44,10 +44,10 @@ clean:
 
 .venv/package.done: .venv/bin/pip setup.py
 	@echo "installing pybootd into .venv"
-	@.venv/bin/pip install --quiet --disable-pip-version-check --editable .
+	@.venv/bin/pip install -qq --disable-pip-version-check --editable .
 	@touch $@
 
 .venv/test.done: .venv/bin/pip setup.py
 	@echo "installing pybootd and what its tests need into .venv"
-	@.venv/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@.venv/bin/pip install -qq --disable-pip-version-check --editable '.[test]'
 	@touch $@ .venv/package.done

@@ -15,7 +15,7 @@ from pybootd.tools.network import Host
 
 
 class DaemonError(Exception):
-    """The daemon did not start; the text is what it said."""
+    """The daemon did not start or not end well; the text is what it said."""
 
 
 class Daemon:
@@ -46,9 +46,14 @@ class Daemon:
         while not self.ports <= self.host.udp_ports():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                said = self.console.path.read_text(errors="replace").strip()
-                raise DaemonError(said or f"the daemon did not serve within {timeout:g} s")
+                raise DaemonError(self._complaint(f"it did not serve within {timeout:g} s"))
             time.sleep(0.02)
+
+    def _complaint(self, otherwise: str) -> str:
+        """Return its last line, where an error's own words stand, then everything before."""
+        said = self.console.path.read_text(errors="replace").strip()
+        before, _, last = said.rpartition("\n")
+        return f"the daemon did not start: {last or otherwise}\n{before}".rstrip()
 
     @property
     def pid(self) -> int:

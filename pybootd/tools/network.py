@@ -68,6 +68,8 @@ def missing(*programs: str) -> str:
 
 def user_namespace(command: Sequence[str]) -> None:
     """Become ``command`` as root of a user namespace; raises NetworkError where that is refused."""
+    if sys.platform != "linux" or which("unshare") is None:
+        raise NetworkError("not root, and without user namespaces (Linux, util-linux) it must be")
     unshare = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
     tried = _output([*unshare, "true"])
     if tried.returncode != 0:
