@@ -77,6 +77,11 @@ class BootpConfig:
     pool_count: int = 10
     lease_time: int = 86400
     max_lease_time: int = 86400
+    identity: str = "mac"
+    authoritative: bool = True
+    reclaim: str = "never"
+    leases: str = "/var/lib/pybootd/leases.db"
+    conflict_check: bool = True
     notify: tuple[tuple[str, int], ...] = ()
     timeout: float = 5.0
 

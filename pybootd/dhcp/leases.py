@@ -1,0 +1,340 @@
+"""Pools, reservations and the life of a lease; what a lease store promises.
+
+An address stays with its client for good: a lease that ran out or was released is still that
+client's, unless ``reclaim`` lets a full pool take back the one that ran out first. Times are
+monotonic seconds here; a store turns them into wall-clock time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network
+from uuid import UUID
+
+OFFER_HOLD = 60.0  # seconds that an offer is kept for a client that has not yet requested it
+DECLINE_HOLD = 600.0  # seconds that an address found in use is left alone
+FOREVER = math.inf  # the lease of a BOOTP client (RFC 1534 3)
+NEVER = math.inf
+
+
+class StoreError(Exception):
+    """Leases could not be read or written; the text says why, for people."""
+
+
+class State(Enum):
+    """What an address is to its client; DECLINED: somebody else uses it; FREE: it has none.
+
+    A lease that ran out is BOUND or RELEASED, its ``expires`` past.
+    """
+
+    OFFERED = "offered"
+    BOUND = "bound"
+    RELEASED = "released"
+    DECLINED = "declined"
+    FREE = "free"
+
+
+@dataclass(slots=True)
+class Lease:
+    """One address and whose it is.
+
+    ``owner`` is the client's identity (MAC or client-id, see ``identity``), empty for nobody;
+    ``expires`` when the offer, the lease or the block ends (monotonic seconds); ``seconds`` the
+    time granted; ``booted``: the client network-booted from us, so its system is served as well;
+    ``checked``: nobody else answered at the address, or its client has used it. ``due``: the
+    pool's own note of when to look at it again.
+    """
+
+    address: IPv4Address
+    owner: bytes
+    mac: bytes
+    client_id: bytes | None = None
+    state: State = State.OFFERED
+    expires: float = 0.0
+    seconds: float = 0.0
+    hostname: str = ""
+    uuid: UUID | None = None
+    booted: bool = False
+    checked: bool = False
+    due: float = NEVER
+
+    def active(self, now: float) -> bool:
+        """Tell whether its client may use the address now."""
+        return self.state is State.BOUND and self.expires > now
+
+
+# an address in one of these states is anybody's as soon as it expires
+_LOOSE = frozenset((State.OFFERED, State.DECLINED, State.FREE))
+
+
+def identify(mac: bytes, client_id: bytes | None, by_client_id: bool) -> bytes:
+    """Return what tells clients apart: RFC 2131 4.2 says client-id, else MAC; else MAC first.
+
+    Empty for a client that shows neither.
+    """
+    if client_id and (by_client_id or not mac):
+        return b"id:" + client_id
+    return mac
+
+
+class LeaseStore(ABC):
+    """Keeps leases over restarts; never offers, and FREE ones are forgotten."""
+
+    @abstractmethod
+    def load(self, now: float) -> Iterable[Lease]:
+        """Return every lease kept, in monotonic time; raises StoreError."""
+
+    @abstractmethod
+    def save(self, batch: Collection[Lease], now: float) -> None:
+        """Keep these leases, all or none; when it returns they are safe. Raises StoreError."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what it holds; may be called twice."""
+
+
+class Pool:
+    """The addresses of one network: ``count`` from ``start``, and the reservations in it.
+
+    ``static`` maps MACs to addresses kept for them, inside or outside the range; ``own`` are the
+    server's addresses. ``changed`` collects the leases to be saved, by address.
+    """
+
+    def __init__(
+        self,
+        network: IPv4Network,
+        start: IPv4Address,
+        count: int,
+        *,
+        static: Mapping[bytes, IPv4Address] | None = None,
+        own: Iterable[IPv4Address] = (),
+        reclaim: bool = False,
+        changed: MutableMapping[int, Lease] | None = None,
+    ) -> None:
+        self.network = network
+        self.first = int(start)
+        self.last = min(self.first + count - 1, int(network.broadcast_address))
+        self.changed: MutableMapping[int, Lease] = {} if changed is None else changed
+        self._reclaim = reclaim
+        self._static = {m: a for m, a in (static or {}).items() if a in network}
+        self._reserved = {int(address) for address in self._static.values()}
+        self._edges: set[int] = set()
+        if network.prefixlen < 31:  # RFC 3021: a /31 has neither
+            self._edges = {int(network.network_address), int(network.broadcast_address)}
+        self._own: set[int] = set()
+        self.own(own)
+        self._by_address: dict[int, Lease] = {}
+        self._by_owner: dict[bytes, Lease] = {}
+        self._next = self.first
+        # (due, address): those that nobody has bound, by the end of their offer or block, and, to
+        # reclaim, the bound ones. An entry counts if its lease still says so; one that comes too
+        # early, since the lease was renewed, is put back.
+        self._returning: list[tuple[float, int]] = []
+        self._expiring: list[tuple[float, int]] = []
+
+    def __str__(self) -> str:
+        return f"{IPv4Address(self.first)} - {IPv4Address(self.last)}"
+
+    def __len__(self) -> int:
+        return len(self._by_address)
+
+    def leases(self) -> Collection[Lease]:
+        """Return every lease, of whatever state."""
+        return self._by_address.values()
+
+    def own(self, addresses: Iterable[IPv4Address]) -> None:
+        """Note which addresses are the server's: they are never given."""
+        self._own = {int(address) for address in addresses}
+
+    def restore(self, lease: Lease) -> None:
+        """Take back a lease that a store kept."""
+        number = int(lease.address)
+        other = self._by_owner.get(lease.owner) if lease.owner else None
+        if other is not None:  # one client had two: identity was set otherwise when it got them
+            keep, lose = sorted((lease, other), key=lambda one: -one.expires)
+            self._by_address[number] = lease
+            self._by_owner[keep.owner] = keep
+            self._free(lose, lose.expires)
+            lease = keep
+        self._by_address[int(lease.address)] = lease
+        if lease.owner:
+            lease.checked = True
+            self._by_owner[lease.owner] = lease
+        self._note(lease)
+
+    def find(self, owner: bytes) -> Lease | None:
+        """Return the client's lease, whatever its state."""
+        return self._by_owner.get(owner)
+
+    def at(self, address: IPv4Address) -> Lease | None:
+        """Return what is known of the address."""
+        return self._by_address.get(int(address))
+
+    def offer(
+        self, owner: bytes, mac: bytes, now: float, wanted: IPv4Address | None = None
+    ) -> Lease | None:
+        """Find an address for the client; None when there is none.
+
+        RFC 2131 4.3.1: the one kept for it, the one it had, the one it asks for, a new one.
+        """
+        kept = self._static.get(mac)
+        if kept is not None:
+            lease = self._take(int(kept), owner, mac, now)
+            if lease is not None:
+                return lease
+        had = self._by_owner.get(owner)
+        if had is not None and self._allowed(int(had.address), mac):
+            self._hold(had, now)
+            return had
+        if wanted is not None:
+            lease = self._take(int(wanted), owner, mac, now)
+            if lease is not None:
+                return lease
+        number = self._fresh(now)
+        return None if number is None else self._give(number, owner, mac, now)
+
+    def adopt(self, address: IPv4Address, owner: bytes, mac: bytes, now: float) -> Lease | None:
+        """Give the client the very address that it names; None when it can't be its."""
+        return self._take(int(address), owner, mac, now)
+
+    def bind(self, lease: Lease, seconds: float, now: float) -> None:
+        """Lease the address for this long (``FOREVER``: for good)."""
+        if lease.state is State.OFFERED:
+            lease.due = NEVER  # it leaves the queue of offers
+        lease.state = State.BOUND
+        lease.expires = now + seconds
+        lease.seconds = seconds
+        lease.checked = True
+        self._note(lease)
+        self.changed[int(lease.address)] = lease
+
+    def release(self, lease: Lease, now: float) -> None:
+        """Note that the client gave the address back; it stays the client's own."""
+        if lease.state is State.OFFERED:
+            self.withdraw(lease, now)
+            return
+        lease.state = State.RELEASED
+        lease.expires = now
+        self._note(lease)
+        self.changed[int(lease.address)] = lease
+
+    def withdraw(self, lease: Lease, now: float) -> None:
+        """Take back an offer: the client chose another server's, or may not have it."""
+        if lease.state is State.OFFERED:
+            lease.expires = now
+            self._note(lease)
+
+    def block(self, address: IPv4Address, now: float, hold: float = DECLINE_HOLD) -> None:
+        """Leave an address alone for this long: somebody else uses it."""
+        number = int(address)
+        lease = self._by_address.get(number)
+        if lease is None:
+            lease = self._by_address[number] = Lease(address, b"", b"")
+        self._free(lease, now + hold)
+        lease.state, lease.seconds = State.DECLINED, hold
+
+    # inside
+
+    def _in_range(self, number: int) -> bool:
+        return (
+            self.first <= number <= self.last
+            and number not in self._reserved
+            and number not in self._edges
+            and number not in self._own
+        )
+
+    def _keeps(self, number: int, mac: bytes) -> bool:
+        kept = self._static.get(mac)
+        return kept is not None and int(kept) == number
+
+    def _allowed(self, number: int, mac: bytes) -> bool:
+        """Tell whether the configuration lets this client have the address."""
+        return self._in_range(number) or (self._keeps(number, mac) and number not in self._own)
+
+    def _take(self, number: int, owner: bytes, mac: bytes, now: float) -> Lease | None:
+        """Give this very address if it is free, or the client's own."""
+        if not self._allowed(number, mac):
+            return None
+        lease = self._by_address.get(number)
+        if lease is None:
+            return self._give(number, owner, mac, now)
+        if lease.owner == owner:
+            self._hold(lease, now)
+            return lease
+        if self._keeps(number, mac) and lease.state is not State.DECLINED:
+            # a reservation outweighs whoever had the address before, but for as long as that one
+            # uses it; its own MAC may come with another client-id, though
+            free = lease.mac == mac or lease.expires <= now
+        else:
+            free = lease.state in _LOOSE and lease.expires <= now
+        return self._give(number, owner, mac, now) if free else None
+
+    def _give(self, number: int, owner: bytes, mac: bytes, now: float) -> Lease:
+        """Make the address this client's and nobody else's; its former one becomes free."""
+        before = self._by_address.get(number)
+        if before is not None and before.owner:
+            del self._by_owner[before.owner]
+        had = self._by_owner.get(owner)
+        if had is not None:
+            self._free(had, now)
+        lease = Lease(IPv4Address(number), owner, mac)
+        self._by_address[number] = self._by_owner[owner] = lease
+        self._hold(lease, now)
+        self._note(lease)
+        return lease
+
+    def _free(self, lease: Lease, when: float) -> None:
+        """Take the address from its client; anybody may have it from ``when`` on."""
+        if lease.owner and self._by_owner.get(lease.owner) is lease:
+            del self._by_owner[lease.owner]
+        lease.owner, lease.mac, lease.client_id = b"", b"", None
+        lease.hostname, lease.uuid, lease.booted, lease.checked = "", None, False, False
+        lease.state, lease.expires, lease.due = State.FREE, when, NEVER
+        self._note(lease)
+        self.changed[int(lease.address)] = lease
+
+    def _hold(self, lease: Lease, now: float) -> None:
+        """Keep what is offered from being taken by others until its client requests it."""
+        if not lease.active(now):
+            if lease.state is State.BOUND:
+                lease.state = State.RELEASED  # it ran out
+            lease.expires = now + OFFER_HOLD
+
+    def _fresh(self, now: float) -> int | None:
+        """Find an address never given, else one that came back, else one that ran out."""
+        while self._next <= self.last:
+            number = self._next
+            self._next += 1
+            if self._in_range(number) and number not in self._by_address:
+                return number
+        number = self._due(self._returning, now)
+        if number < 0 and self._reclaim:
+            number = self._due(self._expiring, now)
+        return number if number >= 0 else None
+
+    def _due(self, queue: list[tuple[float, int]], now: float) -> int:
+        """Take the first address that is due out of the queue; -1 when none is."""
+        while queue and queue[0][0] <= now:
+            due, number = heapq.heappop(queue)
+            lease = self._by_address.get(number)
+            if lease is None or lease.due != due:
+                continue
+            lease.due = NEVER
+            if lease.expires > now:
+                self._note(lease)
+            elif self._in_range(number):
+                return number
+        return -1
+
+    def _note(self, lease: Lease) -> None:
+        """Queue the address for when it may be given to others."""
+        loose = lease.state in _LOOSE
+        if lease.expires < lease.due and (loose or self._reclaim):
+            lease.due = lease.expires
+            queue = self._returning if loose else self._expiring
+            heapq.heappush(queue, (lease.due, int(lease.address)))
