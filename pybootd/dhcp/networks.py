@@ -1,0 +1,182 @@
+"""Which network a request belongs to: its pool, and our own address on that side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from pybootd.client import Client
+from pybootd.config import ANY, BootpConfig, Config
+from pybootd.dhcp.leases import Lease, Pool
+from pybootd.dhcp.packet import NOBODY, Packet
+from pybootd.net import Interface
+
+_CACHED = 1024  # relays whose network is remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request came in: the interface, our address on it, the sender.
+
+    ``unicast``: it was sent to that address of ours, not broadcast.
+    """
+
+    interface: Interface
+    local: IPv4Address
+    source: IPv4Address = NOBODY
+    unicast: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Network:
+    """One network that we serve, and its settings."""
+
+    network: IPv4Network
+    pool: Pool
+    settings: BootpConfig
+
+
+@dataclass(slots=True)
+class Request:
+    """One request with all that is known of who sent it and where it belongs.
+
+    ``server``: our own address for its network, which is its server id; ``owner``: its identity.
+    """
+
+    packet: Packet
+    origin: Origin
+    network: Network
+    server: IPv4Address
+    client: Client
+    owner: bytes
+    kind: int
+
+
+class Networks:
+    """The networks that we serve. ``changed`` collects the leases to be saved."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.changed: dict[int, Lease] = {}
+        self.own: frozenset[IPv4Address] = frozenset()
+        self._networks: list[Network] = []
+        self._homeless: list[Lease] = []
+        self._by_interface: dict[int, tuple[Network, IPv4Address] | None] = {}
+        self._by_relay: dict[IPv4Address, Network | None] = {}
+
+    def __iter__(self) -> Iterator[Network]:
+        return iter(self._networks)
+
+    def refresh(self, interfaces: Iterable[Interface]) -> None:
+        """Take note of the host's interfaces: at start, and when they have changed."""
+        addresses = [own for interface in interfaces for own in interface.addresses]
+        self.own = frozenset(own.ip for own in addresses)
+        self._by_interface.clear()
+        self._by_relay.clear()
+        bootp = self._config.bootp
+        if not self._networks and bootp.pool_start is not None:
+            network = _network_of(bootp, bootp.pool_start, [own.network for own in addresses])
+            if network is not None:
+                self._networks.append(self._open(network, bootp.pool_start, bootp.pool_count))
+        for one in self._networks:
+            one.pool.own(self.own)
+        self.restore(self._take_homeless())
+
+    def restore(self, leases: Iterable[Lease]) -> None:
+        """Take back what a store kept; what no network holds waits for one that does."""
+        for lease in leases:
+            network = self.holding(lease.address)
+            if network is None:
+                self._homeless.append(lease)
+            else:
+                network.pool.restore(lease)
+
+    def holding(self, address: IPv4Address) -> Network | None:
+        """Return the network that the address is in."""
+        for one in self._networks:
+            if address in one.network:
+                return one
+        return None
+
+    def choose(self, packet: Packet, origin: Origin) -> tuple[Network, IPv4Address] | None:
+        """Return the network that the request is for, and our address for it; None: not ours."""
+        if packet.giaddr != NOBODY:
+            return self._behind(packet.giaddr, origin)
+        if origin.unicast and packet.ciaddr != NOBODY:
+            # a client that got its lease through a relay renews it straight with us
+            found = self.holding(packet.ciaddr)
+            if found is not None:
+                return found, origin.local
+        index = origin.interface.index
+        if index not in self._by_interface:
+            self._by_interface[index] = self._on(origin.interface)
+        return self._by_interface[index]
+
+    def _behind(self, relay: IPv4Address, origin: Origin) -> tuple[Network, IPv4Address] | None:
+        if relay not in self._by_relay:
+            if len(self._by_relay) >= _CACHED:
+                self._by_relay.clear()
+            self._by_relay[relay] = self.holding(relay)
+        found = self._by_relay[relay]
+        return None if found is None else (found, origin.local)
+
+    def _on(self, interface: Interface) -> tuple[Network, IPv4Address] | None:
+        only = self._config.bootp.address
+        for own in interface.addresses:
+            if only in (ANY, own.ip):
+                found = self.holding(own.ip)
+                if found is not None:
+                    return found, own.ip
+        return None
+
+    def _open(self, network: IPv4Network, start: IPv4Address, count: int) -> Network:
+        settings = self._config.bootp
+        pool = Pool(
+            network,
+            start,
+            count,
+            static=self._config.static,
+            reclaim=settings.reclaim == "expired",
+            changed=self.changed,
+        )
+        return Network(network, pool, settings)
+
+    def _take_homeless(self) -> list[Lease]:
+        homeless, self._homeless = self._homeless, []
+        return homeless
+
+
+def _network_of(
+    bootp: BootpConfig, start: IPv4Address, networks: Iterable[IPv4Network]
+) -> IPv4Network | None:
+    if bootp.netmask is not None:
+        return IPv4Network((start, str(bootp.netmask)), strict=False)
+    return next((network for network in networks if start in network), None)
+
+
+class Reminder:
+    """Says when a thing that repeats may be told again: each key once in ``every`` seconds.
+
+    At most ``keys`` of them are remembered, so that a flood of new ones is told at that rate too.
+    """
+
+    def __init__(self, every: float = 60.0, keys: int = 100) -> None:
+        self._every = every
+        self._keys = keys
+        self._told: dict[object, float] = {}
+
+    def due(self, key: object, now: float) -> bool:
+        """Tell whether to tell, and note that it was told."""
+        told = self._told
+        if key in told:
+            if now - told[key] < self._every:
+                return False
+            del told[key]  # to be the youngest again
+        elif len(told) >= self._keys:
+            oldest = next(iter(told))
+            if now - told[oldest] < self._every:
+                return False
+            del told[oldest]
+        told[key] = now
+        return True

@@ -1,0 +1,264 @@
+"""What a reply holds and where it goes (RFC 2131 4.1 and table 3, RFC 2132, RFC 4578)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from pybootd.client import Client
+from pybootd.config import Config
+from pybootd.dhcp import options, pxe
+from pybootd.dhcp.leases import FOREVER
+from pybootd.dhcp.networks import Network, Request
+from pybootd.dhcp.packet import BOOTREPLY, BROADCAST_FLAG, NOBODY, Message, Packet, encode
+from pybootd.net import BROADCAST
+
+_HEADERS = 28  # IP and UDP
+_SMALLEST = 576  # RFC 2131 2: without option 57, an IP datagram of this size
+_INFINITE = 0xFFFFFFFF  # RFC 2131 3.3
+_FILE, _SNAME = 127, 63  # the octets of the fields, less a closing NUL
+
+# for a client that asks for nothing (GRUB's DISCOVER holds option 53 alone)
+_UNASKED = (
+    options.MASK,
+    options.ROUTER,
+    options.DNS,
+    options.HOSTNAME,
+    options.DOMAIN,
+    options.BROADCAST,
+    options.T1,
+    options.T2,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Send ``data`` to an address and port, out of an interface (its index), from ``source``.
+
+    ``mac``: the client has no address yet, so it is reached by this; empty: as routing says.
+    ``durable``: only once the leases are saved.
+    """
+
+    data: bytes
+    to: IPv4Address
+    port: int
+    interface: int
+    source: IPv4Address
+    mac: bytes = b""
+    durable: bool = False
+
+
+class Replies:
+    """Builds replies; all that the configuration says of them is worked out here once."""
+
+    def __init__(self, config: Config, settings: Sequence[options.Setting]) -> None:
+        bootp = config.bootp
+        self._config = config
+        self._servername = bootp.servername.encode()[:_SNAME]
+        self._port = bootp.port
+        self._given = {one.code: one.value for one in settings}
+        self._always = {one.code: one.value for one in settings if one.always}
+        self._common: dict[tuple[Network, IPv4Address, IPv4Address], dict[int, bytes]] = {}
+
+    def boot_file(self, client: Client) -> str:
+        """Choose the client's boot file; empty: none."""
+        return pxe.boot_file(self._config.bootfile, client)
+
+    def lease_time(self, request: Request) -> float:
+        """Grant what the client asks for, up to the maximum, or else the usual time; seconds."""
+        settings = request.network.settings
+        asked = int.from_bytes(request.packet.options.get(options.LEASE_TIME, b"")[:4])
+        return min(asked, settings.max_lease_time) if asked else settings.lease_time
+
+    def give(
+        self,
+        request: Request,
+        kind: Message | None,
+        address: IPv4Address,
+        seconds: float,
+        boot_file: str,
+        hostname: str = "",
+    ) -> Reply:
+        """Build an OFFER or ACK (``kind`` None: a BOOTP reply) of ``address`` for ``seconds``.
+
+        ``address`` NOBODY: the answer to an INFORM.
+        """
+        asked = request.packet
+        sent: dict[int, bytes] = {}
+        if kind is not None:
+            sent[options.TYPE] = bytes((kind,))
+            sent[options.SERVER_ID] = request.server.packed
+        have = self._have(request, boot_file, hostname)
+        if kind is not None and address != NOBODY:
+            have = _times(seconds) | have
+            sent[options.LEASE_TIME] = have[options.LEASE_TIME]
+        self._fill(sent, have, request, boot_file)
+        self._echo(sent, asked)
+        file = boot_file.encode()
+        return self._send(
+            request,
+            Packet(
+                BOOTREPLY,
+                asked.htype,
+                xid=asked.xid,
+                flags=asked.flags & BROADCAST_FLAG,
+                ciaddr=NOBODY if kind is Message.OFFER else asked.ciaddr,
+                yiaddr=address,
+                siaddr=request.network.settings.next_server or request.server,
+                giaddr=asked.giaddr,
+                chaddr=asked.chaddr,
+                sname=self._servername,
+                # shim reads this field alone; a name that is longer stands in option 67
+                file=file if len(file) <= _FILE else b"",
+                options=sent,
+                cookie=asked.cookie,
+            ),
+            durable=kind is not Message.OFFER and address != NOBODY,
+        )
+
+    def refuse(self, request: Request, reason: str) -> Reply:
+        """Build a NAK: server id, message, client-id and option 82, nothing else."""
+        asked = request.packet
+        sent = {
+            options.TYPE: bytes((Message.NAK,)),
+            options.SERVER_ID: request.server.packed,
+            options.MESSAGE: reason.encode(),
+        }
+        self._echo(sent, asked)
+        relayed = asked.giaddr != NOBODY
+        return self._send(
+            request,
+            Packet(
+                BOOTREPLY,
+                asked.htype,
+                xid=asked.xid,
+                # RFC 2131 4.3.2: the relay must broadcast it
+                flags=BROADCAST_FLAG if relayed else asked.flags & BROADCAST_FLAG,
+                giaddr=asked.giaddr,
+                chaddr=asked.chaddr,
+                options=sent,
+            ),
+            broadcast=True,
+        )
+
+    # inside
+
+    def _have(self, request: Request, boot_file: str, hostname: str) -> dict[int, bytes]:
+        """Return every option that the client may ask for."""
+        key = (request.network, request.server, request.packet.giaddr)
+        common = self._common.get(key)
+        if common is None:
+            if len(self._common) >= 1024:  # relays come and go
+                self._common.clear()
+            common = self._common[key] = self._common_options(*key)
+        have = dict(common)
+        if hostname:
+            have[options.HOSTNAME] = hostname.encode()
+        if boot_file:
+            client = request.client
+            # old Intel firmware reads a C string (netbootxyz/netboot.xyz#1198)
+            intel = client.vendor_class.startswith("PXEClient") and not client.ipxe
+            have.setdefault(options.BOOT_FILE, boot_file.encode() + (b"\0" if intel else b""))
+        else:
+            have.pop(options.TFTP_SERVER, None)
+        return have
+
+    def _common_options(
+        self, network: Network, server: IPv4Address, relay: IPv4Address
+    ) -> dict[int, bytes]:
+        settings = network.settings
+        gateway = settings.gateway
+        if gateway == "self":  # for a client behind a relay that is the relay
+            gateway = server if relay == NOBODY else relay
+        have = {
+            options.MASK: network.network.netmask.packed,
+            options.BROADCAST: network.network.broadcast_address.packed,
+            options.DNS: b"".join(address.packed for address in settings.dns),
+            options.NTP: b"".join(address.packed for address in settings.ntp),
+            options.DOMAIN: settings.domain.encode(),
+            options.TFTP_SERVER: str(settings.next_server or server).encode(),
+        }
+        if isinstance(gateway, IPv4Address):
+            have[options.ROUTER] = gateway.packed
+        return {code: value for code, value in have.items() if value} | self._given
+
+    def _fill(
+        self, sent: dict[int, bytes], have: dict[int, bytes], request: Request, boot_file: str
+    ) -> None:
+        client = request.client
+        if client.network_boot:
+            sent |= pxe.reply_options(request.packet, client, boot_file)
+        for code in _wanted(request.packet.options.get(options.WANTED)):
+            if code in have and code not in sent:
+                sent[code] = have[code]
+        if boot_file and client.network_boot:
+            sent.setdefault(options.BOOT_FILE, have[options.BOOT_FILE])
+            if not client.vendor_class.startswith("HTTPClient"):
+                sent.setdefault(options.TFTP_SERVER, have[options.TFTP_SERVER])
+        sent |= self._always
+
+    @staticmethod
+    def _echo(sent: dict[int, bytes], asked: Packet) -> None:
+        # RFC 6842 3: the client-id in every reply; RFC 3046 2.2: option 82, last
+        for code in (options.CLIENT_ID, options.RELAY_AGENT):
+            if code in asked.options:
+                sent[code] = asked.options[code]
+
+    def _send(
+        self, request: Request, reply: Packet, *, broadcast: bool = False, durable: bool = False
+    ) -> Reply:
+        """Encode the reply and say where it goes, RFC 2131 4.1."""
+        asked, origin = request.packet, request.origin
+        data = encode(reply, _room(request))
+        port, mac = self._port + 1, b""
+        if asked.giaddr != NOBODY:
+            to, port = asked.giaddr, self._port
+        elif broadcast:
+            to = BROADCAST
+        elif asked.ciaddr != NOBODY:
+            to = asked.ciaddr  # even with the broadcast bit
+        elif reply.yiaddr == NOBODY:
+            to = origin.source if origin.source != NOBODY else BROADCAST
+        elif asked.flags & BROADCAST_FLAG or self._buggy(asked.chaddr):
+            to = BROADCAST
+        else:
+            # the client's hardware address, not the frame's sender: that may be a bridge
+            to, mac = reply.yiaddr, asked.chaddr
+        return Reply(data, to, port, origin.interface.index, request.server, mac, durable)
+
+    def _buggy(self, mac: bytes) -> bool:
+        for prefix, buggy in self._config.buggy:
+            if prefix.holds(mac):
+                return buggy
+        return False
+
+
+def _room(request: Request) -> int:
+    """Say how many octets the client takes, BOOTP header and all, on a link of this MTU."""
+    if request.client.plain_bootp and options.SIZE not in request.packet.options:
+        return 300  # RFC 1542 2.1: a vendor field of 64 octets
+    said = int.from_bytes(request.packet.options.get(options.SIZE, b"")[:2])
+    # OVMF says 65280: no more than the link carries unfragmented
+    return max(_SMALLEST, min(said, request.origin.interface.mtu)) - _HEADERS
+
+
+def _wanted(asked: bytes | None) -> Sequence[int]:
+    """Return the options wanted, in order; the mask before the router (RFC 2132 3.3)."""
+    if asked is None:
+        return _UNASKED
+    if options.MASK in asked and options.ROUTER in asked:
+        return (options.MASK, *asked)
+    return asked
+
+
+def _times(seconds: float) -> dict[int, bytes]:
+    """Return lease time, T1 and T2 (RFC 2131 4.4.5: half and seven eighths)."""
+    whole = _INFINITE if seconds == FOREVER else min(int(seconds), _INFINITE)
+    if whole == _INFINITE:
+        return {options.LEASE_TIME: whole.to_bytes(4)}
+    return {
+        options.LEASE_TIME: whole.to_bytes(4),
+        options.T1: (whole // 2).to_bytes(4),
+        options.T2: (whole * 7 // 8).to_bytes(4),
+    }

@@ -1,0 +1,383 @@
+"""A request and a moment in, what to do out: every decision of the DHCP server, without I/O."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+
+from pybootd.access.base import Access, Verdict
+from pybootd.client import Clients, Known
+from pybootd.config import Config
+from pybootd.dhcp import options, pxe
+from pybootd.dhcp.leases import FOREVER, Lease, State, identify
+from pybootd.dhcp.networks import Networks, Origin, Reminder, Request
+from pybootd.dhcp.packet import BOOTREQUEST, NOBODY, Message, Packet
+from pybootd.dhcp.replies import Replies, Reply
+from pybootd.events import Confirmed, Conflict, Offered, Refused, Released
+from pybootd.loop import Later, Outcome
+
+log = logging.getLogger(__name__)
+
+BOOTP = 0  # the kind of a request without option 53
+PROBE_TIME = 0.3  # seconds that an offer waits for somebody who uses the address already
+
+_ALLOWED = Verdict(True, "all are served")
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Tell what happened; ``durable``: only once the leases are saved."""
+
+    event: object
+    durable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Run the call on a worker, then do what ``resume(outcome, now)`` says."""
+
+    later: Later[Verdict]
+    resume: Callable[[Outcome[Verdict], float], list[Effect]]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Ask the link for a user of the address, until ``deadline``; then ``resume(user, now)``.
+
+    ``user`` is the MAC that answered, empty if none did.
+    """
+
+    address: IPv4Address
+    interface: int
+    source: IPv4Address
+    deadline: float
+    resume: Callable[[bytes, float], list[Effect]]
+
+
+Effect = Reply | Publish | Wait | Probe
+
+
+class Responder:
+    """Answers requests; its memory is the leases of ``networks`` and what ``clients`` knows."""
+
+    def __init__(
+        self,
+        config: Config,
+        networks: Networks,
+        clients: Clients,
+        access: Access | None = None,
+        settings: Sequence[options.Setting] = (),
+    ) -> None:
+        self._bootp = config.bootp
+        self._static = config.static
+        self._by_client_id = config.bootp.identity == "client-id"
+        self._networks = networks
+        self._clients = clients
+        self._access = access
+        self._replies = Replies(config, settings)
+        self._reminder = Reminder()
+        # the newest request of each client whose answer waits for somebody else
+        self._waiting: dict[bytes, Request] = {}
+
+    def handle(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
+        """Say what to do about one request, in the order in which to do it."""
+        kind = int.from_bytes(packet.options.get(options.TYPE, b""))
+        if packet.op != BOOTREQUEST:
+            return []
+        if kind in (Message.DECLINE, Message.RELEASE):
+            return self._given_up(packet, origin, kind, now)
+        place = self._networks.choose(packet, origin)
+        owner = self.identify(packet.chaddr, packet.options.get(options.CLIENT_ID))
+        if place is None or not owner:
+            return []
+        network, server = place
+        lease = network.pool.find(owner)
+        known = self._clients.by_mac(packet.chaddr)
+        uuid = (known.uuid if known else None) or (lease.uuid if lease else None)
+        client = pxe.read_client(
+            packet, origin.interface.name, uuid, lease.address if lease else None
+        )
+        request = Request(packet, origin, network, server, client, owner, kind)
+        if kind == Message.REQUEST and not self._is_for_us(packet):
+            return self._chose_another(request, lease, now)
+        if kind not in (BOOTP, Message.DISCOVER, Message.REQUEST, Message.INFORM):
+            return []
+        if not self._boots_here(request, known, lease):
+            return self._refuse(request, "it does not boot from the network", now)
+        return self._ask_access(request, now)
+
+    def identify(self, mac: bytes, client_id: bytes | None) -> bytes:
+        """Return what tells clients apart here; empty for one that shows nothing."""
+        return identify(mac, client_id, self._by_client_id)
+
+    # may it?
+
+    def _boots_here(self, request: Request, known: Known | None, lease: Lease | None) -> bool:
+        """Tell whether the client network-boots, or did so from us, or everybody is served."""
+        return (
+            request.client.network_boot
+            or self._bootp.allow_simple_dhcp
+            or (known is not None and known.booted)
+            or (lease is not None and lease.booted)
+        )
+
+    def _ask_access(self, request: Request, now: float) -> list[Effect]:
+        if request.owner in self._waiting:  # already asked: the newest request gets the answer
+            self._waiting[request.owner] = request
+            return []
+        if self._access is None:
+            return self._decide(request, _ALLOWED, now)
+        verdict = self._access.check(request.client)
+        if isinstance(verdict, Verdict):
+            return self._judge(request, verdict, now)
+        owner = request.owner
+        self._waiting[owner] = request
+
+        def resume(outcome: Outcome[Verdict], now: float) -> list[Effect]:
+            newest = self._waiting.pop(owner)
+            try:
+                return self._judge(newest, outcome.get(), now)
+            except Exception as error:
+                log.debug("the access list failed", exc_info=True)
+                return self._judge(newest, Verdict(None, f"access: {error}", error=True), now)
+
+        return [Wait(verdict, resume)]
+
+    def _judge(self, request: Request, verdict: Verdict, now: float) -> list[Effect]:
+        if verdict.error:
+            return self._refuse(request, verdict.reason, now, logging.ERROR)
+        # a reservation speaks for its MAC where nobody denies it
+        allowed = request.client.mac in self._static if verdict.allow is None else verdict.allow
+        if not allowed:
+            return self._refuse(request, verdict.reason, now)
+        return self._decide(request, verdict, now)
+
+    def _refuse(
+        self, request: Request, reason: str, now: float, level: int = logging.INFO
+    ) -> list[Effect]:
+        """Leave the request unanswered, and say so, but the same thing not all the time."""
+        if not self._reminder.due((request.client.mac, reason), now):
+            level = logging.DEBUG
+        return [Publish(Refused(request.client, reason, level))]
+
+    # what is asked?
+
+    def _decide(self, request: Request, verdict: Verdict, now: float) -> list[Effect]:
+        if request.kind == Message.DISCOVER:
+            return self._discover(request, verdict, now, now + PROBE_TIME)
+        if request.kind == Message.INFORM:
+            return self._inform(request, verdict)
+        if request.kind == BOOTP:
+            return self._boot(request, verdict, now)
+        packet = request.packet
+        wanted = _wanted_address(packet)
+        if options.SERVER_ID in packet.options:
+            return self._selecting(request, verdict, wanted or packet.ciaddr, now)
+        if packet.ciaddr != NOBODY:
+            return self._renewing(request, verdict, packet.ciaddr, now)
+        return [] if wanted is None else self._init_reboot(request, verdict, wanted, now)
+
+    def _discover(
+        self, request: Request, verdict: Verdict, now: float, deadline: float
+    ) -> list[Effect]:
+        pool = request.network.pool
+        wanted = _wanted_address(request.packet)
+        lease = pool.offer(request.owner, request.client.mac, now, wanted)
+        if lease is None:
+            return self._exhausted(request, now)
+        here = request.packet.giaddr == NOBODY  # a relay's network is out of ARP's reach
+        if self._bootp.conflict_check and here and not lease.checked and now < deadline:
+            return self._probe(request, verdict, lease, deadline)
+        client = replace(request.client, address=lease.address)
+        boot_file = self._boot_file(request, verdict)
+        seconds = self._replies.lease_time(request)
+        reply = self._replies.give(
+            request, Message.OFFER, lease.address, seconds, boot_file, verdict.hostname
+        )
+        return [reply, Publish(Offered(client, lease.address, boot_file))]
+
+    def _exhausted(self, request: Request, now: float) -> list[Effect]:
+        pool = request.network.pool
+        reason = f"no free address left in {pool}"
+        level = logging.WARNING if self._reminder.due(pool, now) else logging.DEBUG
+        return [Publish(Refused(request.client, reason, level))]
+
+    def _probe(
+        self, request: Request, verdict: Verdict, lease: Lease, deadline: float
+    ) -> list[Effect]:
+        owner, address = request.owner, lease.address
+        self._waiting[owner] = request
+
+        def resume(user: bytes, now: float) -> list[Effect]:
+            newest = self._waiting.pop(owner)
+            if not user or user == newest.client.mac:
+                lease.checked = True
+                return self._decide(newest, verdict, now)
+            newest.network.pool.block(address, now)
+            reason = f"{user.hex(':')} uses it already"
+            conflict = Publish(Conflict(newest.client, address, reason))
+            if newest.kind != Message.DISCOVER:
+                return [conflict, *self._decide(newest, verdict, now)]
+            return [conflict, *self._discover(newest, verdict, now, deadline)]
+
+        interface = request.origin.interface.index
+        return [Probe(address, interface, request.server, deadline, resume)]
+
+    def _selecting(
+        self, request: Request, verdict: Verdict, address: IPv4Address, now: float
+    ) -> list[Effect]:
+        """Confirm our offer; or adopt one that was made before a restart, if still free."""
+        lease = self._claim(request, address, now)
+        if lease is None:
+            return self._nak(request, f"{address} was not offered to this client", now)
+        return self._confirm(request, verdict, lease, now)
+
+    def _init_reboot(
+        self, request: Request, verdict: Verdict, address: IPv4Address, now: float
+    ) -> list[Effect]:
+        """Confirm the address of a client that comes back (RFC 2131 4.3.2)."""
+        if address not in request.network.network:
+            return self._nak_unknown(request, f"{address} is not of this network", now)
+        had = request.network.pool.find(request.owner)
+        if had is None or (had.state is State.OFFERED and had.address != address):
+            return []  # no record of it: another server may have one
+        lease = self._claim(request, address, now)
+        if lease is None:
+            return self._nak(request, f"{address} is not this client's", now)
+        return self._confirm(request, verdict, lease, now)
+
+    def _renewing(
+        self, request: Request, verdict: Verdict, address: IPv4Address, now: float
+    ) -> list[Effect]:
+        """Extend a lease, RENEWING or REBINDING; one that we don't know, if it may be ours."""
+        if address not in request.network.network:
+            return self._nak_unknown(request, f"{address} is not of this network", now)
+        pool = request.network.pool
+        had = pool.find(request.owner)
+        lease = self._claim(request, address, now)
+        if lease is not None:
+            return self._confirm(request, verdict, lease, now)
+        if had is not None or pool.at(address) is not None:
+            return self._nak(request, f"{address} is not this client's", now)
+        return self._nak_unknown(request, f"{address} is not in the pool", now)
+
+    def _claim(self, request: Request, address: IPv4Address, now: float) -> Lease | None:
+        """Return the lease of the address that the client names, if it is or can be its own."""
+        pool = request.network.pool
+        had = pool.find(request.owner)
+        if had is not None and had.address != address:
+            return None
+        return pool.adopt(address, request.owner, request.client.mac, now)
+
+    def _confirm(
+        self, request: Request, verdict: Verdict, lease: Lease, now: float
+    ) -> list[Effect]:
+        seconds = self._replies.lease_time(request)
+        return self._bind(request, verdict, lease, Message.ACK, seconds, now)
+
+    def _boot(self, request: Request, verdict: Verdict, now: float) -> list[Effect]:
+        """Answer a BOOTP request: an address for good (RFC 951, RFC 1534 3)."""
+        packet = request.packet
+        if packet.sname not in (b"", self._bootp.servername.encode()):
+            return []  # RFC 951 7.3: it wants another server
+        if packet.ciaddr != NOBODY:
+            boot_file = self._boot_file(request, verdict)
+            return [self._replies.give(request, None, NOBODY, FOREVER, boot_file)]
+        lease = request.network.pool.offer(request.owner, request.client.mac, now)
+        if lease is None:
+            return self._exhausted(request, now)
+        return self._bind(request, verdict, lease, None, FOREVER, now)
+
+    def _bind(
+        self,
+        request: Request,
+        verdict: Verdict,
+        lease: Lease,
+        kind: Message | None,
+        seconds: float,
+        now: float,
+    ) -> list[Effect]:
+        client = request.client
+        if client.address != lease.address:
+            client = replace(client, address=lease.address)
+        boot_file = self._boot_file(request, verdict)
+        lease.client_id = client.client_id
+        lease.mac = client.mac
+        lease.hostname = verdict.hostname or client.hostname
+        lease.uuid = client.uuid
+        known = self._clients.seen(client)
+        known.booted = known.booted or lease.booted or client.network_boot
+        lease.booted = known.booted
+        request.network.pool.bind(lease, seconds, now)
+        self._clients.place(known, lease.address)
+        known.hostname = lease.hostname or known.hostname
+        known.server = request.server
+        known.file = verdict.file or known.file
+        if client.network_boot:
+            known.boot_file = boot_file
+        event = Confirmed(client, lease.address, boot_file, client.network_boot)
+        reply = self._replies.give(
+            request, kind, lease.address, seconds, boot_file, verdict.hostname
+        )
+        return [reply, Publish(event, durable=True)]
+
+    def _inform(self, request: Request, verdict: Verdict) -> list[Effect]:
+        """Give a client that has an address all but a lease (RFC 2131 4.3.5)."""
+        boot_file = self._boot_file(request, verdict)
+        return [self._replies.give(request, Message.ACK, NOBODY, 0, boot_file, verdict.hostname)]
+
+    def _boot_file(self, request: Request, verdict: Verdict) -> str:
+        return verdict.file or self._replies.boot_file(request.client)
+
+    # no
+
+    def _nak(self, request: Request, reason: str, now: float) -> list[Effect]:
+        return [self._replies.refuse(request, reason), *self._refuse(request, reason, now)]
+
+    def _nak_unknown(self, request: Request, reason: str, now: float) -> list[Effect]:
+        """Refuse what we don't know of, unless another server here may know it."""
+        if not self._bootp.authoritative:
+            return self._refuse(request, reason, now, logging.DEBUG)
+        return self._nak(request, reason, now)
+
+    # what clients give up
+
+    def _is_for_us(self, packet: Packet) -> bool:
+        named = packet.options.get(options.SERVER_ID)
+        return named is None or (len(named) == 4 and IPv4Address(named) in self._networks.own)
+
+    def _chose_another(self, request: Request, lease: Lease | None, now: float) -> list[Effect]:
+        if lease is not None and lease.state is State.OFFERED:
+            request.network.pool.withdraw(lease, now)
+        named = request.packet.options[options.SERVER_ID]
+        other = IPv4Address(named) if len(named) == 4 else "another server"
+        reason = f"it took the offer of {other}"
+        return [Publish(Refused(request.client, reason, logging.DEBUG))]
+
+    def _given_up(self, packet: Packet, origin: Origin, kind: int, now: float) -> list[Effect]:
+        """Note a DECLINE or RELEASE; from anyone but the owner it does nothing."""
+        wanted = _wanted_address(packet)
+        address = (wanted or NOBODY) if kind == Message.DECLINE else packet.ciaddr
+        network = self._networks.holding(address)
+        owner = self.identify(packet.chaddr, packet.options.get(options.CLIENT_ID))
+        lease = network.pool.find(owner) if network is not None and owner else None
+        if network is None or lease is None or lease.address != address:
+            return []
+        if not self._is_for_us(packet) or lease.state not in (State.OFFERED, State.BOUND):
+            return []
+        client = pxe.read_client(packet, origin.interface.name, lease.uuid, address)
+        if kind == Message.DECLINE:
+            network.pool.block(address, now)
+            return [Publish(Conflict(client, address, "the client found it in use"))]
+        network.pool.release(lease, now)
+        known = self._clients.by_mac(client.mac)
+        if known is not None:
+            self._clients.place(known, None)
+        return [Publish(Released(client, address, client.network_boot), durable=True)]
+
+
+def _wanted_address(packet: Packet) -> IPv4Address | None:
+    value = packet.options.get(options.REQUESTED)
+    return IPv4Address(value) if value is not None and len(value) == 4 else None

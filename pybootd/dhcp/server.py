@@ -1,0 +1,258 @@
+"""Port 67: datagrams in, what the responder decides out."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterable
+from functools import partial
+from ipaddress import IPv4Address
+
+from pybootd import net
+from pybootd.access.base import Access
+from pybootd.client import Clients
+from pybootd.config import ANY, Config, Section
+from pybootd.dhcp import options
+from pybootd.dhcp.ethernet import Ethernet, datagram
+from pybootd.dhcp.leases import LeaseStore, StoreError
+from pybootd.dhcp.networks import Networks, Origin, Reminder
+from pybootd.dhcp.packet import NOBODY, PacketError, decode
+from pybootd.dhcp.replies import Reply
+from pybootd.dhcp.responder import Effect, Probe, Publish, Responder, Wait
+from pybootd.dhcp.stores import MemoryStore
+from pybootd.events import Bus, Malformed
+from pybootd.loop import Loop
+
+log = logging.getLogger(__name__)
+
+BATCH = 64  # datagrams taken in one turn; their leases are saved in one transaction
+RECEIVE_BUFFER = 4 << 20  # octets: a thousand machines that start at once
+_LARGEST = 4096  # octets of a request
+_ORIGINS = 1024  # places that requests come from, remembered
+_LOOK_AGAIN = 1.0  # seconds between two looks at the interfaces
+
+
+class DhcpServer:
+    """The DHCP server on its port, on all interfaces or on those named."""
+
+    def __init__(
+        self,
+        config: Config,
+        loop: Loop,
+        bus: Bus,
+        clients: Clients,
+        access: Access | None = None,
+        store: LeaseStore | None = None,
+    ) -> None:
+        settings = options.from_config(config.sections.get("options", Section("options")))
+        self._config = config
+        self._loop = loop
+        self._bus = bus
+        self._store = store or MemoryStore()
+        self._networks = Networks(config)
+        self._responder = Responder(config, self._networks, clients, access, settings)
+        self._ethernet = Ethernet(loop)
+        self._sockets: dict[int, socket.socket] = {}  # by interface; 0: all of them
+        self._interfaces: dict[int, net.Interface] = {}
+        self._origins: dict[tuple[int, str, str, str], Origin] = {}
+        self._looked = 0.0
+        self._reminder = Reminder()
+
+    # life
+
+    def open(self) -> None:
+        """Bind the port and load the leases; raises BindError, StoreError."""
+        self._look(self._loop.now)
+        bootp = self._config.bootp
+        devices = {one.index: one.name for one in self._devices()} or {0: ""}
+        try:
+            for index, name in devices.items():
+                self._sockets[index] = net.udp_socket(
+                    ANY,
+                    bootp.port,
+                    what="DHCP server",
+                    option="[bootp] port",
+                    interface=name,
+                    receive_buffer=RECEIVE_BUFFER,
+                )
+            self._ethernet.open()
+            self._restore()
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self) -> None:
+        """Serve from the next turn of the loop on."""
+        for sock in self._sockets.values():
+            self._loop.watch(sock, partial(self._drain, sock))
+
+    def close(self) -> None:
+        """Stop serving and give everything back; may be called twice."""
+        for sock in self._sockets.values():
+            self._loop.unwatch(sock)
+            sock.close()
+        self._sockets.clear()
+        self._ethernet.close()
+        self._store.close()
+
+    def _restore(self) -> None:
+        leases = list(self._store.load(self._loop.now))
+        for lease in leases:
+            if lease.owner:
+                lease.owner = self._responder.identify(lease.mac, lease.client_id)
+        self._networks.restore(leases)
+
+    def _devices(self) -> list[net.Interface]:
+        """Return the interfaces to bind to, empty for all; raises BindError."""
+        bootp = self._config.bootp
+        found = [one for one in self._interfaces.values() if one.name in bootp.interface]
+        missing = set(bootp.interface) - {one.name for one in found}
+        if missing:
+            have = ", ".join(sorted(one.name for one in self._interfaces.values()))
+            raise net.BindError(
+                f"DHCP server: no interface {', '.join(sorted(missing))}: "
+                f"change [bootp] interface (there are: {have})"
+            )
+        if bootp.address != ANY:
+            # a socket bound to one address gets no broadcasts: the interface stands in for it
+            holds = [one for one in self._interfaces.values() if _has(one, bootp.address)]
+            if not holds:
+                raise net.BindError(
+                    f"DHCP server: no interface has {bootp.address}: change [bootp] address"
+                )
+            found = [one for one in holds if not found or one in found]
+        return found
+
+    def _look(self, now: float) -> None:
+        """See which interfaces and addresses there are."""
+        self._looked = now
+        self._interfaces = net.by_index(net.interfaces())
+        self._origins.clear()
+        self._networks.refresh(self._interfaces.values())
+
+    # in
+
+    def _drain(self, sock: socket.socket, now: float) -> None:
+        effects: list[Effect] = []
+        for _ in range(BATCH):
+            arrival = net.receive(sock, _LARGEST)
+            if arrival is None:
+                break
+            try:
+                effects += self._handle(arrival, now)
+            except Exception:
+                log.exception("error while serving %s; the daemon goes on", arrival.address)
+        self._carry_out(effects, now)
+
+    def _handle(self, arrival: net.Arrival, now: float) -> list[Effect]:
+        try:
+            packet = decode(arrival.data)
+        except PacketError as error:
+            if self._reminder.due(("malformed", arrival.address), now):
+                self._bus.publish(Malformed("dhcp", arrival.address, str(error)))
+            return []
+        origin = self._origin(arrival, now)
+        return [] if origin is None else self._responder.handle(packet, origin, now)
+
+    def _origin(self, arrival: net.Arrival, now: float) -> Origin | None:
+        key = (arrival.interface, arrival.local, arrival.destination, arrival.address)
+        origin = self._origins.get(key)
+        if origin is not None:
+            return origin
+        interface = self._interfaces.get(arrival.interface)
+        if interface is None and now - self._looked >= _LOOK_AGAIN:
+            self._look(now)  # one that came since
+            interface = self._interfaces.get(arrival.interface)
+        if interface is None:
+            interface = self._only_interface()
+        if interface is None:
+            return None
+        if len(self._origins) >= _ORIGINS:
+            self._origins.clear()
+        local = IPv4Address(arrival.local) if arrival.local else NOBODY
+        unicast = bool(arrival.local) and arrival.destination == arrival.local
+        origin = Origin(interface, local, IPv4Address(arrival.address), unicast)
+        self._origins[key] = origin
+        return origin
+
+    def _only_interface(self) -> net.Interface | None:
+        """Guess the interface where the system doesn't tell: the only one on a pool's network."""
+        fit = [
+            interface
+            for interface in self._interfaces.values()
+            for own in interface.addresses
+            if self._networks.holding(own.ip)
+        ]
+        return fit[0] if len(fit) == 1 else None
+
+    # out
+
+    def _carry_out(self, effects: Iterable[Effect], now: float) -> None:
+        held: list[Reply | Publish] = []
+        for effect in effects:
+            if isinstance(effect, Wait):
+                self._loop.work(effect.later, partial(self._resume, effect))
+            elif isinstance(effect, Probe):
+                self._probe(effect)
+            elif effect.durable:
+                held.append(effect)
+            else:
+                self._do(effect)
+        if self._save(now):
+            for one in held:
+                self._do(one)
+
+    def _resume(self, wait: Wait, outcome: object, now: float) -> None:
+        self._carry_out(wait.resume(outcome, now), now)  # type: ignore[arg-type]
+
+    def _probe(self, probe: Probe) -> None:
+        interface = self._interfaces.get(probe.interface)
+        if interface is None:
+            self._loop.at(self._loop.now, lambda now: self._probed(probe, b"", now))
+            return
+        answered = partial(self._probed, probe)
+        self._ethernet.ask(probe.address, interface, probe.deadline, answered)
+
+    def _probed(self, probe: Probe, mac: bytes, now: float) -> None:
+        self._carry_out(probe.resume(mac, now), now)
+
+    def _save(self, now: float) -> bool:
+        """Save what has changed; False: it isn't safe, so nobody may be told of it."""
+        changed = self._networks.changed
+        if not changed:
+            return True
+        try:
+            self._store.save(changed.values(), now)
+        except StoreError as error:
+            if self._reminder.due("store", now):
+                log.error("no lease is confirmed: %s", error)
+            return False
+        changed.clear()
+        return True
+
+    def _do(self, effect: Reply | Publish) -> None:
+        if isinstance(effect, Publish):
+            self._bus.publish(effect.event)
+            return
+        try:
+            self._send(effect)
+        except OSError as error:
+            if self._reminder.due(("send", effect.to, error.errno), self._loop.now):
+                log.warning("no reply to %s: %s", effect.to, error)
+
+    def _send(self, reply: Reply) -> None:
+        port, to = self._config.bootp.port, reply.to
+        if reply.mac:
+            interface = self._interfaces.get(reply.interface)
+            packet = datagram(reply.data, reply.source, to, port, reply.port)
+            if interface is not None and self._ethernet.send(packet, interface, reply.mac):
+                return
+            to = net.BROADCAST
+        sock = self._sockets.get(reply.interface) or self._sockets.get(0)
+        if sock is not None:
+            index = reply.interface if to == net.BROADCAST else 0
+            net.send(sock, reply.data, (str(to), reply.port), index, str(reply.source))
+
+
+def _has(interface: net.Interface, address: IPv4Address) -> bool:
+    return any(own.ip == address for own in interface.addresses)
