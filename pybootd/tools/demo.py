@@ -44,7 +44,7 @@ _CONFIG = "loader.cfg"
 _SIZES = {_LOADER: 1_048_504, _KERNEL: 8_222_656, _INITRD: 40_810_276}  # as Debian's are
 # two lines of the daemon's log
 _ADDRESS = re.compile(r" boots \S+.*: ([\d.]+), ")
-_TRANSFER = re.compile(r"^tftp \S+ (.+): done, (\d+) octets in ([\d.]+) s")
+_TRANSFER = re.compile(r"^tftp \S+ (\S+).*: done, (\d+) octets in ([\d.]+) s")
 _BOOT_TIME = 600.0  # the most that a real machine may take, seconds
 
 

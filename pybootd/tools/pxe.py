@@ -202,6 +202,7 @@ class _Download:
         self.got = bytearray()
         self.block = 0  # the last that came in order, as a number of the file
         self.unanswered = 0
+        self.complained = False
         self.done = False
 
     def run(self) -> bytes:
@@ -240,10 +241,13 @@ class _Download:
 
     def take_block(self, number: int, payload: bytes) -> None:
         """Take a block if it is the next one; a gap is answered once, by what came before it."""
-        if number != (self.block + 1) & 0xFFFF:
-            if self.unanswered:
+        ahead = (number - self.block - 1) & 0xFFFF
+        if ahead:
+            if ahead < 0x8000 and not self.complained:  # else a repetition
                 self.acknowledge()
+                self.complained = True
             return
+        self.complained = False
         self.block += 1
         self.got += payload
         self.unanswered += 1

@@ -20,7 +20,7 @@ _WIDTH = 24  # of the timeline's bars, characters
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One step of a boot; seconds since power on, ``size`` in octets (0: nothing was fetched)."""
+    """One step of a boot: seconds since power on, alike for a moment; ``size`` in octets, or 0."""
 
     name: str
     began: float
@@ -99,6 +99,8 @@ class Screen:
 
 def _took(stage: Stage) -> str:
     seconds = stage.ended - stage.began
+    if not seconds:
+        return ""
     took = f"{seconds:6.2f} s" if seconds >= 0.1 else f"{seconds * 1000:5.1f} ms"
     if not stage.size:
         return f"{took:31}"

@@ -98,7 +98,7 @@ def test_failure_and_hanging_are_told_in_one_line(network):
 
 
 SCRIPT = """
-import sys
+import select, sys
 from pybootd.tools.network import Network
 with Network() as network:
     lan = network.switch()
@@ -108,7 +108,9 @@ with Network() as network:
     while sleeper.pid not in host.processes():
         pass
     print(lan.pid, host.pid, sleeper.pid, flush=True)
-    sys.stdin.read()
+    # a signal just before a read that blocks for ever would be noticed never
+    while not select.select([sys.stdin], [], [], 0.05)[0]:
+        pass
 """
 
 
