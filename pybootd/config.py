@@ -169,6 +169,11 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "pool_count": values.integer(0, 1 << 20),
             "lease_time": _LEASE,
             "max_lease_time": _LEASE,
+            "identity": values.choice("mac", "client-id"),
+            "authoritative": values.boolean,
+            "reclaim": values.choice("never", "expired"),
+            "leases": values.word,
+            "conflict_check": values.boolean,
             "notify": values.endpoints,
             "timeout": values.seconds(0.1, 60),
         },
@@ -299,9 +304,6 @@ class _Reader:
         if "bootp" in services and "pool_start" not in self._section("bootp").options:
             problem = "required: the first address to give to clients"
             self._missing("bootp", "pool_start", problem)
-        if "tftp" in services and "root" not in self._section("tftp").options:
-            problem = "required: the directory that holds the boot files"
-            self._missing("tftp", "root", problem)
 
     def _missing(self, section: str, option: str, problem: str) -> None:
         known = self._section(section)
@@ -346,6 +348,8 @@ class _Reader:
         found = self._values("bootp")
         if "lease_time" in found:
             found.setdefault("max_lease_time", found["lease_time"])
+        if found.get("leases", "memory") != "memory":
+            found["leases"] = str(self._below(Path(found["leases"])))
         made = BootpConfig(**found)
         section = self._section("bootp")
         if found.get("dns") == () and section.options.get("dns"):

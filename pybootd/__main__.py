@@ -1,0 +1,7 @@
+"""``python -m pybootd``."""
+
+import sys
+
+from pybootd.cli import main
+
+sys.exit(main())

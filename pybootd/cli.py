@@ -1,0 +1,107 @@
+"""What a person types: options, commands, exit status.
+
+0: a clean stop; 1: a configuration or start-up error, told in one clear line; 2: wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pybootd import __version__
+from pybootd.config import ConfigError, find_file, sample
+
+COMMANDS = {"demo": "boot a virtual machine in a private network and show how it goes"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the daemon, or the command that the first argument names; return the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments and arguments[0] in COMMANDS:
+            return _command(arguments[0])(arguments[1:])
+        return _daemon(_parser().parse_args(arguments))
+    except KeyboardInterrupt:
+        return 0
+
+
+def _command(name: str) -> Callable[[list[str]], int]:
+    from pybootd.tools import demo
+
+    return {"demo": demo.main}[name]
+
+
+def _parser() -> argparse.ArgumentParser:
+    commands = "\n".join(f"  {name:10} {what}" for name, what in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="pybootd",
+        usage="%(prog)s [options]\n       %(prog)s COMMAND ...",
+        description="Network-boot machines: BOOTP, DHCP, PXE and TFTP in one daemon.",
+        epilog=f"commands (pybootd COMMAND --help tells more):\n{commands}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pybootd {__version__}")
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="configuration file (default: ./pybootd.ini, else /etc/pybootd.ini)",
+    )
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("-p", "--pxe", action="store_true", help="BOOTP/DHCP/PXE server only")
+    only.add_argument("-t", "--tftp", action="store_true", help="TFTP server only")
+    parser.add_argument(
+        "-d", "--debug", action="store_true", help="log level debug, tracebacks shown"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="check the configuration, print every fault, and end"
+    )
+    parser.add_argument(
+        "--sample", action="store_true", help="print a commented sample configuration"
+    )
+    return parser
+
+
+def _daemon(options: argparse.Namespace) -> int:
+    if options.sample:
+        print(sample(), end="")
+        return 0
+    services = ("bootp",) if options.pxe else ("tftp",) if options.tftp else ("bootp", "tftp")
+    try:
+        path = find_file(options.config)
+        return _check(path, services) if options.check else _run(path, services, options.debug)
+    except ConfigError as error:
+        for fault in error.faults:
+            # with --check the faults are what was asked for, else they are an error
+            print(fault, file=sys.stdout if options.check else sys.stderr)
+        return 1
+
+
+def _check(path: Path, services: Sequence[str]) -> int:
+    from pybootd.daemon import Daemon
+
+    for warning in Daemon.from_file(path, services).config.warnings:
+        print(warning)
+    print(f"{path}: no fault found")
+    return 0
+
+
+def _run(path: Path, services: Sequence[str], debug: bool) -> int:
+    from pybootd.daemon import Daemon
+    from pybootd.net import BindError
+    from pybootd.observe import log
+
+    try:
+        daemon = Daemon.from_file(path, services)
+        log.open_log(daemon.config.logger, debug)
+        for warning in daemon.config.warnings:
+            log.log.warning("%s", warning)
+        daemon.run()
+    except (BindError, log.LogError) as error:
+        if debug:
+            raise
+        print(f"pybootd: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,133 @@
+"""The composition root: what is started in which order, and how it ends.
+
+Read, refuse, bind, loop. Only this module knows everybody; a service that doesn't run is not even
+imported, so that ``pybootd -t`` stays small.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+from pybootd import __version__
+from pybootd.client import Clients
+from pybootd.config import Config, ConfigError, Fault, examine
+from pybootd.events import Bus
+from pybootd.files.resolver import Files
+from pybootd.loop import Loop
+from pybootd.observe.log import EventLog
+
+log = logging.getLogger(__name__)
+
+# what can run, as the configuration and as people call it
+SERVICES = MappingProxyType({"bootp": "DHCP", "tftp": "TFTP"})
+
+
+class Service(Protocol):
+    """One protocol's server."""
+
+    def open(self) -> None:
+        """Bind what it listens on; raises BindError."""
+
+    def start(self) -> None:
+        """Begin to serve."""
+
+    def close(self) -> None:
+        """End what runs, in order, and give everything back."""
+
+
+class Daemon:
+    """The services of one process, built from a configuration; nothing is bound before ``open``.
+
+    Raises ConfigError with the faults that only the parts themselves can see.
+    """
+
+    def __init__(self, config: Config, services: Collection[str] = tuple(SERVICES)) -> None:
+        self.config = config
+        self.loop = Loop()
+        self.bus = Bus()
+        self.clients = Clients()
+        self._faults: list[Fault] = []
+        self._services: list[Service] = []
+        self._files: list[Files] = []
+        self._log = EventLog(self.bus)
+        self._serves = [SERVICES[service] for service in services]
+        if "bootp" in services:
+            self._dhcp()
+        if "tftp" in services:
+            self._tftp()
+        if self._faults:
+            raise ConfigError(self._faults)
+
+    @classmethod
+    def from_file(cls, path: Path, services: Collection[str] = tuple(SERVICES)) -> Daemon:
+        """Read a configuration and build its daemon; raises ConfigError with every fault."""
+        config, faults = examine(path, services)
+        if faults and not config.sections:  # it could not be read at all
+            raise ConfigError(faults)
+        try:
+            daemon = cls(config, services)
+        except ConfigError as error:
+            faults += error.faults
+        if faults:
+            faults += config.warnings
+            raise ConfigError(sorted(faults, key=lambda fault: fault.line))
+        return daemon
+
+    def _dhcp(self) -> None:
+        from pybootd.access import base
+        from pybootd.dhcp.server import DhcpServer
+
+        config = self.config
+        with self._noting_faults():
+            access = base.configured(config)
+            self._services.append(DhcpServer(config, self.loop, self.bus, self.clients, access))
+        if config.bootp.notify:
+            from pybootd.observe.notify import Notifier
+
+            notify = config.bootp.notify
+            self._services.append(Notifier(notify, self.bus, self.clients))
+
+    def _tftp(self) -> None:
+        from pybootd.tftp.server import TftpServer
+
+        with self._noting_faults():
+            files = Files.from_config(self.config)
+            self._files.append(files)
+            server = TftpServer(self.config.tftp, self.loop, self.bus, self.clients, files)
+            self._services.append(server)
+
+    @contextmanager
+    def _noting_faults(self) -> Iterator[None]:
+        """Keep the faults of one part, so that those of the next are told at the same time."""
+        try:
+            yield
+        except ConfigError as error:
+            self._faults += error.faults
+
+    def run(self) -> None:
+        """Bind, serve until SIGINT or SIGTERM, and stop cleanly; raises BindError."""
+        self.loop.open()
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.loop.on_signal(number, lambda now: self.loop.stop())
+            for service in self._services:
+                service.open()
+            for files in self._files:
+                files.start(self.loop)
+            for service in self._services:
+                service.start()
+            log.info("pybootd %s serves %s", __version__, " and ".join(self._serves))
+            self.loop.run()
+            log.info("pybootd stops")
+        finally:
+            for service in reversed(self._services):
+                service.close()
+            for files in self._files:
+                files.close()
+            self.loop.close()

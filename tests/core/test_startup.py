@@ -1,0 +1,153 @@
+"""What a person sees when the daemon can't start: one clear line, exit status 1, no traceback."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+NOBODY = 65534
+# another user may not be able to read this interpreter's folders: load everything, then become it
+AS_NOBODY = f"""
+import contextlib, io, os, sys
+import encodings.idna
+import pybootd.cli, pybootd.daemon, pybootd.dhcp.server, pybootd.tftp.server, pybootd.files.resolver
+with contextlib.redirect_stdout(io.StringIO()):
+    pybootd.cli.main(["--check", *sys.argv[1:]])
+os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
+sys.exit(pybootd.cli.main(sys.argv[1:]))
+"""
+Done = subprocess.CompletedProcess[str]
+
+
+def pybootd(*arguments: str, cwd: Path, nobody: bool = False) -> Done:
+    start = ["-c", AS_NOBODY] if nobody else ["-m", "pybootd"]
+    command = [sys.executable, *start, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=20, check=False)
+
+
+def write(folder: Path, text: str) -> None:
+    (folder / "pybootd.ini").write_text(text)
+
+
+def one_line(done: Done, *said: str) -> None:
+    assert done.returncode == 1
+    assert not done.stdout
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    for words in said:
+        assert words in done.stderr
+
+
+def open_to_all(path: Path) -> None:
+    """Let other users enter the folders that pytest made for this one alone."""
+    for folder in (path, *path.parents):
+        if "pytest" in str(folder):
+            folder.chmod(0o755)
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+
+
+@pytest.mark.parametrize(
+    ("section", "option", "flag"),
+    [("bootp", "pool_start = 127.0.0.5", "-p"), ("tftp", "root = .", "-t")],
+)
+def test_a_port_that_is_taken(
+    tmp_path: Path, taken: int, section: str, option: str, flag: str
+) -> None:
+    write(tmp_path, f"[{section}]\n{option}\naddress = 127.0.0.1\nport = {taken}\n")
+    done = pybootd(flag, cwd=tmp_path)
+    one_line(done, f"udp port {taken} on", "is taken by another program", f"[{section}] port")
+
+
+@needs_root
+def test_no_right_to_bind(tmp_path: Path) -> None:
+    open_to_all(tmp_path)
+    write(tmp_path, "[tftp]\nroot = .\naddress = 127.0.0.1\nport = 1\n")
+    one_line(pybootd("-t", cwd=tmp_path, nobody=True), "no right to bind", "start as root")
+
+
+def test_no_configuration_file(tmp_path: Path) -> None:
+    one_line(pybootd("-c", "none.ini", cwd=tmp_path), "none.ini: can't be read: No such file")
+    if not Path("/etc/pybootd.ini").exists():
+        one_line(pybootd(cwd=tmp_path), "pybootd.ini", "/etc/pybootd.ini", "--sample")
+
+
+def test_a_root_that_is_missing_or_no_directory(tmp_path: Path) -> None:
+    write(tmp_path, "[tftp]\nroot = ./none\n")
+    one_line(pybootd("-t", cwd=tmp_path), "pybootd.ini:2: [tftp] root: ", "does not exist")
+    write(tmp_path, "[tftp]\nroot = pybootd.ini\n")
+    one_line(pybootd("-t", cwd=tmp_path), "pybootd.ini:2: [tftp] root: ", "no directory")
+
+
+@needs_root
+def test_a_root_that_can_not_be_read(tmp_path: Path) -> None:
+    open_to_all(tmp_path)
+    (tmp_path / "closed").mkdir(mode=0o700)
+    write(tmp_path, "[tftp]\nroot = ./closed\n")
+    one_line(pybootd("-t", cwd=tmp_path, nobody=True), "pybootd.ini:2: [tftp] root: ", "no right")
+
+
+def test_a_faulty_configuration(tmp_path: Path) -> None:
+    write(tmp_path, "[tftp]\nroot = .\nport = tftp\n")
+    one_line(pybootd("-t", cwd=tmp_path), "pybootd.ini:3: [tftp] port: 'tftp' is no whole number")
+
+
+def test_check_prints_every_fault_and_binds_nothing(tmp_path: Path, taken: int) -> None:
+    write(tmp_path, f"[tftp]\nroot = .\naddress = 127.0.0.1\nport = {taken}\n")
+    done = pybootd("--check", "-t", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "pybootd.ini: no fault found\n", "")
+    write(tmp_path, "[tftp]\nroot = ./none\nprot = 69\nport = x\n[bootp]\npool_start = 10.0.0\n")
+    done = pybootd("--check", cwd=tmp_path)
+    assert done.returncode == 1
+    assert [line.partition(" ")[0] for line in done.stdout.splitlines()] == [
+        "pybootd.ini:2:",
+        "pybootd.ini:3:",
+        "pybootd.ini:4:",
+        "pybootd.ini:6:",
+    ]
+
+
+def test_wrong_usage_is_status_2(tmp_path: Path) -> None:
+    for arguments in (("-p", "-t"), ("--nonsense",), ("nonsense",)):
+        assert pybootd(*arguments, cwd=tmp_path).returncode == 2
+
+
+def test_the_sample_passes_its_check(tmp_path: Path) -> None:
+    write(tmp_path, pybootd("--sample", cwd=tmp_path).stdout)
+    done = pybootd("--check", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "pybootd.ini: no fault found\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_within_a_second(tmp_path: Path, number: signal.Signals) -> None:
+    write(tmp_path, f"[tftp]\nroot = .\naddress = 127.0.0.1\nport = {free_port()}\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pybootd", "-t"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert "serves" in process.stderr.readline()
+    began = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(5) == 0
+    assert time.monotonic() - began < 1.0
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
