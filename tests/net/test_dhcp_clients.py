@@ -1,0 +1,216 @@
+"""Real DHCP clients against the real daemon: a lease, its renewal, its release; two networks."""
+
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address as A
+from pathlib import Path
+
+import pytest
+
+from pybootd.dhcp.packet import Message, Packet, PacketError, decode
+from pybootd.tools.daemon import Daemon
+from pybootd.tools.network import Host, Network, Switch
+
+SERVER = "10.7.0.1"
+FIRST = "10.7.0.100"
+BROADCAST = b"\xff" * 6
+
+UDHCPC_SCRIPT = """#!/bin/sh
+case $1 in
+    bound|renew) ip address replace $ip/$mask dev $interface ;;
+    deconfig) ip address flush dev $interface; ip link set dev $interface up ;;
+esac
+"""
+
+
+def ini(folder: Path, text: str) -> Path:
+    path = folder / "pybootd.ini"
+    path.write_text(f"[bootp]\nallow_simple_dhcp = on\n{text}")
+    return path
+
+
+def wait(what: Callable[[], object], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+@dataclass
+class Frame:
+    """One DHCP message on the client's wire, and the MAC it went to."""
+
+    target: bytes
+    to: str
+    packet: Packet
+
+    @property
+    def kind(self) -> int:
+        return self.packet.options[53][0]
+
+
+class Capture:
+    """What crosses an interface to or from ports 67 and 68."""
+
+    def __init__(self, host: Host) -> None:
+        self.frames: list[Frame] = []
+        with host.inside():
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+            self.socket.bind(("eth0", 3))
+        self.socket.setblocking(False)
+
+    def read(self) -> list[Frame]:
+        while True:
+            try:
+                data = self.socket.recv(4096)
+            except BlockingIOError:
+                return self.frames
+            if data[12:14] != b"\x08\x00" or data[23] != 17:
+                continue
+            ports = struct.unpack("!HH", data[34:38])
+            if 67 in ports or 68 in ports:
+                try:
+                    self.frames.append(
+                        Frame(data[:6], socket.inet_ntoa(data[30:34]), decode(data[42:]))
+                    )
+                except PacketError as error:  # pragma: no cover
+                    pytest.fail(f"octets on port {ports}: {error}")
+
+    def kinds(self) -> list[int]:
+        return [frame.kind for frame in self.read()]
+
+    def last(self, kind: int) -> Frame:
+        return [frame for frame in self.read() if frame.kind == kind][-1]
+
+
+@dataclass
+class Lab:
+    """A server and a client on one switch."""
+
+    folder: Path
+    network: Network
+    lan: Switch
+    server: Host
+    client: Host
+    capture: Capture
+
+    @contextmanager
+    def serving(self, text: str) -> Iterator[Daemon]:
+        path = ini(self.folder, f"pool_start = {FIRST}\npool_count = 5\n{text}")
+        with Daemon(self.server, path, self.folder / "log", (67,), "-p", "-d") as daemon:
+            yield daemon
+
+    def said(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def address(self) -> str:
+        words = self.client.ip("-4", "-oneline", "address", "show", "dev", "eth0").split()
+        return words[3].partition("/")[0] if words else ""
+
+    def count(self, kind: int) -> int:
+        return self.capture.kinds().count(kind)
+
+
+@pytest.fixture
+def lab(network: Network, tmp_path: Path) -> Iterator[Lab]:
+    lan = network.switch()
+    server, client = network.host("server"), network.host("client")
+    server.plug(lan, f"{SERVER}/24")
+    client.plug(lan)
+    capture = Capture(client)
+    yield Lab(tmp_path, network, lan, server, client, capture)
+    capture.socket.close()
+
+
+@pytest.mark.net("dhclient")
+def test_dhclient_gets_renews_and_releases(lab: Lab) -> None:
+    words = ["dhclient", "-4", "-lf", lab.folder / "leases", "-pf", lab.folder / "pid", "eth0"]
+    with lab.serving("lease_time = 4\n"):
+        running = lab.client.popen(*words[:1], "-d", *words[1:])
+        wait(lambda: lab.address() == FIRST)
+        assert lab.capture.last(Message.OFFER).target == bytes.fromhex(
+            lab.client.mac().replace(":", "")
+        )
+        wait(lambda: lab.count(Message.ACK) > 1)  # T1 is after 2 s
+        renewed = lab.capture.last(Message.ACK)
+        assert (renewed.to, renewed.packet.ciaddr) == (FIRST, A(FIRST))
+        running.terminate()
+        running.wait()
+        lab.client.run("dhclient", "-r", *words[1:], check=False)
+        wait(lambda: lab.count(Message.RELEASE))
+        wait(lambda: "released" in lab.said())
+
+
+@pytest.mark.net("udhcpc")
+@pytest.mark.parametrize("flags", [(), ("-B",)])
+def test_udhcpc_gets_renews_and_releases(lab: Lab, flags: tuple[str, ...]) -> None:
+    script = lab.folder / "script"
+    script.write_text(UDHCPC_SCRIPT)
+    script.chmod(0o755)
+    with lab.serving(""):
+        running = lab.client.popen("udhcpc", "-i", "eth0", "-f", "-R", *flags, "-s", script)
+        wait(lambda: lab.address() == FIRST)
+        target = lab.capture.last(Message.ACK).target
+        assert target == (BROADCAST if flags else bytes.fromhex(lab.client.mac().replace(":", "")))
+        running.send_signal(10)  # SIGUSR1: renew
+        wait(lambda: lab.count(Message.ACK) == 2)
+        assert lab.capture.last(Message.ACK).to == FIRST
+        running.send_signal(12)  # SIGUSR2: release
+        wait(lambda: lab.count(Message.RELEASE))
+
+
+@pytest.mark.net("dhcpcd")
+def test_dhcpcd_gets_rebinds_and_releases(lab: Lab) -> None:
+    words = ("-4", "-t", "20", "-C", "resolv.conf", "-C", "hostname", "-A", "eth0")
+    with lab.serving(""):
+        running = lab.client.popen("dhcpcd", "-B", *words)
+        wait(lambda: lab.address() == FIRST)
+        lab.client.run("dhcpcd", "-4", "-n", "eth0", check=False)
+        wait(lambda: lab.count(Message.ACK) == 2)
+        assert lab.capture.last(Message.ACK).packet.yiaddr == A(FIRST)
+        lab.client.run("dhcpcd", "-4", "-k", "eth0", check=False)
+        wait(lambda: lab.count(Message.RELEASE))
+        running.wait(10)
+
+
+@pytest.mark.net("udhcpc")
+def test_two_networks_each_with_its_own_side(network: Network, tmp_path: Path) -> None:
+    """A client gets an address of its own side's pool or none, never the other's."""
+    left, right = network.switch("left"), network.switch("right")
+    server = network.host("server")
+    server.plug(left, f"{SERVER}/24")
+    server.plug(right, "10.8.0.1/24")
+    one, other = network.host("one"), network.host("other")
+    one.plug(left)
+    other.plug(right)
+    ask = ("udhcpc", "-i", "eth0", "-n", "-q", "-t", "2", "-T", "1", "-s", "/bin/true")
+    path = ini(tmp_path, f"pool_start = {FIRST}\n")
+    with Daemon(server, path, tmp_path / "log", (67,), "-p"):
+        seen, unseen = Capture(one), Capture(other)
+        one.run(*ask)
+        assert other.run(*ask, check=False).returncode != 0
+        offer = seen.last(Message.OFFER).packet
+        assert (str(offer.yiaddr), offer.options[54]) == (FIRST, A(SERVER).packed)
+        assert set(unseen.kinds()) == {Message.DISCOVER}
+    path = ini(tmp_path, "pool_start = 10.8.0.100\n")
+    with Daemon(server, path, tmp_path / "log", (67,), "-p"):
+        other.run(*ask)
+        offer = unseen.last(Message.OFFER).packet
+        assert (str(offer.yiaddr), offer.options[54]) == ("10.8.0.100", A("10.8.0.1").packed)
+    seen.socket.close()
+    unseen.socket.close()
+
+
+@pytest.mark.net("udhcpc")
+def test_an_address_in_use_is_not_offered(lab: Lab) -> None:
+    squatter = lab.network.host("squatter")
+    squatter.plug(lab.lan, f"{FIRST}/24")
+    with lab.serving("conflict_check = on\n"):
+        lab.client.run("udhcpc", "-i", "eth0", "-n", "-q", "-s", "/bin/true")
+        assert lab.capture.last(Message.ACK).packet.yiaddr == A(FIRST) + 1
+    assert f"{FIRST}" in lab.said()
+    assert squatter.mac() in lab.said()
