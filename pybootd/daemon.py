@@ -83,9 +83,10 @@ class Daemon:
         from pybootd.access import base
         from pybootd.dhcp.server import DhcpServer
 
-        config = self.config
+        config, access = self.config, None
         with self._noting_faults():
             access = base.configured(config)
+        with self._noting_faults():
             self._services.append(DhcpServer(config, self.loop, self.bus, self.clients, access))
         if config.bootp.notify:
             from pybootd.observe.notify import Notifier
