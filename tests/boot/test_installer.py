@@ -1,0 +1,35 @@
+"""Real firmware boots the Debian installer's network image from our daemon."""
+
+import pytest
+
+from pybootd.tools import installer
+from pybootd.tools.daemon import Daemon
+from pybootd.tools.machine import Machine
+
+pytestmark = [pytest.mark.boot, pytest.mark.timeout(420)]
+
+INI = """\
+[bootp]
+pool_start = 10.7.0.100
+leases = memory
+[bootfile]
+bios = {bios}
+efi-x86_64 = {efi}
+[tftp]
+root = {root}
+"""
+
+
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_firmware_boots_the_installer(firmware, installer_tree, server, lan, tmp_path):
+    ini = tmp_path / "pybootd.ini"
+    bios, efi = installer.BOOT_FILES["bios"], installer.BOOT_FILES["efi-x86_64"]
+    ini.write_text(INI.format(bios=bios, efi=efi, root=installer_tree))
+    with (
+        Daemon(server, ini, tmp_path / "daemon.log") as daemon,
+        Machine(firmware, lan, tmp_path / firmware) as machine,
+    ):
+        machine.wait_for("Linux version", timeout=200)
+        machine.wait_for(installer.FIRST_LINE, timeout=200)
+        assert daemon.stop() == 0
+    assert "Traceback" not in daemon.console.path.read_text()
