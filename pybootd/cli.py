@@ -13,7 +13,10 @@ from pathlib import Path
 from pybootd import __version__
 from pybootd.config import ConfigError, find_file, sample
 
-COMMANDS = {"demo": "boot a virtual machine in a private network and show how it goes"}
+COMMANDS = {
+    "demo": "boot a virtual machine in a private network and show how it goes",
+    "leases": "list the addresses that clients have, or take one away",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,9 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
-    from pybootd.tools import demo
+    import importlib
 
-    return {"demo": demo.main}[name]
+    main: Callable[[list[str]], int] = importlib.import_module(f"pybootd.tools.{name}").main
+    return main
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ import heapq
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network
 from uuid import UUID
@@ -86,12 +86,20 @@ class LeaseStore(ABC):
     """Keeps leases over restarts; never offers, and FREE ones are forgotten."""
 
     @abstractmethod
+    def open(self) -> None:
+        """Take what it needs; raises StoreError."""
+
+    @abstractmethod
     def load(self, now: float) -> Iterable[Lease]:
         """Return every lease kept, in monotonic time; raises StoreError."""
 
     @abstractmethod
     def save(self, batch: Collection[Lease], now: float) -> None:
         """Keep these leases, all or none; when it returns they are safe. Raises StoreError."""
+
+    def removed(self) -> Collection[IPv4Address]:
+        """Return the addresses whose leases somebody else took out of the store since last time."""
+        return ()
 
     @abstractmethod
     def close(self) -> None:
@@ -237,6 +245,15 @@ class Pool:
             lease = self._by_address[number] = Lease(address, b"", b"")
         self._free(lease, now + hold)
         lease.state, lease.seconds = State.DECLINED, hold
+
+    def forget(self, address: IPv4Address, now: float) -> Lease | None:
+        """Take the address from its client, which starts anew; returns the lease as it was."""
+        lease = self._by_address.get(int(address))
+        if lease is None or lease.state is State.OFFERED:
+            return None
+        was = replace(lease)
+        self._free(lease, now)
+        return was
 
     # inside
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from pybootd.access.base import Access, Verdict
-from pybootd.client import Clients, Known
+from pybootd.client import Client, Clients, Known
 from pybootd.config import Config
 from pybootd.dhcp import options, pxe
 from pybootd.dhcp.leases import FOREVER, Lease, State, identify
@@ -111,6 +111,29 @@ class Responder:
     def identify(self, mac: bytes, client_id: bytes | None) -> bytes:
         """Return what tells clients apart here; empty for one that shows nothing."""
         return identify(mac, client_id, self._by_client_id)
+
+    def recall(self, now: float) -> None:
+        """Note the clients of the leases that a store kept, so that other protocols know them."""
+        for network in self._networks:
+            for lease in network.pool.leases():
+                if lease.active(now):
+                    known = self._clients.seen(Client(lease.mac, lease.uuid))
+                    known.booted, known.hostname = lease.booted, lease.hostname
+                    self._clients.place(known, lease.address)
+
+    def forget(self, addresses: Collection[IPv4Address], now: float) -> list[Effect]:
+        """Take these addresses from their clients: a person took them out of the store."""
+        effects: list[Effect] = []
+        for address in addresses:
+            network = self._networks.holding(address)
+            lease = network.pool.forget(address, now) if network is not None else None
+            if lease is not None and lease.owner:
+                known = self._clients.by_mac(lease.mac)
+                if known is not None and known.address == address:
+                    self._clients.place(known, None)
+                client = Client(lease.mac, lease.uuid, lease.client_id, address=address)
+                effects.append(Publish(Released(client, address, booting=False)))
+        return effects
 
     # may it?
 

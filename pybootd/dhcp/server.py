@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from ipaddress import IPv4Address
 
@@ -19,7 +19,7 @@ from pybootd.dhcp.networks import Networks, Origin, Reminder
 from pybootd.dhcp.packet import NOBODY, PacketError, decode
 from pybootd.dhcp.replies import Reply
 from pybootd.dhcp.responder import Effect, Probe, Publish, Responder, Wait
-from pybootd.dhcp.stores import MemoryStore
+from pybootd.dhcp.stores import open_store
 from pybootd.events import Bus, Malformed
 from pybootd.loop import Loop
 
@@ -48,7 +48,7 @@ class DhcpServer:
         self._config = config
         self._loop = loop
         self._bus = bus
-        self._store = store or MemoryStore()
+        self._store = store
         self._networks = Networks(config)
         self._responder = Responder(config, self._networks, clients, access, settings)
         self._ethernet = Ethernet(loop)
@@ -61,7 +61,7 @@ class DhcpServer:
     # life
 
     def open(self) -> None:
-        """Bind the port and load the leases; raises BindError, StoreError."""
+        """Bind the port and load the leases; raises BindError."""
         self._look(self._loop.now)
         bootp = self._config.bootp
         devices = {one.index: one.name for one in self._devices()} or {0: ""}
@@ -77,6 +77,9 @@ class DhcpServer:
                 )
             self._ethernet.open()
             self._restore()
+        except StoreError as error:
+            self.close()
+            raise net.BindError(f"DHCP server: {error}") from error
         except BaseException:
             self.close()
             raise
@@ -93,14 +96,18 @@ class DhcpServer:
             sock.close()
         self._sockets.clear()
         self._ethernet.close()
-        self._store.close()
+        if self._store is not None:
+            self._store.close()
 
     def _restore(self) -> None:
+        if self._store is None:
+            self._store = open_store(self._config.bootp.leases)
         leases = list(self._store.load(self._loop.now))
         for lease in leases:
             if lease.owner:
                 lease.owner = self._responder.identify(lease.mac, lease.client_id)
         self._networks.restore(leases)
+        self._responder.recall(self._loop.now)
 
     def _devices(self) -> list[net.Interface]:
         """Return the interfaces to bind to, empty for all; raises BindError."""
@@ -133,7 +140,7 @@ class DhcpServer:
     # in
 
     def _drain(self, sock: socket.socket, now: float) -> None:
-        effects: list[Effect] = []
+        effects = self._responder.forget(self._removed(), now)
         for _ in range(BATCH):
             arrival = net.receive(sock, _LARGEST)
             if arrival is None:
@@ -143,6 +150,12 @@ class DhcpServer:
             except Exception:
                 log.exception("error while serving %s; the daemon goes on", arrival.address)
         self._carry_out(effects, now)
+
+    def _removed(self) -> Collection[IPv4Address]:
+        try:
+            return self._store.removed() if self._store is not None else ()
+        except StoreError:
+            return ()  # what is wrong shows when leases are saved
 
     def _handle(self, arrival: net.Arrival, now: float) -> list[Effect]:
         try:
@@ -219,7 +232,7 @@ class DhcpServer:
     def _save(self, now: float) -> bool:
         """Save what has changed; False: it isn't safe, so nobody may be told of it."""
         changed = self._networks.changed
-        if not changed:
+        if not changed or self._store is None:
             return True
         try:
             self._store.save(changed.values(), now)

@@ -29,11 +29,14 @@ PATH = os.pathsep.join(
 _NEEDED = ("ip", "nsenter", "unshare", "setpriv", "mount")
 _CLONE_NEWNET = 0x40000000
 
-# What a client writes (addresses of name servers, leases, pids) stays in the namespace, and
-# /sys/class/net shows the namespace's interfaces. Each is done where it can be done.
+# What a client or server writes (addresses of name servers, leases, pids) stays in the namespace,
+# and /sys/class/net shows the namespace's interfaces. Each is done where it can be done.
 _HOLD = """
 mount -t sysfs -o ro sysfs /sys
-for folder in /run /var/lib/dhcp /var/lib/dhcpcd; do
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir /run/lib /run/lib.work
+mount -t overlay overlay -o lowerdir=/var/lib,upperdir=/run/lib,workdir=/run/lib.work /var/lib
+for folder in /var/lib/dhcp /var/lib/dhcpcd; do
     [ -d $folder ] && mount -t tmpfs -o mode=755 tmpfs $folder
 done
 : > /run/resolv.conf && [ -e /etc/resolv.conf ] && mount --bind /run/resolv.conf /etc/resolv.conf

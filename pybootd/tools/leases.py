@@ -1,0 +1,130 @@
+"""``pybootd leases``: who has which address, also while the daemon runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pybootd.client import format_mac, parse_mac
+from pybootd.config import ConfigError, examine, find_file
+from pybootd.dhcp.leases import FOREVER, Lease, State, StoreError
+from pybootd.dhcp.stores import MEMORY, read_file, remove
+
+
+def main(argv: Sequence[str]) -> int:
+    """List the leases, or take a client's away; return the exit status."""
+    options = _parser().parse_args(argv)
+    try:
+        path = _path(options.config)
+        if options.release is not None:
+            return _release(path, options.release)
+        leases = read_file(path)
+    except (ConfigError, StoreError) as error:
+        print(f"pybootd: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps([_entry(lease) for lease in leases], indent=2))
+    else:
+        print("\n".join(_table(leases)))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pybootd leases", description="List the addresses that clients have."
+    )
+    parser.add_argument("-c", "--config", metavar="FILE", help="the daemon's configuration file")
+    parser.add_argument("--json", action="store_true", help="print one JSON array")
+    parser.add_argument(
+        "--release",
+        metavar="MAC",
+        type=_mac,
+        help="take a client's address from it, so that it may be given to others",
+    )
+    return parser
+
+
+def _mac(text: str) -> bytes:
+    try:
+        return parse_mac(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _path(config: str | None) -> Path:
+    # faults elsewhere in the file are the daemon's to tell
+    where = examine(find_file(config), ())[0].bootp.leases
+    if where == MEMORY:
+        raise StoreError("[bootp] leases = memory: the daemon alone knows them")
+    return Path(where)
+
+
+def _release(path: Path, mac: bytes) -> int:
+    addresses = remove(path, mac)
+    if not addresses:
+        print(f"pybootd: {format_mac(mac)} has no lease in {path}", file=sys.stderr)
+        return 1
+    for address in addresses:
+        print(f"{address} is free again")
+    return 0
+
+
+def state(lease: Lease) -> str:
+    """Name the state of a lease whose times count from now."""
+    if lease.state in (State.BOUND, State.DECLINED) and lease.expires <= 0:
+        return "expired" if lease.state is State.BOUND else "free"
+    return lease.state.value
+
+
+def _left(seconds: float) -> str:
+    """Write how long a lease still lasts, in its two largest units."""
+    if seconds == FOREVER:
+        return "for good"
+    if seconds <= 0:
+        return "-"
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    parts = [(days, "d"), (hour, "h"), (minute, "min"), (second, "s")]
+    first = next((at for at, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2])
+
+
+def _table(leases: Sequence[Lease]) -> list[str]:
+    rows = [("address", "MAC", "state", "left", "name")]
+    rows += [
+        (
+            str(lease.address),
+            format_mac(lease.mac),
+            state(lease),
+            _left(lease.expires),
+            lease.hostname or "-",
+        )
+        for lease in leases
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _entry(lease: Lease) -> dict[str, object]:
+    until = None
+    if lease.expires != FOREVER:
+        until = datetime.fromtimestamp(time.time() + lease.expires, UTC).isoformat("T", "seconds")
+    return {
+        "address": str(lease.address),
+        "mac": format_mac(lease.mac),
+        "client_id": lease.client_id.hex() if lease.client_id is not None else None,
+        "state": state(lease),
+        "expires": until,
+        "hostname": lease.hostname,
+        "uuid": str(lease.uuid) if lease.uuid else None,
+        "booted": lease.booted,
+    }
