@@ -40,7 +40,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["pybootd", "pybootd.*"]),
     package_data={"pybootd": ["etc/*", "py.typed"]},
-    install_requires=["h11>=0.14", "netifaces-plus>=0.12", "rich>=13.0", "urllib3>=2.0"],
+    install_requires=["h11>=0.14", "netifaces-plus>=0.12", "rich>=13.0", "urllib3>=2.3"],
     extras_require={"test": TEST},
     entry_points={
         "console_scripts": ["pybootd = pybootd.cli:main"],
@@ -53,6 +53,8 @@ setup(
         "pybootd.filters": ["patterns = pybootd.files.filters:Patterns"],
         "pybootd.sources": [
             "file = pybootd.files.local:LocalSource",
+            "http = pybootd.files.remote:RemoteSource",
+            "https = pybootd.files.remote:RemoteSource",
         ],
     },
     classifiers=[

@@ -28,6 +28,8 @@ BUILT_IN = MappingProxyType(
         SOURCES: MappingProxyType(
             {
                 "file": "pybootd.files.local:LocalSource",
+                "http": "pybootd.files.remote:RemoteSource",
+                "https": "pybootd.files.remote:RemoteSource",
             }
         ),
     }

@@ -128,7 +128,7 @@ class Files:
         if target.base.startswith(SHIPPED) and (_ETC / path[len(SHIPPED) :]).is_file():
             return self._shipped, names.clean(path[len(SHIPPED) :])
         if is_url(path):
-            return self._source(_scheme(path)), path
+            return self._source(path), path
         if path.startswith("/"):
             return self._on_host(target.base, target.name)
         local = isinstance(self.root, LocalSource)
@@ -138,20 +138,22 @@ class Files:
         if local:
             return self._on_host(posixpath.join(self.base, target.base), target.name)
         url = join_url(self.base, path)
-        return self._source(_scheme(url)), url
+        return self._source(url), url
 
     def _on_host(self, base: str, name: str) -> tuple[Source, str]:
         if name:
             return LocalSource(Path(base)), names.clean(name)
         return self._host, base
 
-    def _source(self, scheme: str) -> Source:
+    def _source(self, url: str) -> Source:
+        """Return the source for the URL's scheme; built when it is needed first."""
+        scheme = _scheme(url)
         source = self._sources.get(scheme)
         if source is None:
             try:
-                source = _source_of(Section("filters", options={"root": f"{scheme}://"}))
+                source = _source_of(Section("filters", options={"root": url}))
             except ConfigError as error:
-                raise Unavailable(f"no files by {scheme}: {error.faults[0].problem}") from error
+                raise Unavailable(f"{url}: {error.faults[0].problem}") from error
             if self._loop is not None:
                 source.start(self._loop)
             self._sources[scheme] = source

@@ -277,7 +277,7 @@ def test_a_filter_is_followed(root: Path, value: str, content: bytes | None) -> 
         ("[lists/long]", Missing, "lists/long: the name is longer"),
         ("[lists/binary]", Forbidden, "lists/binary: .*control"),
         ("[nothing]", Missing, "no such file"),
-        ("ftp://mirror/x", Unavailable, "no files by ftp"),
+        ("ftp://mirror/x", Unavailable, "knows no .ftp."),
     ],
 )
 def test_a_filter_that_leads_nowhere_is_a_refusal(

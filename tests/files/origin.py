@@ -1,0 +1,177 @@
+"""A web server that behaves as its URLs ask: ``/silent/3@1000/file`` is silent for 3 s after 1000.
+
+Each directory of the path is a manner, and they add up; the rest is a file below ``root``, or
+``octets/COUNT``: so many octets that can be told apart.
+"""
+
+import argparse
+import gzip
+import random
+import socket
+import threading
+import time
+import zlib
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+@cache
+def _random() -> bytes:
+    return random.Random(7).randbytes(1 << 20)
+
+
+def octets(count: int) -> bytes:
+    """Make octets of which no two thousand are alike for the first million."""
+    return (_random() * (count // len(_random()) + 1))[:count]
+
+
+class Site(ThreadingHTTPServer):
+    """The web server; ``requests`` are the paths and Range headers that it was asked for."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, root: Path = Path(), address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+        super().__init__(address, Visit)
+        self.root = root
+        self.requests: list[tuple[str, str]] = []
+        self.go_on = threading.Event()  # what "/held/..." waits for
+        self.sent = 0
+        self.url = f"http://{address[0]}:{self.server_address[1]}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that go away."""
+
+
+class Visit(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    server: Site
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        """Say nothing: ``requests`` has it."""
+
+    def do_GET(self) -> None:
+        self.server.requests.append((self.path, self.headers.get("Range", "")))
+        self.manners: dict[str, str] = {}
+        parts = unquote(urlsplit(self.path).path, errors="surrogateescape").strip("/").split("/")
+        while parts and parts[0] in MANNERS:
+            name = parts.pop(0)
+            self.manners[name] = parts.pop(0) if MANNERS[name] else ""
+        if "status" in self.manners:
+            self.answer(int(self.manners["status"]), b"no\n")
+        elif "redirect" in self.manners:
+            target = self.manners["redirect"]
+            rest = "/".join(parts)
+            place = self.path if target == "loop" else f"{target}/{rest}".replace("+", "/")
+            self.answer(
+                302, b"", [("Location", place if "://" in place else f"/{place.strip('/')}")]
+            )
+        elif "hangup" in self.manners:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+        else:
+            self.file(parts)
+
+    def file(self, parts: list[str]) -> None:
+        if parts[0] == "octets":
+            content = octets(int(parts[1]))
+        else:
+            try:
+                content = self.server.root.joinpath(*parts).read_bytes()
+            except OSError:
+                self.answer(404, b"no such file\n")
+                return
+        if "slow-answer" in self.manners:
+            time.sleep(float(self.manners["slow-answer"]))
+        headers = [("ETag", f'"{zlib.crc32(content)}"')] if "etag" in self.manners else []
+        status, start = 200, 0
+        span = self.headers.get("Range", "")
+        if "ranges" in self.manners and span and self.headers.get("If-Range") == headers[0][1]:
+            status, start = 206, int(span.removeprefix("bytes=").rstrip("-"))
+            end = f"{len(content) - 1}/{len(content)}"
+            headers.append(("Content-Range", f"bytes {start}-{end}"))
+        if "gzip" in self.manners:
+            content = gzip.compress(content, 1)
+            headers.append(("Content-Encoding", "gzip"))
+        if "encoding" in self.manners:
+            headers.append(("Content-Encoding", self.manners["encoding"]))
+        self.answer(status, content[start:], headers, start)
+
+    def answer(self, status: int, body: bytes, headers=(), start: int = 0) -> None:
+        self.send_response(status)
+        for header in headers:
+            self.send_header(*header)
+        self.chunked = "chunked" in self.manners
+        if self.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif "no-length" in self.manners:
+            self.send_header("Connection", "close")
+        else:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.body(body, start)
+        if self.chunked:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def body(self, body: bytes, start: int) -> None:
+        """Send the body as its manners want."""
+        stops = {}
+        for manner in ("silent", "cut", "held"):
+            if manner in self.manners:
+                how, _, place = self.manners[manner].rpartition("@")
+                stops[int(place) - start] = (manner, how)
+        sent = 0
+        for place in sorted(place for place in stops if place > 0):
+            self.piece(body[sent:place])
+            sent = place
+            manner, how = stops[place]
+            if manner == "silent":
+                time.sleep(float(how))
+            elif manner == "held":
+                self.server.go_on.wait(30)
+            else:
+                self.wfile.flush()
+                self.connection.shutdown(socket.SHUT_RDWR)
+                raise ConnectionAbortedError
+        self.piece(body[sent:])
+
+    def piece(self, data: bytes) -> None:
+        view = memoryview(data)
+        for place in range(0, len(data), 65536):
+            part = view[place : place + 65536]
+            if self.chunked:
+                self.wfile.write(b"%x\r\n" % len(part) + part + b"\r\n")
+            else:
+                self.wfile.write(part)
+            self.server.sent += len(part)
+
+
+# manner -> whether it takes the next part of the path as its argument
+MANNERS = {
+    "chunked": False,
+    "cut": True,
+    "encoding": True,
+    "etag": False,
+    "gzip": False,
+    "hangup": False,
+    "held": True,
+    "no-length": False,
+    "ranges": False,
+    "redirect": True,
+    "silent": True,
+    "slow-answer": True,
+    "status": True,
+}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--address", default="0.0.0.0")
+    parser.add_argument("--port", type=int, default=8000)
+    wanted = parser.parse_args()
+    Site(wanted.root, (wanted.address, wanted.port)).serve_forever()

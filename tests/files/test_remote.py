@@ -1,0 +1,501 @@
+"""Files of web servers: passed on while they arrive, whole or with a clear refusal."""
+
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pybootd.config import ConfigError, Section
+from pybootd.files import remote
+from pybootd.files.filters import Patterns
+from pybootd.files.origin import PIECE, Origin
+from pybootd.files.remote import RemoteBody, RemoteSource
+from pybootd.files.resolver import Files
+from pybootd.files.sources import (
+    FileError,
+    Forbidden,
+    Missing,
+    Request,
+    StreamBody,
+    Unavailable,
+)
+from pybootd.loop import Later, Loop
+
+from .origin import Site, octets
+
+SILENCE = 0.3
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    thread = threading.Thread(target=made.serve_forever, args=(0.02,))
+    thread.start()
+    yield made
+    made.go_on.set()
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MEMORY", 4 << 20)
+    monkeypatch.setattr(remote, "LARGEST", 1 << 19)
+    monkeypatch.setattr(remote, "SMALLEST", 1 << 16)
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    made.open()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def source(site: Site, loop: Loop) -> Iterator[RemoteSource]:
+    made = RemoteSource(site.url, Origin(connect=1.0, silence=SILENCE))
+    made.start(loop)
+    yield made
+    made.close()
+    wait(lambda: not made._downloads, loop)
+
+
+def wait(condition: Callable[[], object], loop: Loop, limit: float = 10.0) -> None:
+    """Turn the loop until the condition holds."""
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        loop.turn(0.02)
+
+
+def start(source: RemoteSource, name: str) -> RemoteBody:
+    later = source.open(name, Request(name, "192.0.2.9", "192.0.2.1"))
+    assert isinstance(later, Later)
+    body = later.call()
+    assert isinstance(body, RemoteBody)
+    return body
+
+
+class Reader:
+    """Reads a body to its end, ``count`` octets at a time, whenever the loop says that it may."""
+
+    def __init__(self, body: StreamBody, count: int = 1468, *, paused: bool = False) -> None:
+        self.body, self.count, self.paused = body, count, paused
+        self.data = bytearray()
+        self.over = False
+        self.error: FileError | None = None
+        self.go(0.0)
+
+    def go(self, now: float) -> None:
+        try:
+            while not self.paused:
+                data = self.body.read(self.count)
+                if data is None:
+                    self.body.when_ready(self.go)
+                    return
+                self.data += data
+                if len(data) < self.count:
+                    break
+            else:
+                return
+        except FileError as error:
+            self.error = error
+        self.over = True
+        self.body.close()
+
+    def take(self) -> bool:
+        """Read once; tell whether anything was there."""
+        data = self.body.read(self.count)
+        self.data += data or b""
+        return data is not None
+
+    def go_on(self) -> None:
+        self.paused = False
+        self.go(0.0)
+
+
+def fetch(source: RemoteSource, loop: Loop, name: str, count: int = 1468) -> bytes:
+    reader = Reader(start(source, name), count)
+    wait(lambda: reader.over, loop)
+    if reader.error:
+        raise reader.error
+    return bytes(reader.data)
+
+
+@pytest.mark.parametrize("count", [512, 65464, 1_000_000])
+@pytest.mark.parametrize("manner", ["", "chunked/", "no-length/", "gzip/"])
+def test_a_file_is_whole_however_it_comes(
+    source: RemoteSource, loop: Loop, manner: str, count: int
+) -> None:
+    for size in (0, 1, 511, 512, 65536, 1_000_000):
+        body = start(source, f"{manner}octets/{size}")
+        assert body.size == (None if manner else size)
+        reader = Reader(body, count)
+        wait(lambda reader=reader: reader.over, loop)
+        assert reader.error is None
+        assert reader.data == octets(size)
+
+
+def test_a_compressed_file_keeps_its_own_encoding(
+    source: RemoteSource, loop: Loop, site: Site
+) -> None:
+    (site.root / "initrd.gz").write_bytes(b"compressed by its maker")
+    name = "encoding/x-gzip/initrd.gz"
+    assert start(source, name).size == 23
+    assert fetch(source, loop, name) == b"compressed by its maker"
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("dir/with space", "/dir/with%20space"),
+        ("50%/#1?", "/50%25/%231%3F"),
+        ("gr\u00fc\u00dfe", "/gr%C3%BC%C3%9Fe"),
+        ("latin\udcfc", "/latin%FC"),
+    ],
+)
+def test_a_name_is_encoded_as_a_url_wants(
+    source: RemoteSource, loop: Loop, site: Site, name: str, asked: str
+) -> None:
+    path = site.root / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"here")
+    assert fetch(source, loop, name) == b"here"
+    assert site.requests == [(asked, "")]
+
+
+def test_a_prefix_may_have_a_path_or_a_query(site: Site, loop: Loop) -> None:
+    (site.root / "sub").mkdir()
+    (site.root / "sub" / "file").write_bytes(b"here")
+    for prefix in ("/sub", "/sub/", "/sub/file?name="):
+        source = RemoteSource(site.url + prefix)
+        source.start(loop)
+        assert fetch(source, loop, "file") == b"here"
+        source.close()
+    assert [path for path, _ in site.requests] == ["/sub/file", "/sub/file", "/sub/file?name=file"]
+
+
+def test_redirections_are_followed_and_a_circle_is_not(
+    source: RemoteSource, loop: Loop, site: Site
+) -> None:
+    assert fetch(source, loop, "redirect/chunked/octets/9") == octets(9)
+    assert fetch(source, loop, f"{site.url}/redirect/no-length/octets/9") == octets(9)
+    with pytest.raises(Unavailable, match="too many redirects"):
+        start(source, "redirect/loop/x")
+    with pytest.raises(Unavailable, match="No host"):
+        start(source, "redirect/file:++/etc/passwd")
+
+
+@pytest.mark.parametrize(
+    ("name", "refusal", "reason"),
+    [
+        ("nothing", Missing, "/nothing: 404 Not Found$"),
+        ("status/410/x", Missing, "410 Gone"),
+        ("status/401/x", Forbidden, "401 Unauthorized"),
+        ("status/403/x", Forbidden, "403 Forbidden"),
+        ("status/500/x", Unavailable, "500 Internal Server Error"),
+        ("status/503/x", Unavailable, "503 Service Unavailable"),
+        ("status/204/x", Unavailable, "204 No Content"),
+        ("status/304/x", Unavailable, "304 Not Modified"),
+        ("hangup/x", Unavailable, "the connection broke before an answer came"),
+        ("slow-answer/0.5/octets/9", Unavailable, f"no answer for {SILENCE} s"),
+        ("encoding/zstd/octets/9", Unavailable, "an encoding that can't be undone: zstd"),
+    ],
+)
+def test_what_a_web_server_refuses_is_refused(
+    source: RemoteSource, site: Site, name: str, refusal: type[FileError], reason: str
+) -> None:
+    with pytest.raises(refusal, match=reason) as caught:
+        start(source, name)
+    assert type(caught.value) is refusal
+    assert str(caught.value).startswith(site.url)
+
+
+def test_a_web_server_that_is_not_there_is_named_with_the_reason(loop: Loop) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: nobody else gets it
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        for prefix, reason in (
+            (url, "can't connect: Connection refused"),
+            ("http://nowhere.invalid/", "no host of this name"),
+            (url.replace("http:", "https:"), "can't connect: Connection refused"),
+        ):
+            source = RemoteSource(prefix)
+            source.start(loop)
+            with pytest.raises(Unavailable, match=f"^{prefix}x: {reason}$"):
+                start(source, "x")
+            source.close()
+
+
+def test_what_is_no_https_is_told(site: Site, loop: Loop) -> None:
+    source = RemoteSource(site.url.replace("http:", "https:"))
+    source.start(loop)
+    with pytest.raises(Unavailable, match="no secure connection"):
+        start(source, "octets/9")
+    source.close()
+
+
+@pytest.mark.parametrize("manner", ["", "chunked/", "no-length/", "gzip/"])
+def test_silence_in_the_middle_is_waited_for_and_then_an_error(
+    source: RemoteSource, loop: Loop, manner: str
+) -> None:
+    assert fetch(source, loop, f"{manner}silent/0.1@40000/octets/90000") == octets(90000)
+    with pytest.raises(Unavailable, match=rf"silent for {SILENCE} s after \d+ octets"):
+        fetch(source, loop, f"{manner}silent/0.5@40000/octets/90000")
+
+
+@pytest.mark.parametrize("manner", ["", "chunked/", "gzip/", "etag/"])
+def test_a_cut_in_the_middle_is_an_error(source: RemoteSource, loop: Loop, manner: str) -> None:
+    reader = Reader(start(source, f"{manner}cut/@40000/octets/90000"), 512)
+    wait(lambda: reader.over, loop)
+    place = {"": "40000 of 90000", "etag/": "40000 of 90000", "chunked/": "40000"}
+    assert f"octets/90000: cut after {place.get(manner, '')}" in str(reader.error)
+    assert 39000 < len(reader.data) <= 40000
+    assert octets(90000).startswith(reader.data)
+
+
+def test_a_cut_download_is_taken_up_where_the_web_server_can(
+    source: RemoteSource, loop: Loop, site: Site
+) -> None:
+    assert fetch(source, loop, "ranges/etag/cut/@40000/octets/90000") == octets(90000)
+    assert [span for _, span in site.requests] == ["", "bytes=40000-"]
+
+
+def test_clients_that_ask_together_share_one_download(
+    source: RemoteSource, loop: Loop, site: Site
+) -> None:
+    bodies = [start(source, "octets/2000000") for _ in range(20)]
+    readers = [Reader(body, 1000 + 100 * number) for number, body in enumerate(bodies)]
+    wait(lambda: all(reader.over for reader in readers), loop)
+    content = octets(2000000)
+    assert all(reader.data == content for reader in readers)
+    assert len(site.requests) == 1
+
+
+def test_one_that_comes_while_the_start_is_there_joins_and_one_that_comes_later_asks_anew(
+    source: RemoteSource, loop: Loop, site: Site
+) -> None:
+    name = f"octets/{remote.LARGEST * 3}"
+    first = Reader(start(source, name))
+    second = Reader(start(source, name))
+    assert len(site.requests) == 1
+    wait(lambda: min(len(first.data), len(second.data)) > remote.LARGEST * 2, loop)
+    third = Reader(start(source, name))
+    assert len(site.requests) == 2
+    wait(lambda: first.over and second.over and third.over, loop)
+    assert first.data == second.data == third.data == octets(remote.LARGEST * 3)
+
+
+def test_firmware_that_asks_twice_is_served_by_one_download(
+    source: RemoteSource, loop: Loop, site: Site
+) -> None:
+    name = f"octets/{remote.LARGEST * 2}"
+    probe = start(source, name)
+    assert probe.size == remote.LARGEST * 2
+    probe.close()
+    assert fetch(source, loop, name) == octets(remote.LARGEST * 2)
+    assert len(site.requests) == 1
+
+
+def test_a_download_that_nobody_reads_waits_and_then_ends(
+    source: RemoteSource, loop: Loop, site: Site
+) -> None:
+    body = start(source, "octets/10000000")
+    download = body.download
+    wait(lambda: download.full, loop)
+    kept = download.end - download.base
+    assert remote.LARGEST <= kept < remote.LARGEST + 65536
+    end = download.end
+    loop.turn(0.1)
+    assert download.end == end
+    assert site.sent < 10000000
+    body.close()
+    wait(lambda: download.error is not None, loop)
+    wait(lambda: not source._downloads, loop)
+
+
+def test_windows_are_smaller_when_downloads_are_many(source: RemoteSource, loop: Loop) -> None:
+    bodies = [start(source, f"octets/{900_000 + number}") for number in range(32)]
+    wait(lambda: all(body.download.full for body in bodies), loop)
+    kept = sum(body.download.end - body.download.base for body in bodies)
+    # the last ones have the smallest windows, and a window may hold one piece too many
+    assert kept < remote.MEMORY + 32 * (remote.SMALLEST + PIECE)
+    assert source.kept == kept
+    for body in bodies:
+        body.close()
+
+
+@pytest.mark.parametrize("manner", ["", "ranges/etag/", "etag/", "chunked/"])
+def test_one_that_stops_reading_holds_up_nobody_for_long(
+    source: RemoteSource, loop: Loop, site: Site, manner: str
+) -> None:
+    name = f"{manner}octets/{remote.LARGEST * 3}"
+    bodies = [start(source, name) for _ in range(5)]
+    sleeper = Reader(bodies[0], 512, paused=True)
+    wait(lambda: sleeper.take(), loop)
+    others = [Reader(body) for body in bodies[1:]]
+    before = time.monotonic()
+    wait(lambda: all(reader.over for reader in others), loop)
+    assert time.monotonic() - before < 4 * remote.PATIENCE
+    content = octets(remote.LARGEST * 3)
+    assert all(reader.data == content for reader in others)
+    # it wakes up, and gets the rest all the same
+    sleeper.go_on()
+    wait(lambda: sleeper.over, loop)
+    assert sleeper.data == content
+    spans = [span for _, span in site.requests]
+    rest = {"ranges/etag/": ["bytes=512-"], "etag/": ["bytes=512-", ""]}
+    assert spans == ["", *rest.get(manner, [""])]
+
+
+def test_a_slow_one_is_left_behind_and_gets_the_rest(
+    source: RemoteSource, loop: Loop, site: Site
+) -> None:
+    name = f"ranges/etag/octets/{remote.LARGEST * 3}"
+    slow = Reader(start(source, name), 8192, paused=True)
+    fast = Reader(start(source, name))
+
+    def read_one(now: float) -> None:
+        slow.take()
+        if not fast.over:
+            loop.after(0.05, read_one)
+
+    read_one(0.0)
+    before = time.monotonic()
+    wait(lambda: fast.over, loop)
+    assert time.monotonic() - before < 2.0  # 10 s at the slow one's pace
+    slow.go_on()
+    wait(lambda: slow.over, loop)
+    assert slow.data == fast.data == octets(remote.LARGEST * 3)
+
+
+def test_a_file_that_changed_is_not_continued(source: RemoteSource, loop: Loop, site: Site) -> None:
+    path = site.root / "file"
+    path.write_bytes(octets(remote.LARGEST * 3))
+    sleeper = Reader(start(source, "ranges/etag/file"), 512, paused=True)
+    wait(lambda: sleeper.take(), loop)
+    other = Reader(start(source, "ranges/etag/file"))
+    wait(lambda: other.over, loop)
+    path.write_bytes(octets(remote.LARGEST * 3)[::-1])
+    sleeper.go_on()
+    wait(lambda: sleeper.over, loop)
+    assert sleeper.error is not None
+    assert "changed at its origin" in str(sleeper.error)
+
+
+def test_the_octets_before_a_cut_are_passed_on(source: RemoteSource, loop: Loop) -> None:
+    reader = Reader(start(source, "cut/@40960/octets/90000"), 512)
+    wait(lambda: reader.over, loop)
+    assert reader.data == octets(40960)
+    assert reader.error is not None
+
+
+def test_what_arrived_is_passed_on_while_the_rest_is_awaited(
+    source: RemoteSource, loop: Loop, site: Site
+) -> None:
+    reader = Reader(start(source, "held/@5120/octets/9000"), 512)
+    wait(lambda: len(reader.data) == 5120, loop)
+    assert not reader.over
+    site.go_on.set()
+    wait(lambda: reader.over, loop)
+    assert reader.data == octets(9000)
+
+
+def test_too_many_downloads_are_refused(source: RemoteSource, monkeypatch) -> None:
+    monkeypatch.setattr(remote, "MOST", 2)
+    bodies = [start(source, f"octets/{number}") for number in (1, 2)]
+    with pytest.raises(Unavailable, match="2 downloads are under way"):
+        start(source, "octets/3")
+    for body in bodies:
+        body.close()
+
+
+def test_a_stop_ends_what_is_under_way_at_once(source: RemoteSource, loop: Loop) -> None:
+    reader = Reader(start(source, "held/@5000/octets/9000"), 512)
+    before = time.monotonic()
+    source.close()
+    wait(lambda: reader.over and not source._downloads, loop)
+    assert time.monotonic() - before < SILENCE
+    assert "the daemon stops" in str(reader.error)
+    with pytest.raises(Unavailable, match="the daemon stops"):
+        start(source, "octets/1")
+
+
+def test_an_error_of_our_own_is_logged_and_ends_that_download_alone(
+    source: RemoteSource, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(source.origin, "get", lambda *arguments: 1 // 0)
+    with caplog.at_level(logging.ERROR), pytest.raises(Unavailable, match="internal error"):
+        start(source, "octets/1")
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "root",
+    ["http://", "http:///x", "http://a b/", "http://h:99999/", "http://h:port/", "gopher://x"],
+)
+def test_a_root_that_is_no_url_is_a_fault(root: str) -> None:
+    with pytest.raises(ConfigError, match=r"x.ini:4: \[tftp\] root: .* is no URL"):
+        RemoteSource.from_config(Section("tftp", Path("x.ini"), {"root": root}, {"root": 4}))
+
+
+def test_filters_lead_to_web_servers_and_back(site: Site, loop: Loop, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name, text in {"sub/file": "below", "beside": "beside", "sub/list": "file\n"}.items():
+        (tmp_path / name).write_text(text)
+    lines = {
+        "a": "file",
+        "b": "../beside",
+        "c": "[list]",
+        "d": f"{site.url}/octets/{{hostname}}",
+        "e": "/etc/hostname",
+        "f": f"{site.url}/{{filename}}",
+        "g": "pybootd/etc/pxe.cfg",
+        "h": f"[{site.url}/sub/list]",
+    }
+    files = Files(RemoteSource(f"{site.url}/sub"), f"{site.url}/sub", [Patterns(lines)])
+    files.start(loop)
+
+    def content(name: str) -> bytes:
+        """Fetch as a server does: on a worker where it has to wait, the loop going on."""
+        opened = files.open(Request(name, "192.0.2.9", "192.0.2.1"))
+        if isinstance(opened, Later):
+            outcomes: list = []
+            loop.work(opened, lambda outcome, now: outcomes.append(outcome))
+            wait(lambda: outcomes, loop)
+            opened = outcomes[0].get()
+        if isinstance(opened.body, StreamBody):
+            reader = Reader(opened.body)
+            wait(lambda: reader.over, loop)
+            return bytes(reader.data)
+        with_size = opened.body.pread(opened.body.size, 0)
+        opened.body.close()
+        return with_size
+
+    assert content("a") == content("c") == content("h") == b"below"
+    assert content("b") == b"beside"
+    assert content("e") == Path("/etc/hostname").read_bytes()
+    assert b"initrd" in content("g")
+    for name in ("d", "f", "nothing"):
+        with pytest.raises(Missing):
+            content(name)
+    files.close()
+
+
+def test_what_needs_no_web_server_loads_no_http_client(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from pybootd.config import *\n"
+        "from pybootd.files.resolver import Files\n"
+        f"Files.from_config(Config(Path('x.ini'), tftp=TftpConfig(root={str(tmp_path)!r})))\n"
+        "print([name for name in ('urllib3', 'ssl', 'http.client') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
