@@ -1,0 +1,232 @@
+"""Filters and remote roots, asked for by real TFTP clients of the real daemon."""
+
+import random
+import re
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pybootd.tools.daemon import Daemon
+from pybootd.tools.network import Host, Network
+
+from . import crowd
+
+TOP = Path(__file__).parents[2]
+SERVER, CLIENT, MIRROR = "10.7.0.1", "10.7.0.2", "10.8.0.2"
+LEASED = "10.7.0.100"
+
+pytestmark = pytest.mark.net("tftp")
+
+
+@dataclass
+class Lab:
+    """A client, the server, and behind it the mirror: a web server on a network of its own."""
+
+    folder: Path
+    server: Host
+    client: Host
+    mirror: Host
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
+
+    @contextmanager
+    def serving(self, text: str, *options: str) -> Iterator[Daemon]:
+        ini = self.folder / "pybootd.ini"
+        ini.write_text(text)
+        ports = (69,) if "-t" in options else (67, 69)
+        with Daemon(self.server, ini, self.folder / "log", ports, *options) as daemon:
+            yield daemon
+            assert daemon.stop() == 0
+        assert "Traceback" not in self.said()
+
+    @contextmanager
+    def website(self, root: Path) -> Iterator[str]:
+        script = TOP / "tests" / "files" / "origin.py"
+        running = self.mirror.popen(sys.executable, script, root, "--port", "80")
+        try:
+            self.server.run(
+                "curl", "-s", "--retry-connrefused", "--retry", "9", f"http://{MIRROR}/"
+            )
+            yield f"http://{MIRROR}"
+        finally:
+            running.terminate()
+            running.wait()
+
+    def said(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def get(self, name: str) -> bytes | str:
+        """Fetch with tftp-hpa's client: the file's octets, or what the client complains of."""
+        into = self.folder / "got"
+        into.unlink(missing_ok=True)
+        ran = self.client.run("tftp", "-m", "octet", SERVER, "-c", "get", name, into, check=False)
+        # it ends with 0 whatever happens
+        return ran.stdout + ran.stderr if "Error code" in ran.stdout else into.read_bytes()
+
+
+@pytest.fixture
+def lab(network: Network, tmp_path: Path) -> Lab:
+    lan, wan = network.switch(), network.switch("wan")
+    server, client, mirror = (network.host(name) for name in ("server", "client", "mirror"))
+    server.plug(lan, f"{SERVER}/24", mtu=9000)
+    server.plug(wan, "10.8.0.1/24")
+    client.plug(lan, f"{CLIENT}/24", mtu=9000)
+    mirror.plug(wan, f"{MIRROR}/24")
+    (tmp_path / "root").mkdir()
+    return Lab(tmp_path, server, client, mirror)
+
+
+def put(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+@pytest.mark.net("tftp", "dhclient")
+def test_each_filter_example_of_the_readme(lab: Lab) -> None:
+    found = re.search(r"\n    \[filters\]\n((?:    .+\n)+)", (TOP / "README.rst").read_text())
+    assert found
+    examples = found[1].replace("/srv/", f"{lab.folder}/srv/")
+    mac = lab.client.mac().replace(":", "-")
+    put(
+        lab.folder,
+        {
+            "root/lists/node7.txt": "images/7\n",
+            "root/images/7": "image",
+            f"root/hosts/{mac}/grub.cfg": "own",
+            "root/undionly.kpxe": "ipxe",
+            "srv/firmware/firmware/card.bin": "firmware",
+            "releases/12/current/linux": "release",
+            "root/plain": "plain",
+        },
+    )
+    with lab.serving(
+        f"[bootp]\npool_start = {LEASED}\nallow_simple_dhcp = on\nleases = memory\n"
+        f"[tftp]\nroot = ./root\n[filters]\n{examples}"
+    ):
+        assert "{hostname} of this client is not known" in str(lab.get("startup"))
+        config = lab.folder / "dhclient.conf"
+        config.write_text('send host-name "node7";\n')
+        files = ("-cf", config, "-lf", lab.folder / "leases", "-pf", lab.folder / "pid")
+        lab.client.run("ip", "address", "flush", "dev", "eth0")
+        lab.client.popen("dhclient", "-4", "-d", "-1", *files, "eth0")
+        deadline = time.monotonic() + 15
+        while LEASED not in lab.client.ip("address", "show", "dev", "eth0"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        served = {
+            "pxelinux.cfg/default": (TOP / "pybootd/etc/pxe.cfg").read_bytes(),
+            "/pxelinux.cfg/01-52-54-00-12-34-56": (TOP / "pybootd/etc/pxe.cfg").read_bytes(),
+            "startup": b"image",
+            "/grub/grub.cfg": b"own",
+            "firmware/card.bin": b"firmware",
+            "current\\linux": b"release",
+            "ipxe/ab": b"ipxe",
+            "plain": b"plain",
+        }
+        for name, content in served.items():
+            assert lab.get(name) == content, name
+        for line in examples.splitlines():
+            pattern = line.strip().partition(" = ")[0]
+            wildcard = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+            assert any(re.fullmatch(rf"/?{wildcard}", name.replace("\\", "/")) for name in served)
+        assert "no such file" in str(lab.get("firmware/other"))
+        assert "out of the root" in str(lab.get("firmware/../../../../etc/passwd"))
+
+
+def test_a_remote_root_and_what_it_refuses(lab: Lab) -> None:
+    put(lab.folder, {"site/dir/a file": "here", "site/list": "dir/a file\n"})
+    with (
+        lab.website(lab.folder / "site") as url,
+        lab.serving(f"[tftp]\nroot = {url}\n[filters]\nlisted = [list]\n", "-t"),
+    ):
+        for name in ("dir/a file", "listed", "chunked/dir/a file", "gzip/dir/a file"):
+            assert lab.get(name) == b"here"
+        refusals = {
+            "nothing": "Error code 1: .*/nothing: 404",
+            "status/403/x": "Error code 2: .*403 Forbidden",
+            "status/500/x": "Error code 0: .*500 Internal",
+            "hangup/x": "Error code 0: .*the connection broke",
+            "cut/@1/dir/a file": "Error code 0: .*cut after 1 of 4 octets",
+        }
+        for name, complaint in refusals.items():
+            assert re.search(complaint, str(lab.get(name))), name
+    with lab.serving(f"[tftp]\nroot = http://{MIRROR}\n", "-t"):
+        assert "can't connect: Connection refused" in str(lab.get("dir/a file"))
+
+
+def test_a_stall_in_one_file_delays_no_other(lab: Lab) -> None:
+    stalled = bytes(range(256)) * 400
+    (lab.folder / "site").mkdir()
+    (lab.folder / "site" / "stalled").write_bytes(stalled)
+    put(lab.folder, {"root/local": "local" * 20000})
+    with (
+        lab.website(lab.folder / "site") as url,
+        lab.serving(f"[tftp]\nroot = ./root\n[filters]\nsilent/* = {url}/{{filename}}\n", "-t"),
+    ):
+        far: list[crowd.Member] = []
+        before = time.monotonic()
+
+        def fetch() -> None:
+            name = "silent/3@50000/stalled"
+            far.extend(crowd.fetch(lab.client, SERVER, [name], blksize=1024, windowsize=4))
+
+        alone = timed(lab)
+        thread = threading.Thread(target=fetch)
+        thread.start()
+        time.sleep(0.5)  # now it stalls
+        beside = [timed(lab) for _ in range(3)]
+        assert thread.is_alive()
+        thread.join()
+    assert time.monotonic() - before > 3
+    assert not far[0].error
+    assert (far[0].octets, far[0].sum) == (len(stalled), zlib.crc32(stalled))
+    print(f"a local file: {alone:.3f} s alone, {max(beside):.3f} s beside a stall")
+    assert max(beside) < alone + 0.5
+
+
+def timed(lab: Lab) -> float:
+    """Fetch the local file; the seconds that it took."""
+    before = time.monotonic()
+    assert lab.get("local") == b"local" * 20000
+    return time.monotonic() - before
+
+
+@pytest.mark.timeout(180)
+def test_fifty_clients_of_a_remote_file_cost_little_memory(lab: Lab) -> None:
+    content = random.Random(1).randbytes(40_000_000)
+    (lab.folder / "site").mkdir()
+    (lab.folder / "site" / "initrd").write_bytes(content)
+    with (
+        lab.website(lab.folder / "site") as url,
+        lab.serving(f"[tftp]\nroot = {url}\n", "-t") as daemon,
+    ):
+        before = time.monotonic()
+        names = ["initrd"] * 50
+        clients = crowd.fetch(lab.client, SERVER, names, blksize=8192, windowsize=8, limit=120)
+        seconds = time.monotonic() - before
+        peak = peak_memory(daemon.pid)
+    assert not [client.error for client in clients if client.error]
+    assert {(client.octets, client.sum) for client in clients} == {
+        (len(content), zlib.crc32(content))
+    }
+    repeated = sum(client.repeated for client in clients)
+    print(f"50 x 40 MB in {seconds:.1f} s, {repeated} repetitions, peak memory {peak:.1f} MB")
+    assert peak < 100
+    assert [str(path) for path in lab.folder.rglob("initrd")] == [f"{lab.folder}/site/initrd"]
+
+
+def peak_memory(pid: int) -> float:
+    """Return the most memory that a process ever had resident, in MB (10^6 octets)."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024 / 1e6
