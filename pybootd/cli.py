@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pybootd",
         usage="%(prog)s [options]\n       %(prog)s COMMAND ...",
-        description="Network-boot machines: BOOTP, DHCP, PXE and TFTP in one daemon.",
+        description="Network-boot machines: BOOTP, DHCP, PXE, TFTP and HTTP in one daemon.",
         epilog=f"commands (pybootd COMMAND --help tells more):\n{commands}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("-p", "--pxe", action="store_true", help="BOOTP/DHCP/PXE server only")
     only.add_argument("-t", "--tftp", action="store_true", help="TFTP server only")
+    parser.add_argument("-H", "--http", action="store_true", help="also run the HTTP file server")
     parser.add_argument(
         "-d", "--debug", action="store_true", help="log level debug, tracebacks shown"
     )
@@ -73,6 +74,8 @@ def _daemon(options: argparse.Namespace) -> int:
         print(sample(), end="")
         return 0
     services = ("bootp",) if options.pxe else ("tftp",) if options.tftp else ("bootp", "tftp")
+    if options.http:
+        services = (*services, "httpd")
     try:
         path = find_file(options.config)
         return _check(path, services) if options.check else _run(path, services, options.debug)

@@ -32,6 +32,7 @@ __all__ = [
     "ConfigError",
     "Fault",
     "Gateway",
+    "HttpdConfig",
     "LoggerConfig",
     "Section",
     "TftpConfig",
@@ -118,6 +119,21 @@ class TftpConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpdConfig:
+    """``[httpd]``. ``root`` is "" where it is that of ``[tftp]``.
+
+    ``connections``: the most that one address may have at once.
+    """
+
+    enable: bool = False
+    root: str = ""
+    address: IPv4Address = ANY
+    port: int = 80
+    check_ip: bool = False
+    connections: int = 128
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration.
 
@@ -133,6 +149,7 @@ class Config:
     static: Mapping[bytes, IPv4Address] = field(default_factory=dict)
     buggy: tuple[tuple[MacPrefix, bool], ...] = ()
     tftp: TftpConfig = TftpConfig()
+    httpd: HttpdConfig = HttpdConfig()
     sections: Mapping[str, Section] = field(default_factory=dict)
     warnings: tuple[Fault, ...] = ()
 
@@ -192,6 +209,14 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "fragments": values.boolean,
             "offload": values.boolean,
             "cache": values.integer(1 << 16, 1 << 40),
+        },
+        "httpd": {
+            "enable": values.boolean,
+            "root": values.word,
+            "address": values.address,
+            "port": _PORT,
+            "check_ip": values.boolean,
+            "connections": values.integer(1, 65535),
         },
     }
 )
@@ -275,7 +300,8 @@ class _Reader:
             bootfile=self._bootfile(),
             static=self._static(),
             buggy=self._buggy(),
-            tftp=self._tftp(bootp),
+            tftp=TftpConfig(**self._files("tftp", bootp)),
+            httpd=HttpdConfig(**self._files("httpd", bootp)),
             sections=self.sections,
             warnings=tuple(self.warnings),
         )
@@ -406,10 +432,11 @@ class _Reader:
                 found.append((prefix, buggy))
         return tuple(sorted(found, key=lambda rule: -rule[0].bits))
 
-    def _tftp(self, bootp: BootpConfig) -> TftpConfig:
-        found = self._values("tftp")
+    def _files(self, name: str, bootp: BootpConfig) -> dict[str, Any]:
+        """Read the options of a service that has files below a root."""
+        found = self._values(name)
         root = found.get("root", "")
         if root and "://" not in root:
             found["root"] = str(self._below(Path(root)))
         found.setdefault("address", bootp.address)
-        return TftpConfig(**found)
+        return found

@@ -25,7 +25,8 @@ from pybootd.observe.log import EventLog
 log = logging.getLogger(__name__)
 
 # what can run, as the configuration and as people call it
-SERVICES = MappingProxyType({"bootp": "DHCP", "tftp": "TFTP"})
+SERVICES = MappingProxyType({"bootp": "DHCP", "tftp": "TFTP", "httpd": "HTTP"})
+USUAL = ("bootp", "tftp")
 
 
 class Service(Protocol):
@@ -47,25 +48,28 @@ class Daemon:
     Raises ConfigError with the faults that only the parts themselves can see.
     """
 
-    def __init__(self, config: Config, services: Collection[str] = tuple(SERVICES)) -> None:
+    def __init__(self, config: Config, services: Collection[str] = USUAL) -> None:
         self.config = config
         self.loop = Loop()
         self.bus = Bus()
         self.clients = Clients()
         self._faults: list[Fault] = []
         self._services: list[Service] = []
-        self._files: list[Files] = []
+        self._files: dict[str, Files] = {}
         self._log = EventLog(self.bus)
+        services = _running(services, config)
         self._serves = [SERVICES[service] for service in services]
         if "bootp" in services:
             self._dhcp()
         if "tftp" in services:
             self._tftp()
+        if "httpd" in services:
+            self._httpd()
         if self._faults:
             raise ConfigError(self._faults)
 
     @classmethod
-    def from_file(cls, path: Path, services: Collection[str] = tuple(SERVICES)) -> Daemon:
+    def from_file(cls, path: Path, services: Collection[str] = USUAL) -> Daemon:
         """Read a configuration and build its daemon; raises ConfigError with every fault."""
         config, faults = examine(path, services)
         if faults and not config.sections:  # it could not be read at all
@@ -98,10 +102,23 @@ class Daemon:
         from pybootd.tftp.server import TftpServer
 
         with self._noting_faults():
-            files = Files.from_config(self.config)
-            self._files.append(files)
+            files = self._files_of("tftp")
             server = TftpServer(self.config.tftp, self.loop, self.bus, self.clients, files)
             self._services.append(server)
+
+    def _httpd(self) -> None:
+        from pybootd.http.server import HttpServer
+
+        config = self.config.httpd
+        with self._noting_faults():
+            files = self._files_of("httpd" if config.root else "tftp")
+            self._services.append(HttpServer(config, self.loop, self.bus, self.clients, files))
+
+    def _files_of(self, section: str) -> Files:
+        """Return the files below the section's root: services with one root have them together."""
+        if section not in self._files:
+            self._files[section] = Files.from_config(self.config, section)
+        return self._files[section]
 
     @contextmanager
     def _noting_faults(self) -> Iterator[None]:
@@ -109,7 +126,8 @@ class Daemon:
         try:
             yield
         except ConfigError as error:
-            self._faults += error.faults
+            # services that read the same lines find the same faults
+            self._faults += (fault for fault in error.faults if fault not in self._faults)
 
     def run(self) -> None:
         """Bind, serve until SIGINT or SIGTERM, and stop cleanly; raises BindError."""
@@ -119,7 +137,7 @@ class Daemon:
                 self.loop.on_signal(number, lambda now: self.loop.stop())
             for service in self._services:
                 service.open()
-            for files in self._files:
+            for files in self._files.values():
                 files.start(self.loop)
             for service in self._services:
                 service.start()
@@ -129,6 +147,12 @@ class Daemon:
         finally:
             for service in reversed(self._services):
                 service.close()
-            for files in self._files:
+            for files in self._files.values():
                 files.close()
             self.loop.close()
+
+
+def _running(services: Collection[str], config: Config) -> tuple[str, ...]:
+    """Add the HTTP server where the file asks for it, unless one service alone is wanted."""
+    asked = config.httpd.enable and set(services) == set(USUAL)
+    return (*services, "httpd") if asked else tuple(services)

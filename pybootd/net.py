@@ -142,6 +142,27 @@ def udp_socket(
     return sock
 
 
+def tcp_socket(
+    address: IPv4Address, port: int, backlog: int, *, what: str, option: str
+) -> socket.socket:
+    """Listen on a non-blocking TCP socket; ``backlog`` connections may wait to be taken.
+
+    ``what`` and ``option`` as in ``udp_socket``. Raises BindError.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        # a restart must not wait for the last connections' TIME-WAIT; socket(7): another
+        # program that listens is noticed all the same
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((str(address), port))
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise BindError(explain_bind(error, "tcp", address, port, what, option)) from error
+    return sock
+
+
 def tell_destination(sock: socket.socket) -> None:
     """Have ``receive`` say where each datagram came in, where the system can. Raises OSError."""
     if _IP_PKTINFO is not None:

@@ -29,6 +29,7 @@ class LocalFile(StaticBody):
     def __init__(self, descriptor: int, status: os.stat_result) -> None:
         self._descriptor = descriptor
         self.size = status.st_size
+        self.modified = int(status.st_mtime)
         self.key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def pread(self, count: int, offset: int) -> bytes:

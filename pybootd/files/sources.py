@@ -28,9 +28,13 @@ class Unavailable(FileError):
 
 
 class Body(ABC):
-    """An open file, for one reader. ``size`` in octets, None where nobody says it beforehand."""
+    """An open file, for one reader. ``size`` in octets, None where nobody says it beforehand.
+
+    ``modified``: when it was changed last, in seconds since the epoch; None: unknown.
+    """
 
     size: int | None
+    modified: int | None = None
 
     @abstractmethod
     def close(self) -> None:

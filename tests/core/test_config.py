@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.config import FREE, TABLE, Config, ConfigError, examine, load, sample
+from pybootd.config import (
+    FREE,
+    TABLE,
+    Config,
+    ConfigError,
+    examine,
+    load,
+    sample,
+)
 
 README = Path(__file__).parents[2].joinpath("README.rst").read_text()
 
@@ -108,6 +116,18 @@ def test_what_a_service_needs_is_required_of_that_service_alone(tmp_path: Path) 
     assert load(write(tmp_path, "[tftp]\nroot = .\n"), ("tftp",))
     assert load(write(tmp_path, "[bootp]\npool_start = 10.0.0.1\n"), ("bootp",))
     assert len(faults(tmp_path, "")) == 1
+
+
+def test_the_http_server_has_the_root_of_tftp_or_its_own(tmp_path: Path) -> None:
+    httpd = load(write(tmp_path, "[tftp]\nroot = .\n[httpd]\nport = 81\n"), ("httpd",)).httpd
+    assert (httpd.root, httpd.port, httpd.address) == ("", 81, IPv4Address("0.0.0.0"))
+    text = "[bootp]\naddress = 10.0.0.1\n[httpd]\nroot = ./x\ncheck_ip = on\n"
+    httpd = load(write(tmp_path, text), ("httpd",)).httpd
+    assert (httpd.root, httpd.check_ip) == (str(tmp_path / "x"), True)
+    assert httpd.address == IPv4Address("10.0.0.1")
+    assert faults(tmp_path, "[httpd]\nport = 0\n", ("bootp", "httpd"))[-1].startswith(
+        ":2: [httpd] port: 0 is not from 1"
+    )
 
 
 def test_the_section_of_an_access_list_is_known(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pybootd.daemon import USUAL, Daemon
+
 NOBODY = 65534
 # another user may not be able to read this interpreter's folders: load everything, then become it
 AS_NOBODY = f"""
@@ -124,6 +126,37 @@ def test_check_prints_every_fault_and_binds_nothing(tmp_path: Path, taken: int) 
         "pybootd.ini:4:",
         "pybootd.ini:6:",
     ]
+
+
+def test_the_http_server_runs_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Built, not bound: by -H, by enable, by neither, and not beside one service alone."""
+    path = tmp_path / "pybootd.ini"
+    for enable, services, serves in (
+        ("off", USUAL, ["DHCP", "TFTP"]),
+        ("on", USUAL, ["DHCP", "TFTP", "HTTP"]),
+        ("on", ("tftp",), ["TFTP"]),
+        ("off", ("tftp", "httpd"), ["TFTP", "HTTP"]),
+        ("on", (*USUAL, "httpd"), ["DHCP", "TFTP", "HTTP"]),
+    ):
+        write(
+            tmp_path, f"[bootp]\npool_start = 127.0.0.9\n[tftp]\nroot = .\n[httpd]\nenable={enable}"
+        )
+        assert Daemon.from_file(path, services)._serves == serves
+
+
+def test_a_fault_that_two_services_see_is_told_once(tmp_path: Path) -> None:
+    write(tmp_path, "[tftp]\nroot = ./none\n[filters]\nx = {nobody}\n")
+    assert len(pybootd("--check", "-t", "-H", cwd=tmp_path).stdout.splitlines()) == 2
+    write(tmp_path, "[tftp]\nroot = .\n[httpd]\nroot = ./none\n[filters]\nx = {nobody}\n")
+    assert len(pybootd("--check", "-t", "-H", cwd=tmp_path).stdout.splitlines()) == 2
+
+
+def test_an_http_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = f"address = 127.0.0.1\nport = {free_port()}\n[httpd]\nport = {port}\n"
+        write(tmp_path, f"[tftp]\nroot = .\n{text}address = 127.0.0.1\n")
+        one_line(pybootd("-t", "-H", cwd=tmp_path), f"tcp port {port}", "[httpd] port")
 
 
 def test_wrong_usage_is_status_2(tmp_path: Path) -> None:
