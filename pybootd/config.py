@@ -66,6 +66,7 @@ class BootpConfig:
     interface: tuple[str, ...] = ()
     port: int = 67
     allow_simple_dhcp: bool = False
+    boot_classes: tuple[str, ...] = ()
     boot_file: str = ""
     next_server: IPv4Address | None = None
     servername: str = "pybootd"
@@ -174,6 +175,7 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "interface": values.names,
             "port": _PORT,
             "allow_simple_dhcp": values.boolean,
+            "boot_classes": values.names,
             "boot_file": values.word,
             "next_server": values.address,
             "servername": values.word,
@@ -407,7 +409,20 @@ class _Reader:
             except ValueError as error:
                 guess = near(option, ("default", "ipxe", *ARCHITECTURE_CODES))
                 self.faults.append(section.fault(option, str(error), guess))
+        self._warn_of_loops(replace(made, by_architecture=files))
         return replace(made, by_architecture=MappingProxyType(files))
+
+    def _warn_of_loops(self, files: BootFileConfig) -> None:
+        """Warn of iPXE as a boot file where iPXE in its turn would get nothing else to boot."""
+        if files.ipxe:
+            return
+        for section in self.sections.values():
+            for option, name in section.options.items():
+                places = section.name.lower() == "bootfile" or option.lower() == "boot_file"
+                if places and values.is_ipxe(name):
+                    problem = f"{name} is iPXE, which has nothing to boot then: write [bootfile] "
+                    self.warnings.append(section.warning(option, problem + "ipxe = SCRIPT"))
+                    return
 
     def _static(self) -> Mapping[bytes, IPv4Address]:
         section = self._section("static_dhcp")

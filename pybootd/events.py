@@ -73,6 +73,14 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    """A client shows that the configuration lacks something; ``text`` says what to write."""
+
+    client: Client
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Conflict:
     """An address is used by somebody else: a DHCPDECLINE, or a probe that was answered."""
 

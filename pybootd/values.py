@@ -14,6 +14,11 @@ FALSE = frozenset(("off", "false", "disable", "disabled", "no", "low", "ko", "0"
 
 Gateway = IPv4Address | Literal["none", "self"]
 
+# iPXE as its binaries are named: undionly.kpxe, ipxe-arm64.efi
+_IPXE = re.compile(
+    r"(?:.*/)?(?:[^/]*\.k{1,3}pxe|(?:undionly|snp|snponly|ipxe)[^/]*\.(?:0|efi|pxe|lkrn))", re.I
+)
+
 
 class Unmeant(ValueError):
     """A value that is not one of the words there are; ``meant`` is the nearest of them."""
@@ -40,6 +45,11 @@ def word(text: str) -> str:
     if not text:
         raise ValueError("has no value")
     return text
+
+
+def is_ipxe(file: str) -> bool:
+    """Tell whether a boot file is iPXE itself, by its name."""
+    return _IPXE.fullmatch(re.split("[?#]", file)[0]) is not None
 
 
 def choice(*words: str) -> Callable[[str], str]:

@@ -5,16 +5,33 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from uuid import UUID
 
-from pybootd.client import Client
+from pybootd.client import Client, MacPrefix, architecture_name
 from pybootd.config import BootFileConfig
 from pybootd.dhcp import options
 from pybootd.dhcp.packet import NOBODY, Packet
+from pybootd.values import is_ipxe
 
 # 06 01 08: discovery control, "a file name is here: fetch it" (PXE 2.1, table 2-1). A client that
 # gets option 60 without it asks port 4011 first (iPXE 1.21 and OVMF 2022.11, captured).
 FETCH_FILE = b"\x06\x01\x08\xff"
 # RFC 4578 erratum 4624: the RFC swaps them; x64 firmware sends 7, some sends 9
 _SAME = {7: 9, 9: 7}
+_BIOS = 0
+# what network boot clients call themselves (RFC 4578 2.4, UEFI 2.10 24.7)
+CLASSES = ("PXEClient", "HTTPClient")
+# iPXE's option 175, item 0xb0, no-pxedhcp: it need not wait for a proxyDHCP server
+NO_PROXY = b"\xb0\x01\x01"
+# What the boot ROM of a Raspberry Pi looks for: discovery control, a prompt, and a menu whose first
+# item has this very text (Raspberry Pi documentation, "Network booting"; the ROM of the first Pi 3
+# compares three blanks behind it, too).
+_PI_HEAD = bytes.fromhex("060103 0a04 00") + b"PXE"
+_PI_TEXT, _PI_3_TEXT = b"Raspberry Pi Boot", b"Raspberry Pi Boot   "
+_PI_3 = MacPrefix(bytes.fromhex("b827eb000000"), 24)
+_PI_MACS = (
+    _PI_3,
+    *(MacPrefix(bytes.fromhex(oui + "000000"), 24) for oui in ("dca632", "e45f01", "28cdc1")),
+    *(MacPrefix(bytes.fromhex(oui + "000000"), 24) for oui in ("d83add", "2ccf67")),
+)
 
 
 def parse_uuid(value: bytes) -> UUID | None:
@@ -58,11 +75,16 @@ def parse_vendor(value: bytes) -> dict[int, bytes]:
 
 
 def read_client(
-    packet: Packet, interface: str, uuid: UUID | None = None, address: IPv4Address | None = None
+    packet: Packet,
+    interface: str,
+    uuid: UUID | None = None,
+    address: IPv4Address | None = None,
+    classes: tuple[str, ...] = CLASSES,
 ) -> Client:
     """Read the client off its request.
 
-    ``uuid`` and ``address`` are what is known of it from before, for a request that lacks them.
+    ``uuid`` and ``address`` are what is known of it from before, for a request that lacks them;
+    ``classes`` how the classes (option 60) of network boot clients begin.
     """
     sent = packet.options
     vendor_class = plain(sent[options.CLASS]) if options.CLASS in sent else ""
@@ -79,7 +101,7 @@ def read_client(
         user_class,
         plain(sent[options.HOSTNAME]) if options.HOSTNAME in sent else "",
         # some firmware lacks 97 or has a class of its own (danderson/pixiecore#21)
-        bool(architecture) or machine is not None or boots(vendor_class),
+        bool(architecture) or machine is not None or vendor_class.startswith(classes),
         # FlexBoot sends 175 without 77 (warewulf/warewulf3#104)
         options.IPXE in sent or "iPXE" in user_class.split(),
         options.TYPE not in sent,
@@ -89,20 +111,57 @@ def read_client(
     )
 
 
-def boots(vendor_class: str) -> bool:
-    """Tell whether the class (option 60) is that of a network boot client."""
-    return vendor_class.startswith(("PXEClient", "HTTPClient"))
+def boot_file(files: BootFileConfig, client: Client, own: str = "") -> str:
+    """Choose the client's boot file: ``ipxe``, then its architecture, then ``default``.
 
-
-def boot_file(files: BootFileConfig, client: Client) -> str:
-    """Choose the client's boot file: ``ipxe``, then its architecture, then ``default``."""
-    if client.ipxe and files.ipxe:
+    ``own`` is the file that is set for this very client or its class. A client that runs iPXE gets
+    no iPXE again, which would load itself for ever: it gets ``ipxe``, or no file at all.
+    """
+    if client.ipxe and files.ipxe and (not own or is_ipxe(own)):
         return files.ipxe
-    table = files.by_architecture
-    code = client.architecture
+    chosen = own or by_architecture(files, client.architecture) or files.default
+    return "" if client.ipxe and is_ipxe(chosen) else chosen
+
+
+def by_architecture(files: BootFileConfig, code: int | None) -> str:
+    """Return the file of an architecture's own line; empty when it has none."""
     if code is None:
-        return files.default
-    return table.get(code) or table.get(_SAME.get(code, code)) or files.default
+        return ""
+    table = files.by_architecture
+    return table.get(code) or table.get(_SAME.get(code, code), "")
+
+
+def advice(files: BootFileConfig, client: Client, own: str = "") -> str:
+    """Say which line of ``[bootfile]`` this client lacks; empty when it lacks none."""
+    code = client.architecture
+    if client.ipxe:
+        loops = not files.ipxe and is_ipxe(own or by_architecture(files, code) or files.default)
+        text = "runs iPXE, and its boot file is iPXE again: write [bootfile] ipxe = SCRIPT"
+        return text if loops else ""
+    if own or code is None or by_architecture(files, code):
+        return ""
+    if code == _BIOS and not files.by_architecture:
+        return ""  # a default alone, and made for what every PC once was
+    name = architecture_name(code)
+    given = f"gets the default, {files.default}" if files.default else "gets no boot file"
+    return f"is {name} and {given}: write [bootfile] {code:05d} = FILE"
+
+
+def is_pi(packet: Packet) -> bool:
+    """Tell the boot ROM of a Raspberry Pi: architecture 0, its MAC or its 97 (``RPi4``, ``RPi5``).
+
+    UEFI, U-Boot or iPXE on the same board send another architecture or class.
+    """
+    sent = packet.options
+    if sent.get(options.ARCHITECTURE, b"")[:2] != b"\0\0" or options.IPXE in sent:
+        return False
+    machine = sent.get(options.UUID, b"")
+    return b"RPi" in machine[:4] or any(prefix.holds(packet.chaddr) for prefix in _PI_MACS)
+
+
+def _pi_vendor(mac: bytes) -> bytes:
+    text = _PI_3_TEXT if _PI_3.holds(mac) else _PI_TEXT
+    return _PI_HEAD + bytes((9, 3 + len(text), 0, 0, len(text))) + text + b"\xff"
 
 
 def reply_options(packet: Packet, client: Client, boot_file: str) -> dict[int, bytes]:
@@ -111,7 +170,10 @@ def reply_options(packet: Packet, client: Client, boot_file: str) -> dict[int, b
     Empty for others. The UUID (97) goes back as it came.
     """
     given: dict[int, bytes] = {}
-    if client.vendor_class.startswith("HTTPClient"):
+    if is_pi(packet):
+        given[options.CLASS] = b"PXEClient"
+        given[options.VENDOR] = _pi_vendor(packet.chaddr)
+    elif client.vendor_class.startswith("HTTPClient"):
         # UEFI 2.10 24.7.3.1: only an offer with this class is an HTTP Boot offer
         given[options.CLASS] = b"HTTPClient"
     elif client.vendor_class.startswith("PXEClient") and boot_file:

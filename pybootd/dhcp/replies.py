@@ -61,9 +61,13 @@ class Replies:
         self._always = {one.code: one.value for one in settings if one.always}
         self._common: dict[tuple[Network, IPv4Address, IPv4Address], dict[int, bytes]] = {}
 
-    def boot_file(self, client: Client) -> str:
-        """Choose the client's boot file; empty: none."""
-        return pxe.boot_file(self._config.bootfile, client)
+    def boot_file(self, client: Client, own: str = "") -> str:
+        """Choose the client's boot file, ``own`` being what is set for it alone; empty: none."""
+        return pxe.boot_file(self._config.bootfile, client, own)
+
+    def advice(self, client: Client, own: str = "") -> str:
+        """Say what the configuration lacks for this client; empty: nothing."""
+        return pxe.advice(self._config.bootfile, client, own)
 
     def lease_time(self, request: Request) -> float:
         """Grant what the client asks for, up to the maximum, or else the usual time; seconds."""
@@ -189,6 +193,8 @@ class Replies:
         client = request.client
         if client.network_boot:
             sent |= pxe.reply_options(request.packet, client, boot_file)
+            if client.ipxe:
+                sent[options.IPXE] = self._given.get(options.IPXE, pxe.NO_PROXY)
         for code in _wanted(request.packet.options.get(options.WANTED)):
             if code in have and code not in sent:
                 sent[code] = have[code]

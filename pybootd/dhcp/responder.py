@@ -15,7 +15,7 @@ from pybootd.dhcp.leases import FOREVER, Lease, State, identify
 from pybootd.dhcp.networks import Networks, Origin, Reminder, Request
 from pybootd.dhcp.packet import BOOTREQUEST, NOBODY, Message, Packet
 from pybootd.dhcp.replies import Replies, Reply
-from pybootd.events import Confirmed, Conflict, Offered, Refused, Released
+from pybootd.events import Advice, Confirmed, Conflict, Offered, Refused, Released
 from pybootd.loop import Later, Outcome
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,7 @@ class Responder:
         settings: Sequence[options.Setting] = (),
     ) -> None:
         self._bootp = config.bootp
+        self._boot_classes = pxe.CLASSES + config.bootp.boot_classes
         self._static = config.static
         self._by_client_id = config.bootp.identity == "client-id"
         self._networks = networks
@@ -80,6 +81,7 @@ class Responder:
         self._reminder = Reminder()
         # the newest request of each client whose answer waits for somebody else
         self._waiting: dict[bytes, Request] = {}
+        self._advised: set[object] = set()
 
     def handle(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
         """Say what to do about one request, in the order in which to do it."""
@@ -96,9 +98,8 @@ class Responder:
         lease = network.pool.find(owner)
         known = self._clients.by_mac(packet.chaddr)
         uuid = (known.uuid if known else None) or (lease.uuid if lease else None)
-        client = pxe.read_client(
-            packet, origin.interface.name, uuid, lease.address if lease else None
-        )
+        had = lease.address if lease else None
+        client = pxe.read_client(packet, origin.interface.name, uuid, had, self._boot_classes)
         request = Request(packet, origin, network, server, client, owner, kind)
         if kind == Message.REQUEST and not self._is_for_us(packet):
             return self._chose_another(request, lease, now)
@@ -219,7 +220,16 @@ class Responder:
         reply = self._replies.give(
             request, Message.OFFER, lease.address, seconds, boot_file, verdict.hostname
         )
-        return [reply, Publish(Offered(client, lease.address, boot_file))]
+        if pxe.is_pi(request.packet):
+            self._expect_no_request(request, lease)
+        offered = Publish(Offered(client, lease.address, boot_file))
+        return [reply, offered, *self._advise(request, verdict)]
+
+    def _expect_no_request(self, request: Request, lease: Lease) -> None:
+        """Know the client at the address offered: a Pi 3's ROM uses it without a REQUEST."""
+        known = self._clients.seen(request.client)
+        known.booted, known.server = True, request.server
+        self._clients.place(known, lease.address)
 
     def _exhausted(self, request: Request, now: float) -> list[Effect]:
         pool = request.network.pool
@@ -352,7 +362,19 @@ class Responder:
         return [self._replies.give(request, Message.ACK, NOBODY, 0, boot_file, verdict.hostname)]
 
     def _boot_file(self, request: Request, verdict: Verdict) -> str:
-        return verdict.file or self._replies.boot_file(request.client)
+        return self._replies.boot_file(request.client, verdict.file)
+
+    def _advise(self, request: Request, verdict: Verdict) -> list[Effect]:
+        """Tell once for each architecture what the configuration lacks for it."""
+        client = request.client
+        key = (client.architecture, client.ipxe)
+        if key in self._advised or len(self._advised) >= 100:
+            return []
+        text = self._replies.advice(client, verdict.file)
+        if not text or pxe.is_pi(request.packet):  # a Pi asks for files of its own
+            return []
+        self._advised.add(key)
+        return [Publish(Advice(client, text))]
 
     # no
 

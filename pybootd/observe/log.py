@@ -109,6 +109,7 @@ class EventLog:
         bus.subscribe(events.Confirmed, self._confirmed)
         bus.subscribe(events.Released, self._released)
         bus.subscribe(events.Refused, self._refused)
+        bus.subscribe(events.Advice, self._advice)
         bus.subscribe(events.Conflict, self._conflict)
         bus.subscribe(events.TransferStarted, self._started)
         bus.subscribe(events.TransferEnded, self._ended)
@@ -136,6 +137,9 @@ class EventLog:
     def _refused(self, event: events.Refused) -> None:
         message = f"dhcp {event.client.name} refused: {event.reason}"
         _say(event.level, message, client=event.client, reason=event.reason)
+
+    def _advice(self, event: events.Advice) -> None:
+        _say(logging.WARNING, f"{event.client.name} {event.text}", client=event.client)
 
     def _conflict(self, event: events.Conflict) -> None:
         message = f"{event.address} is in use by another machine: {event.reason}"

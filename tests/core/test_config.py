@@ -199,3 +199,19 @@ def test_sample_and_readme_name_every_option(tmp_path: Path) -> None:
     for section in FREE:
         assert f"[{section}]" in sample()
         assert f"[{section}]" in README
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("[bootfile]\nbios = undionly.kpxe\nefi-x86_64 = ipxe.efi\n", 1),
+        ("[bootfile]\nbios = undionly.kpxe\nipxe = boot.ipxe\n", 0),
+        ("[bootfile]\nbios = pxelinux.0\n", 0),
+    ],
+)
+def test_ipxe_that_would_load_itself_is_a_warning(tmp_path: Path, text: str, count: int) -> None:
+    path = write(tmp_path, f"[bootp]\npool_start = 10.0.0.10\n{text}[tftp]\nroot = .\n")
+    warnings = list(map(str, load(path).warnings))
+    assert len(warnings) == count
+    if count:
+        assert ":4: [bootfile] bios: warning: undionly.kpxe is iPXE" in warnings[0]

@@ -9,6 +9,7 @@ from pybootd.client import Client
 from pybootd.config import BootFileConfig
 from pybootd.dhcp import pxe
 from pybootd.dhcp.packet import decode
+from pybootd.values import is_ipxe
 
 from .vectors import MAC, MACHINE, VECTORS, Vector, wire
 
@@ -113,3 +114,67 @@ def test_reply_options() -> None:
     for name, options in expected.items():
         client = pxe.read_client(packets[name], "x")
         assert pxe.reply_options(packets[name], client, "f") == options
+
+
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        ("undionly.kpxe", True),
+        ("boot/undionly.kkpxe", True),
+        ("ipxe.efi", True),
+        ("ipxe-arm64.efi", True),
+        ("snponly.efi", True),
+        ("http://10.0.0.1/IPXE.EFI?x=1", True),
+        ("ipxe/boot.cfg", False),
+        ("http://10.0.0.1/boot.ipxe", False),
+        ("pxelinux.0", False),
+        ("grubx64.efi", False),
+    ],
+)
+def test_ipxe_by_its_name(file: str, found: bool) -> None:
+    assert is_ipxe(file) is found
+
+
+def test_ipxe_gets_no_ipxe_again() -> None:
+    running = Client(MAC, architecture=7, ipxe=True)
+    with_entry = BootFileConfig("any", "menu.ipxe", {7: "ipxe.efi"})
+    without = BootFileConfig("any", "", {7: "ipxe.efi"})
+    assert pxe.boot_file(with_entry, running) == "menu.ipxe"
+    assert pxe.boot_file(with_entry, running, "snponly.efi") == "menu.ipxe"
+    assert pxe.boot_file(with_entry, running, "own.ipxe") == "own.ipxe"
+    assert pxe.boot_file(without, running) == ""
+    assert pxe.boot_file(without, Client(MAC, architecture=7)) == "ipxe.efi"
+    assert "write [bootfile] ipxe = SCRIPT" in pxe.advice(without, running)
+    assert pxe.advice(with_entry, running) == ""
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "text"),
+    [
+        (FILES, 11, "is efi-arm64 and gets the default, any: write [bootfile] 00011 = FILE"),
+        (FILES, 224, "is 00224 and gets the default, any: write [bootfile] 00224 = FILE"),
+        (FILES, 9, ""),
+        (FILES, None, ""),
+        (BootFileConfig("any"), 0, ""),
+        (
+            BootFileConfig("any"),
+            7,
+            "is efi-x86_64 and gets the default, any: write [bootfile] 00007",
+        ),
+        (
+            BootFileConfig("", "", {7: "x"}),
+            0,
+            "is bios and gets no boot file: write [bootfile] 00000",
+        ),
+    ],
+)
+def test_advice(files: BootFileConfig, code: int | None, text: str) -> None:
+    given = pxe.advice(files, Client(MAC, architecture=code))
+    assert given.startswith(text)
+    assert bool(given) == bool(text)
+
+
+def test_other_classes_boot_too() -> None:
+    packet = decode(wire("350101" + "3c06" + b"AcmeGo".hex()))
+    assert not pxe.read_client(packet, "x").network_boot
+    assert pxe.read_client(packet, "x", classes=(*pxe.CLASSES, "Acme")).network_boot

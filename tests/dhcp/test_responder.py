@@ -13,7 +13,7 @@ from pybootd.dhcp.options import Setting
 from pybootd.dhcp.packet import NOBODY, Message, Packet
 from pybootd.dhcp.replies import Reply
 from pybootd.dhcp.responder import Probe, Publish, Wait
-from pybootd.events import Confirmed, Conflict, Offered, Refused, Released
+from pybootd.events import Advice, Confirmed, Conflict, Offered, Refused, Released
 from pybootd.loop import Later, Outcome
 
 from .desk import (
@@ -660,3 +660,25 @@ def test_neither_behind_a_relay_nor_before_an_ack() -> None:
     desk = Desk(conflict_check=True)
     assert kind(desk.ask(request(DISCOVER, giaddr=RELAY))) == OFFER
     assert kind(desk.ask(request(REQUEST, mac=OTHER, wanted=SECOND, server=SERVER))) == ACK
+
+
+def test_an_architecture_without_a_line_is_told_once() -> None:
+    desk = Desk()
+    told = [
+        one.text
+        for number in range(3)
+        for one in events(
+            desk.effects(
+                request(DISCOVER, mac=OTHER[:5] + bytes((number,)), options=PXE | {93: b"\0\x0b"})
+            )
+        )
+        if isinstance(one, Advice)
+    ]
+    assert told == ["is efi-arm64 and gets the default, default.0: write [bootfile] 00011 = FILE"]
+
+
+def test_ipxe_need_not_wait_for_a_proxy() -> None:
+    offer = Desk().ask(request(DISCOVER, options=PXE | {77: b"iPXE", 175: b"\xeb\3\1\0\0"}))
+    assert offer is not None
+    assert (offer.file, offer.options[175]) == (b"menu.ipxe", b"\xb0\1\1")
+    assert 175 not in Desk().lease(options=PXE).options
