@@ -1,6 +1,8 @@
 """Configuration files of pybootd 1 start and mean what they meant; old words are warnings."""
 
 import shutil
+import subprocess
+import sys
 from ipaddress import IPv4Address
 from pathlib import Path
 from uuid import UUID
@@ -146,3 +148,18 @@ def test_dns_auto_names_the_servers_that_this_host_asks(tmp_path, monkeypatch):
 
     first.write_text("nameserver 10.0.0.1\n")
     assert modern(tmp_path, "dns = auto")[0].bootp.dns == (IPv4Address("10.0.0.1"),)
+
+
+@pytest.mark.parametrize("name", ["old-1.5.ini", "old-1.8.ini"])
+def test_check_shows_the_warnings_and_finds_no_fault(tmp_path, name):
+    (tmp_path / "images").mkdir()
+    shutil.copy(EXAMPLES / name, tmp_path)
+    check = [sys.executable, "-m", "pybootd", "--check", "-c", name]
+    done = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    *warned, last = done.stdout.splitlines()
+    assert last == f"{name}: no fault found"
+    shown = "\n".join(warned)
+    assert f"{name}:13: [bootp" in shown
+    assert "server_name: warning: is called servername: write servername = bootbox" in shown
+    assert shown.count("set_gateway: warning: is no option any more") == 1
