@@ -6,7 +6,7 @@ at what was meant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -22,6 +22,7 @@ from pybootd.client import (
     parse_mac_prefix,
 )
 from pybootd.inifile import ConfigError, Fault, Section, near, read
+from pybootd.reading import Parser, Reading
 from pybootd.values import Gateway
 from pybootd.values import boolean as parse_boolean
 
@@ -155,8 +156,6 @@ class Config:
     warnings: tuple[Fault, ...] = ()
 
 
-Parser = Callable[[str], Any]
-
 _PORT = values.integer(1, 65535)
 _LEASE = values.integer(1, 0xFFFFFFFF)
 
@@ -274,14 +273,11 @@ def _plugins(written: Mapping[str, Section]) -> set[str]:
     }
 
 
-class _Reader:
+class _Reader(Reading):
     """Turns the sections of one file into a Config, noting every fault on its way."""
 
     def __init__(self, path: Path, written: Mapping[str, Section], faults: list[Fault]) -> None:
-        self.path = path
-        self.faults = faults
-        self.warnings: list[Fault] = []
-        self.sections: dict[str, Section] = {}
+        super().__init__(path, faults)
         self._plugins = _plugins(written)
         for section in written.values():
             self._note(section)
@@ -294,7 +290,7 @@ class _Reader:
         if not self.faults or self.sections:  # an unreadable file has no sections to complain of
             self._require(services)
         bootp = self._bootp()
-        self._values("http")
+        self.table("http", TABLE)
         return Config(
             path=self.path,
             logger=self._logger(),
@@ -324,62 +320,28 @@ class _Reader:
             hint = f"[{guess}]" if guess else ""
             self.warnings.append(section.warning("", "unknown section, passed over", hint))
 
-    def _section(self, name: str) -> Section:
-        return self.sections.get(name) or Section(name, self.path)
-
     def _require(self, services: Collection[str]) -> None:
         """Note what a service can't do without."""
-        if "bootp" in services and "pool_start" not in self._section("bootp").options:
+        if "bootp" in services and "pool_start" not in self.section("bootp").options:
             problem = "required: the first address to give to clients"
-            self._missing("bootp", "pool_start", problem)
-
-    def _missing(self, section: str, option: str, problem: str) -> None:
-        known = self._section(section)
-        self.faults.append(Fault(self.path, known.line, known.name, option, problem))
-
-    def _values(self, name: str) -> dict[str, Any]:
-        """Read the options of a section of the table."""
-        section, table = self._section(name), TABLE[name]
-        found: dict[str, Any] = {}
-        for written, text in section.options.items():
-            option = written.lower()
-            if option not in table:
-                guess = near(option, table)
-                self.warnings.append(section.warning(written, "unknown option, passed over", guess))
-                continue
-            value = self._value(section, written, table[option], text)
-            if value is not None:
-                found[option] = value
-        return found
-
-    def _value(self, section: Section, option: str, parser: Parser, text: str) -> Any:
-        try:
-            return parser(text)
-        except ValueError as error:
-            meant = getattr(error, "meant", "")
-            self.faults.append(section.fault(option, str(error), meant))
-            return None
-
-    def _below(self, path: Path) -> Path:
-        """Resolve a path relative to the configuration file."""
-        return (self.path.absolute().parent / path).resolve()
+            self.missing("bootp", "pool_start", problem)
 
     def _logger(self) -> LoggerConfig:
-        found = self._values("logger")
+        found = self.table("logger", TABLE)
         if "file" in found:
-            found["file"] = self._below(found["file"])
+            found["file"] = self.below(found["file"])
         elif found.get("type") == "file":
-            self._missing("logger", "file", "required with type = file: the path to log to")
+            self.missing("logger", "file", "required with type = file: the path to log to")
         return LoggerConfig(**found)
 
     def _bootp(self) -> BootpConfig:
-        found = self._values("bootp")
+        found = self.table("bootp", TABLE)
         if "lease_time" in found:
             found.setdefault("max_lease_time", found["lease_time"])
         if found.get("leases", "memory") != "memory":
-            found["leases"] = str(self._below(Path(found["leases"])))
+            found["leases"] = str(self.below(Path(found["leases"])))
         made = BootpConfig(**found)
-        section = self._section("bootp")
+        section = self.section("bootp")
         if found.get("dns") == () and section.options.get("dns"):
             problem = "auto: this host has none that others could ask; clients are told of none"
             self.warnings.append(section.warning("dns", problem))
@@ -391,12 +353,12 @@ class _Reader:
         return made
 
     def _bootfile(self) -> BootFileConfig:
-        section = self._section("bootfile")
-        short = self._section("bootp").options.get("boot_file", "")
+        section = self.section("bootfile")
+        short = self.section("bootp").options.get("boot_file", "")
         made = BootFileConfig(default=short)
         files: dict[int, str] = {}
         for option, name in section.options.items():
-            if not self._value(section, option, values.word, name):
+            if not self.value(section, option, values.word, name):
                 continue
             if option.lower() == "default":
                 made = replace(made, default=name)
@@ -425,11 +387,11 @@ class _Reader:
                     return
 
     def _static(self) -> Mapping[bytes, IPv4Address]:
-        section = self._section("static_dhcp")
+        section = self.section("static_dhcp")
         found: dict[bytes, IPv4Address] = {}
         for option, text in section.options.items():
-            mac = self._value(section, option, parse_mac, option)
-            kept = self._value(section, option, values.address, text)
+            mac = self.value(section, option, parse_mac, option)
+            kept = self.value(section, option, values.address, text)
             if mac is None or kept is None:
                 continue
             if kept in found.values():
@@ -438,20 +400,20 @@ class _Reader:
         return MappingProxyType(found)
 
     def _buggy(self) -> tuple[tuple[MacPrefix, bool], ...]:
-        section = self._section("buggy_clients")
+        section = self.section("buggy_clients")
         found = []
         for option, text in section.options.items():
-            prefix = self._value(section, option, parse_mac_prefix, option)
-            buggy = self._value(section, option, values.boolean, text)
+            prefix = self.value(section, option, parse_mac_prefix, option)
+            buggy = self.value(section, option, values.boolean, text)
             if prefix is not None and buggy is not None:
                 found.append((prefix, buggy))
         return tuple(sorted(found, key=lambda rule: -rule[0].bits))
 
     def _files(self, name: str, bootp: BootpConfig) -> dict[str, Any]:
         """Read the options of a service that has files below a root."""
-        found = self._values(name)
+        found = self.table(name, TABLE)
         root = found.get("root", "")
         if root and "://" not in root:
-            found["root"] = str(self._below(Path(root)))
+            found["root"] = str(self.below(Path(root)))
         found.setdefault("address", bootp.address)
         return found

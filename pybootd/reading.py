@@ -1,0 +1,61 @@
+"""Sections of one file -> values, each fault and warning noted on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pybootd.inifile import Fault, Section, near
+
+Parser = Callable[[str], Any]
+
+
+class Reading:
+    """What has been read of a file so far: its sections by name, what is wrong with them."""
+
+    def __init__(self, path: Path, faults: list[Fault]) -> None:
+        self.path = path
+        self.faults = faults
+        self.warnings: list[Fault] = []
+        self.sections: dict[str, Section] = {}
+
+    def section(self, name: str) -> Section:
+        """Return a section; one without options where it isn't written."""
+        return self.sections.get(name) or Section(name, self.path)
+
+    def missing(self, section: str, option: str, problem: str) -> None:
+        """Note that an option must be there, and isn't."""
+        known = self.section(section)
+        self.faults.append(Fault(self.path, known.line, known.name, option, problem))
+
+    def table(self, name: str, tables: Mapping[str, Mapping[str, Parser]]) -> dict[str, Any]:
+        """Read the options of a section, each as the table of this name says."""
+        return self.options(self.section(name), tables[name])
+
+    def options(self, section: Section, table: Mapping[str, Parser]) -> dict[str, Any]:
+        """Read the options of a section; one that the table lacks is a warning with a guess."""
+        found: dict[str, Any] = {}
+        for written, text in section.options.items():
+            option = written.lower()
+            if option not in table:
+                guess = near(option, table)
+                self.warnings.append(section.warning(written, "unknown option, passed over", guess))
+                continue
+            value = self.value(section, written, table[option], text)
+            if value is not None:
+                found[option] = value
+        return found
+
+    def value(self, section: Section, option: str, parser: Parser, text: str) -> Any:
+        """Read one value; None, and a fault noted, when it is none."""
+        try:
+            return parser(text)
+        except ValueError as error:
+            meant = getattr(error, "meant", "")
+            self.faults.append(section.fault(option, str(error), meant))
+            return None
+
+    def below(self, path: Path) -> Path:
+        """Resolve a path relative to the configuration file."""
+        return (self.path.absolute().parent / path).resolve()
