@@ -11,9 +11,11 @@ import heapq
 import itertools
 import logging
 import queue
+import select
 import selectors
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -100,6 +102,30 @@ class Pool:
             self._idle.release()
 
 
+class Selector:
+    """A selector of the standard library, spoken to as ``select.epoll`` is."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self.register = self._selector.register
+        self.modify = self._selector.modify
+        self.unregister = self._selector.unregister
+        self.close = self._selector.close
+
+    def poll(self, timeout: float | None, most: int = -1) -> list[tuple[int, int]]:
+        """Return (descriptor, events) of those that are ready; ``timeout`` in seconds."""
+        return [(key.fd, events) for key, events in self._selector.select(timeout)]
+
+
+# selectors.EpollSelector spends more on each event than it takes to read a datagram
+if sys.platform == "linux":
+    Poller = select.epoll
+    _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
+else:
+    Poller = Selector
+    _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
 class Loop:
     """One thread that waits for files, timers, workers and signals, and calls back.
 
@@ -116,14 +142,16 @@ class Loop:
         self._signals: dict[int, Callback] = {}
         self._previous: dict[int, Any] = {}
         self._running = False
-        self._selector: selectors.BaseSelector | None = None
+        self._poller: Poller | None = None
+        self._readers: dict[int, Callback] = {}
+        self._writers: dict[int, Callback] = {}
         self._wake_in: socket.socket | None = None
         self._wake_out: socket.socket | None = None
         self.now = clock()
 
     def open(self) -> None:
         """Take the descriptors that the loop itself needs."""
-        self._selector = selectors.DefaultSelector()
+        self._poller = Poller()
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
@@ -136,12 +164,14 @@ class Loop:
         if self._previous:
             signal.set_wakeup_fd(-1)
         self._previous.clear()
-        if self._selector is not None:
-            self._selector.close()
+        if self._poller is not None:
+            self._poller.close()
+        self._readers.clear()
+        self._writers.clear()
         for end in (self._wake_in, self._wake_out):
             if end is not None:
                 end.close()
-        self._selector = self._wake_in = self._wake_out = None
+        self._poller = self._wake_in = self._wake_out = None
 
     # files
 
@@ -149,27 +179,40 @@ class Loop:
         self, file: HasFileno, readable: Callback | None = None, writable: Callback | None = None
     ) -> None:
         """Call ``readable`` or ``writable`` whenever the file is; replaces an earlier watch."""
-        events = (selectors.EVENT_READ if readable else 0) | (
-            selectors.EVENT_WRITE if writable else 0
-        )
-        if not events:
+        if readable is None and writable is None:
             self.unwatch(file)
             return
-        selector = self._open_selector()
-        try:
-            selector.modify(file, events, (readable, writable))
-        except KeyError:
-            selector.register(file, events, (readable, writable))
+        number, poller = file.fileno(), self._open_poller()
+        known = number in self._readers or number in self._writers
+        self._readers.pop(number, None)
+        self._writers.pop(number, None)
+        if readable is not None:
+            self._readers[number] = readable
+        if writable is not None:
+            self._writers[number] = writable
+        events = (_READ if readable else 0) | (_WRITE if writable else 0)
+        if known:
+            poller.modify(number, events)
+        else:
+            poller.register(number, events)
 
     def unwatch(self, file: HasFileno) -> None:
         """Stop watching; harmless when it isn't watched. To be called before the file is closed."""
-        with contextlib.suppress(KeyError, ValueError):
-            self._open_selector().unregister(file)
+        number = file.fileno()
+        read = self._readers.pop(number, None)
+        written = self._writers.pop(number, None)
+        if read is not None or written is not None:
+            self._open_poller().unregister(number)
 
-    def _open_selector(self) -> selectors.BaseSelector:
-        if self._selector is None:
+    @property
+    def watched(self) -> int:
+        """How many files are watched, the loop's own one left out."""
+        return len(self._readers.keys() | self._writers.keys()) - (self._wake_out is not None)
+
+    def _open_poller(self) -> Poller:
+        if self._poller is None:
             raise RuntimeError("the loop is not open")
-        return self._selector
+        return self._poller
 
     # timers
 
@@ -184,6 +227,10 @@ class Loop:
         return self.at(self.now + delay, callback)
 
     # workers and other threads
+
+    def soon(self, callback: Callback) -> None:
+        """Call back at the end of this turn; for callbacks, in the loop's own thread."""
+        self._soon.append(callback)
 
     def post(self, callback: Callback) -> None:
         """Call back in the loop's thread, in the next turn; may be called from any thread."""
@@ -250,16 +297,15 @@ class Loop:
 
     def turn(self, limit: float | None = 0.0) -> None:
         """Wait until something is due, ``limit`` seconds at most, and call back whatever is."""
-        selector = self._open_selector()
-        ready = selector.select(self._patience(limit))
+        ready = self._open_poller().poll(self._patience(limit))
         now = self.now = self._clock()
-        for key, events in ready:
-            readable, writable = key.data
+        readers = self._readers
+        for number, events in ready:
             try:
-                if events & selectors.EVENT_READ and readable is not None:
-                    readable(now)
-                if events & selectors.EVENT_WRITE and writable is not None and self._same(key):
-                    writable(now)
+                if events == _READ:
+                    readers.get(number, _noone)(now)
+                else:
+                    self._ready(number, events, now)
             except Exception:
                 log.exception("error while serving a socket; the daemon goes on")
         if self._timers:
@@ -267,9 +313,14 @@ class Loop:
         for _ in range(len(self._soon)):
             self._call(self._soon.popleft(), now)
 
-    def _same(self, key: selectors.SelectorKey) -> bool:
-        """Tell whether the file is still watched as it was (its reader may have closed it)."""
-        return self._open_selector().get_map().get(key.fileobj) == key
+    def _ready(self, number: int, events: int, now: float) -> None:
+        """Call whom it concerns; an error, or the other side's end, concerns both."""
+        writer = self._writers.get(number)
+        if events & ~_WRITE:
+            self._readers.get(number, _noone)(now)
+        # the reader may have closed the file, or have it watched otherwise
+        if events & ~_READ and writer is not None and self._writers.get(number) is writer:
+            writer(now)
 
     def _patience(self, limit: float | None) -> float | None:
         if self._soon:
@@ -295,6 +346,10 @@ class Loop:
             callback(now)
         except Exception:
             log.exception("error in a timer or a worker's result; the daemon goes on")
+
+
+def _noone(now: float) -> None:
+    """Do nothing: the file was closed earlier in this turn."""
 
 
 def _noted(number: int, frame: FrameType | None) -> None:

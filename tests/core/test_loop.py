@@ -1,6 +1,7 @@
 """The select loop: files, timers, workers, signals."""
 
 import os
+import selectors
 import signal
 import socket
 import threading
@@ -8,11 +9,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from pybootd import loop as looping
 from pybootd.loop import Later, Loop, Outcome
 
 
-@pytest.fixture
-def loop() -> Iterator[Loop]:
+@pytest.fixture(params=[looping.Poller, looping.Selector])
+def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
+    monkeypatch.setattr(looping, "Poller", request.param)
+    if request.param is looping.Selector:
+        monkeypatch.setattr(looping, "_READ", selectors.EVENT_READ)
+        monkeypatch.setattr(looping, "_WRITE", selectors.EVENT_WRITE)
     made = Loop()
     made.open()
     yield made
@@ -32,6 +38,58 @@ def test_a_readable_socket_calls_back(loop: Loop) -> None:
     assert got == [b"word"]
     here.close()
     there.close()
+
+
+def test_a_writable_socket_calls_back_until_it_is_watched_otherwise(loop: Loop) -> None:
+    here, there = socket.socketpair()
+    got: list[str] = []
+
+    def read(now: float) -> None:
+        got.append(f"read {len(here.recv(9))}")
+        loop.unwatch(here)
+
+    loop.watch(here, None, lambda now: got.append("write"))
+    loop.turn(1.0)
+    loop.watch(here, read, lambda now: got.append("write"))
+    loop.turn(1.0)
+    there.send(b"word")
+    loop.turn(1.0)  # its reader ends the watch: the writer isn't called any more
+    loop.turn(0.0)
+    assert got == ["write", "write", "read 4"]
+    here.close()
+    there.close()
+
+
+def test_the_other_sides_end_is_something_to_read(loop: Loop) -> None:
+    here, there = socket.socketpair()
+    got: list[bytes] = []
+    loop.watch(here, lambda now: got.append(here.recv(9)))
+    there.close()
+    loop.turn(1.0)
+    assert got == [b""]
+    assert loop.watched == 1
+    loop.unwatch(here)
+    assert loop.watched == 0
+    here.close()
+
+
+def test_a_file_closed_by_another_callback_of_the_turn_is_not_called(loop: Loop) -> None:
+    pairs = [socket.socketpair() for _ in range(2)]
+    got: list[int] = []
+
+    def read(index: int) -> None:
+        got.append(index)
+        for here, _ in pairs:
+            loop.unwatch(here)
+
+    for index, (here, there) in enumerate(pairs):
+        loop.watch(here, lambda now, index=index: read(index))  # type: ignore[misc]
+        there.send(b"x")
+    loop.turn(1.0)
+    assert len(got) == 1
+    for pair in pairs:
+        for end in pair:
+            end.close()
 
 
 def test_a_callback_that_raises_ends_nothing_else(
