@@ -17,11 +17,11 @@ from pybootd.files.sources import FileError, Forbidden, Missing, Opened, Request
 from pybootd.files.sources import StreamBody as Stream
 from pybootd.loop import Later, Loop
 from pybootd.tftp.blocks import Blocks, Cache, Held, Netascii, Shared
-from pybootd.tftp.options import asks_for, negotiate
+from pybootd.tftp.options import Terms, asks_for, negotiate
 from pybootd.tftp.packet import Error, ErrorCode, Opcode, PacketError, Rrq, Wrq, decode, encode
 from pybootd.tftp.ports import Address, Port, Ports
 from pybootd.tftp.session import Asked, Session, Shelf
-from pybootd.tftp.transfer import Transfer
+from pybootd.tftp.transfer import Transfer, Windowed
 
 log = logging.getLogger(__name__)
 
@@ -227,19 +227,20 @@ class TftpServer:
             blocks = Held(body, terms.blocksize)
         else:
             raise TypeError(f"{type(body).__name__} is neither a StaticBody nor a StreamBody")
-        transfer = Transfer(
-            blocks.last,
-            terms.windowsize,
-            config.timeout if terms.timeout is None else float(terms.timeout),
-            config.retries,
-            oack=bool(terms.granted),
-            fixed=terms.timeout is not None,
-        )
+        transfer = self._transfer(terms, blocks.last)
         session = Session(
             self._shelf, asked, opened.served, blocks, terms, transfer, wire, self._gone
         )
         session.probing = bool(terms.granted) and asks_for(packet.options, "tsize")
         return session
+
+    def _transfer(self, terms: Terms, last: int) -> Transfer:
+        timeout = self._config.timeout if terms.timeout is None else float(terms.timeout)
+        retries, fixed = self._config.retries, terms.timeout is not None
+        oack = bool(terms.granted)
+        if terms.windowsize == 1:
+            return Transfer(last, timeout, retries, oack=oack, fixed=fixed)
+        return Windowed(last, terms.windowsize, timeout, retries, oack=oack, fixed=fixed)
 
     def _gone(self, session: Session) -> None:
         if self._sessions.get(session.asked.peer) is session:

@@ -37,10 +37,6 @@ _MOST_SEGMENTS, _MOST_OCTETS = 64, 65507
 _NO_OFFLOAD = frozenset((errno.EMSGSIZE, errno.EINVAL, errno.EIO))
 
 
-def _nothing(block: int) -> None:
-    """Have no packet at hand."""
-
-
 @dataclass(slots=True)
 class Shelf:
     """What all sessions of one server share."""
@@ -51,6 +47,20 @@ class Shelf:
     offload: bool = sys.platform == "linux"
     without_offload: set[int] = field(default_factory=set)
     """Numbers of the interfaces that were seen to refuse it."""
+    outbox: list[tuple[Callable[[memoryview], int], memoryview]] = field(default_factory=list)
+    """Packets that leave when everything that came in this turn has been read.
+
+    One behind the other they find their receivers awake, which costs a quarter less.
+    """
+
+    def flush(self, now: float) -> None:
+        """Send what is in the outbox; what can't leave is a loss like any other."""
+        for send, packet in self.outbox:
+            try:
+                send(packet)
+            except OSError as error:
+                log.debug("tftp: a packet could not leave: %s", error)
+        self.outbox.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,7 @@ class Session:
         "_blocks",
         "_gone",
         "_oack",
+        "_outbox",
         "_pausing",
         "_port",
         "_receive",
@@ -117,9 +128,12 @@ class Session:
         self._pausing = False  # the window's rest leaves in a moment
         self._waiting = False  # the source will call
         # looked up once: these run for every block
+        self._outbox = shelf.outbox
         self._receive = self._sock.recv_into
         self._send = self._sock.send
-        self._at_hand = blocks.packet if isinstance(blocks, Shared) else _nothing
+        self._at_hand: Callable[[int], memoryview] | None = None
+        if isinstance(blocks, Shared) and terms.windowsize == 1:
+            self._at_hand = blocks.packet
         self._acknowledge = transfer.acknowledge
 
     def start(self, now: float) -> None:
@@ -153,15 +167,17 @@ class Session:
             self._other(bytes(_VIEW[:octets]), now)
             return
         count = self._acknowledge(_BUFFER[2] << 8 | _BUFFER[3], now)
-        if count == 1:
+        if count == 1 and self._at_hand is not None:
             try:
-                packet = self._at_hand(self.transfer.first)
-                if packet is not None:
-                    self._send(packet)
-                    return
-            except (OSError, FileError):
-                pass  # the long way tells what to do about it
-        if count:
+                packet = self._at_hand(self.transfer.base)
+            except FileError as error:
+                self.fail(str(error), now)
+                return
+            outbox = self._outbox
+            if not outbox:
+                self._shelf.loop.soon(self._shelf.flush)
+            outbox.append((self._send, packet))
+        elif count:
             self._dispatch(count, now)
 
     def _other(self, data: bytes, now: float) -> None:
@@ -181,8 +197,7 @@ class Session:
         if not isinstance(error, ConnectionRefusedError):
             log.debug("tftp %s: %s", self.asked.peer[0], error)
             return
-        transfer = self.transfer
-        if transfer.top > transfer.last:  # its last ACK got lost, most likely
+        if self.transfer.complete:  # its last ACK got lost, most likely
             self.end(Outcome.DONE, now)
         else:
             self.end(Outcome.ABORTED, now, "its port is closed")
@@ -212,7 +227,7 @@ class Session:
         transfer.last = self._blocks.last
         if sent < count:
             self._short(first + sent)
-        elif transfer.next < transfer.end and first + count == transfer.next:
+        elif transfer.unsent:
             self._pause()
 
     def _send_blocks(self, first: int, count: int) -> int:

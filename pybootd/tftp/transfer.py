@@ -19,11 +19,11 @@ _SHORTEST = 0.05
 
 
 class Transfer:
-    """Decides which blocks leave when.
+    """Decides which block leaves when, one block for each acknowledgement (RFC 1350).
 
-    ``window`` in blocks. ``timeout``: seconds until the first retransmission; ``fixed`` keeps it
-    (RFC 2349), else it adapts to what the client's answers take (RFC 6298 in spirit) and never
-    exceeds it. The client is given up after ``retries`` + 1 timeouts of silence.
+    ``timeout``: seconds until the first retransmission; ``fixed`` keeps it (RFC 2349), else it
+    adapts to what the client's answers take (RFC 6298 in spirit) and never exceeds it. The client
+    is given up after ``retries`` + 1 timeouts of silence.
 
     Each method returns how many blocks to send, from ``first`` on; or DONE, or GONE.
     """
@@ -39,47 +39,40 @@ class Transfer:
         "_timed_at",
         "_timeout",
         "_tries",
-        "_trouble",
+        "_withheld",
         "base",
-        "burst",
-        "end",
-        "first",
         "last",
         "moved",
-        "next",
         "retransmissions",
         "rto",
         "starved",
-        "top",
-        "window",
     )
 
-    def __init__(
-        self, last: int, window: int, timeout: float, retries: int, *, oack: bool, fixed: bool
-    ) -> None:
-        self.window = window
-        self.burst = window  # blocks that leave at a stretch
+    window = 1
+
+    def __init__(self, last: int, timeout: float, retries: int, *, oack: bool, fixed: bool) -> None:
         self.last = last
-        self.base = 0 if oack else 1  # the first block that is not acknowledged
-        self.first = self.base  # the first block to send now
-        self.next = self.base  # the next block of the window to send
-        self.top = self.base  # the first block that has never been sent
-        self.end = self.base + 1  # the first block behind the window
+        self.base = self._start = 0 if oack else 1  # the first block that is not acknowledged
         self.rto = timeout
         self.moved = 0.0  # when something new was last sent or acknowledged
         self.starved = False  # the source has no more to send for now
         self.retransmissions = 0
-        self._start = self.base
         self._timeout = timeout
         self._fixed = fixed
+        # a clock's last digits must not cost one more timeout
         self._patience = timeout * (retries + 1) - 0.001
         self._smooth: float | None = None
         self._deviation = 0.0
-        self._timed = UNKNOWN  # the block whose answer is timed
+        self._timed = False  # the answer to what is under way is timed
         self._timed_at = 0.0
         self._tries = 0  # retransmissions since the client was last heard of
         self._silent_since = 0.0
-        self._trouble = False  # the last window got lost in part
+        self._withheld = False
+
+    @property
+    def first(self) -> int:
+        """The first block to send now."""
+        return self.base
 
     @property
     def due(self) -> float:
@@ -91,39 +84,146 @@ class Transfer:
         """Whether the client has acknowledged nothing yet."""
         return self.base == self._start
 
+    @property
+    def complete(self) -> bool:
+        """Whether the last block has been sent."""
+        return self.base >= self.last
+
+    @property
+    def unsent(self) -> bool:
+        """Whether more of the window may leave at once."""
+        return False
+
     def start(self, now: float) -> int:
         """Send the OACK, or the first block."""
         self.moved = self._timed_at = now
-        self._timed = self.base
-        self.next = self.top = self.end
+        self._timed = True
         return 1
 
     def acknowledge(self, number: int, now: float) -> int:
         """Take an ACK's block number; what is old, double or never sent changes nothing."""
         base = self.base
-        fresh = (number - base + 1) & 0xFFFF
-        # RFC 1123 4.2.3.1: a duplicate ACK sends nothing
-        if fresh == 0 or fresh > self.top - base:
+        if number != base & 0xFFFF:  # RFC 1123 4.2.3.1: a duplicate ACK sends nothing
             return 0
-        self.base = self.first = base = base + fresh
-        if base > self._timed:
+        self.base = base = base + 1
+        if self._timed or self._tries:
+            self._heard(now)
+        self.moved = now
+        return 1 if base <= self.last else DONE
+
+    def _heard(self, now: float) -> None:
+        """Learn from an answer how long answers take."""
+        if self._timed:
             self._sample(now - self._timed_at)
-        was_late = self._tries > 0
-        if was_late:  # learn soon whether it is as quick as before
+        if self._tries:  # learn soon whether it is as quick as before
             self._tries = 0
-            if not self._fixed:
-                self._timed, self._timed_at = base, now
+            self._timed, self._timed_at = not self._fixed, now
+
+    def more(self, now: float) -> int:
+        """Send what had to be withheld."""
+        withheld, self._withheld = self._withheld, False
+        self.moved = now
+        return int(withheld)
+
+    def withhold(self, block: int) -> None:
+        """Note that the blocks from this one on could not leave yet."""
+        self._withheld = True
+        self._timed = False
+
+    def late(self, now: float) -> int:
+        """Answer the timer: resend, give up, or (0) nothing is late yet."""
+        if now < self.moved + self.rto:
+            # one answer is timed for each look at the clock: costs nothing while all is well
+            if not self._tries and not self._timed and not self._fixed:
+                self._timed, self._timed_at = True, self.moved
+            return 0
+        if self.starved:  # the source is late, not the client
+            self.moved = now
+            return 0
+        if not self._tries:
+            self._silent_since = self.moved
+        if now - self._silent_since >= self._patience:
+            return GONE
+        self._tries += 1
+        self.moved = now
+        self._timed = False  # Karn: an answer to a block sent twice tells no time
+        if not self._fixed:
+            self.rto = min(self.rto * 2, self._timeout)
+        count = self._resend()
+        self.retransmissions += count
+        return count
+
+    def _resend(self) -> int:
+        return 1
+
+    def _sample(self, took: float) -> None:
+        """Adapt to what one answer took (RFC 6298 2)."""
+        self._timed = False
+        if self._fixed:
+            return
+        if self._smooth is None:
+            self._smooth, self._deviation = took, took / 2
+        else:
+            self._deviation += (abs(self._smooth - took) - self._deviation) / 4
+            self._smooth += (took - self._smooth) / 8
+        rto = self._smooth + 4 * self._deviation
+        self.rto = min(max(rto, _SHORTEST), self._timeout)
+
+
+class Windowed(Transfer):
+    """The same with ``window`` blocks for each acknowledgement (RFC 7440).
+
+    They leave in bursts of all of them, or of fewer where the client can't take so many.
+    """
+
+    __slots__ = ("_first", "_trouble", "burst", "end", "next", "top", "window")
+
+    def __init__(
+        self, last: int, window: int, timeout: float, retries: int, *, oack: bool, fixed: bool
+    ) -> None:
+        super().__init__(last, timeout, retries, oack=oack, fixed=fixed)
+        self.window = window
+        self.burst = window
+        self._first = self.base
+        self.next = self.base  # the next block of the window to send
+        self.top = self.base  # the first block that has never been sent
+        self.end = self.base + 1  # the first block behind the window
+        self._trouble = False  # the last window got lost in part
+
+    @property
+    def first(self) -> int:
+        """The first block to send now."""
+        return self._first
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last block has been sent."""
+        return self.top > self.last
+
+    @property
+    def unsent(self) -> bool:
+        """Whether more of the window may leave at once."""
+        return self.next < self.end and self._tries < 2
+
+    def start(self, now: float) -> int:
+        """Send the OACK, or the first block."""
+        self.next = self.top = self.end
+        return super().start(now)
+
+    def acknowledge(self, number: int, now: float) -> int:
+        """Take an ACK's block number; what is old, double or never sent changes nothing."""
+        fresh = (number - self.base + 1) & 0xFFFF
+        # RFC 1123 4.2.3.1: a duplicate ACK sends nothing
+        if fresh == 0 or fresh > self.top - self.base:
+            return 0
+        self.base = self._first = base = self.base + fresh
+        was_late = self._tries > 0
+        if self._timed or was_late:
+            self._heard(now)
         self.moved = now
         if base > self.last:
             return DONE
-        if self.window == 1:
-            self.next = self.top = self.end = base + 1
-            return 1
-        return self._open_window(was_late)
-
-    def _open_window(self, was_late: bool) -> int:
         # RFC 7440 4: an ACK in mid-window starts the new window right behind it
-        base = self.base
         if base < self.end:
             self._lost(self.end - base, was_late)
         else:
@@ -131,9 +231,12 @@ class Transfer:
             if self.burst < self.window:
                 self.burst += 1
         self.end = min(base + self.window, self.last + 1)
-        self.next = min(base + self.burst, self.end)
+        return self._advance(base)
+
+    def _advance(self, first: int) -> int:
+        self.next = min(first + self.burst, self.end)
         self.top = max(self.top, self.next)
-        return self.next - base
+        return self.next - first
 
     def _lost(self, blocks: int, was_late: bool) -> None:
         """Make bursts shorter where a client can't take them, which a single loss doesn't say.
@@ -149,62 +252,24 @@ class Transfer:
             self.burst = max(1, self.burst // 2)
 
     def more(self, now: float) -> int:
-        """Send what is left of the window (a burst at a time, as the source has it)."""
+        """Send what is left of the window, a burst at a time, as the source has it."""
         self.end = min(self.end, self.last + 1)
-        self.first = self.next
-        self.next = min(self.next + self.burst, self.end)
-        self.top = max(self.top, self.next)
+        self._first = self.next
         self.moved = now
-        self._timed = UNKNOWN
-        return self.next - self.first
+        self._timed = False
+        return self._advance(self.next)
 
     def withhold(self, block: int) -> None:
         """Note that the blocks from this one on could not leave yet."""
         self.next = block
         if self.starved:
             self.top = block
-        self._timed = UNKNOWN
-
-    def late(self, now: float) -> int:
-        """Answer the timer: resend, give up, or (0) nothing is late yet."""
-        if now < self.moved + self.rto:
-            # one answer is timed for each look at the clock: costs nothing while all is well
-            if not self._tries and self._timed == UNKNOWN and not self._fixed:
-                self._timed, self._timed_at = self.base, self.moved
-            return 0
-        if self.starved:  # the source is late, not the client
-            self.moved = now
-            return 0
-        if not self._tries:
-            self._silent_since = self.moved
-        if now - self._silent_since >= self._patience:
-            return GONE
-        self._tries += 1
-        self.moved = now
-        self._timed = UNKNOWN  # Karn: an answer to a block sent twice tells no time
-        if not self._fixed:
-            self.rto = min(self.rto * 2, self._timeout)
-        return self._resend()
+        self._timed = False
 
     def _resend(self) -> int:
-        self.first = base = self.base
+        self._first = base = self.base
         if self._tries == 1:
             self.next = min(base + self.burst, self.top)
-            count = self.next - base
-        else:  # a client that stays silent costs less each time
-            count = min(max(1, self.window >> min(self._tries, 16) - 1), self.top - base)
-        self.retransmissions += count
-        return count
-
-    def _sample(self, took: float) -> None:
-        """Adapt to what one answer took (RFC 6298 2)."""
-        self._timed = UNKNOWN
-        if self._fixed:
-            return
-        if self._smooth is None:
-            self._smooth, self._deviation = took, took / 2
-        else:
-            self._deviation += (abs(self._smooth - took) - self._deviation) / 4
-            self._smooth += (took - self._smooth) / 8
-        rto = self._smooth + 4 * self._deviation
-        self.rto = min(max(rto, _SHORTEST), self._timeout)
+            return self.next - base
+        # a client that stays silent costs less each time
+        return min(max(1, self.window >> min(self._tries, 16) - 1), self.top - base)
