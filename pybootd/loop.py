@@ -43,10 +43,12 @@ class Later(Generic[T]):
     """An answer that needs someone else: ``call`` blocks, so the loop runs it on a worker.
 
     ``pool`` names the workers that may run it; a pool whose threads are all stuck delays no other.
+    ``workers`` is how many threads the pool may have, 0: the loop's own number.
     """
 
     call: Callable[[], T]
     pool: str = "default"
+    workers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,7 @@ class Loop:
 
         pool = self._pools.get(later.pool)
         if pool is None:
-            pool = self._pools[later.pool] = Pool(later.pool, self._workers)
+            pool = self._pools[later.pool] = Pool(later.pool, later.workers or self._workers)
         pool.submit(run)
 
     def _wake(self) -> None:

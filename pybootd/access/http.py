@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # what is read of an answer's body, in octets: it holds two short lines
 _BODY = 16384
+# questions that may be open at a time: a rack that is switched on asks all at once
+_WORKERS = 64
 # option 67, option 12: RFC 2132 2, one octet counts a value's octets
 _LONGEST = 255
 
@@ -80,7 +82,7 @@ class HttpAccess(Access):
                 granted = self._granted.get(client.mac)
             if granted is not None and granted[0] == stage:
                 return granted[1]
-        return Later(lambda: self._ask(client, stage), pool="access")
+        return Later(lambda: self._ask(client, stage), "access", _WORKERS)
 
     def url(self, client: Client) -> str:
         """Say what is asked about this client."""

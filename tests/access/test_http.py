@@ -14,7 +14,7 @@ import pytest
 from pybootd.access.http import HttpAccess
 from pybootd.client import Client
 from pybootd.config import ConfigError, Section
-from pybootd.loop import Later
+from pybootd.loop import Later, Loop
 
 MAC = bytes.fromhex("525400123456")
 SHOWN = UUID("00112233-4455-6677-8899-aabbccddeeff")
@@ -27,6 +27,7 @@ class Server(ThreadingHTTPServer):
     """Answers every question with ``status`` and ``body``, and notes what was asked."""
 
     daemon_threads = True
+    request_queue_size = 100
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -222,6 +223,24 @@ def test_a_server_that_is_down_is_an_error_of_one_line(server):
     verdict = asking.check(PXE).call()
     assert verdict.error
     assert verdict.reason == "authorization server http://127.0.0.1:1/boot: Connection refused"
+
+
+def test_a_rack_asks_all_at_once(server):
+    """No client waits for the answer to another."""
+    server.stall.clear()
+    with contextlib.closing(Loop()) as loop:
+        loop.open()
+        asking, granted = access(server), []
+        for last in range(50):
+            client = Client(bytes((0, 0, 0, 0, 0, last)))
+            loop.work(asking.check(client), lambda outcome, now: granted.append(outcome.get()))
+        for _ in range(1000):
+            loop.turn(0.01)
+            if len(server.asked) == 50:
+                server.stall.set()
+            if len(granted) == 50:
+                break
+    assert [verdict.allow for verdict in granted] == [True] * 50
 
 
 @pytest.mark.parametrize(

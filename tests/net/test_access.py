@@ -25,6 +25,15 @@ NODE = UUID("12345678-abcd-ef00-1111-abcdefabcdef")  # as tests/config.ini lists
 NOBODY = UUID("12345678-abcd-ef00-1111-111111111111")
 
 
+# what the README's section doesn't say, for it is about something else
+FILES = """
+[tftp]
+root = ./files
+[filters]
+named = {file}
+"""
+
+
 class SlowServer(ThreadingHTTPServer):
     """Grants everybody but ``slow``, whose question it never answers."""
 
@@ -33,12 +42,13 @@ class SlowServer(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 8000), Judge)
-        self.asked, self.ended = threading.Event(), threading.Event()
+        self.asked, self.ended, self.slow_asked = threading.Event(), threading.Event(), 0
 
 
 class Judge(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.server.slow in self.path:
+            self.server.slow_asked += 1
             self.server.asked.set()
             self.server.ended.wait(30)
             return
@@ -91,6 +101,7 @@ root = ./files
     began = time.monotonic()
     waiting = firmware.send("52:54:00:00:00:01", Message.DISCOVER, NODE)
     assert slow_server.asked.wait(2)
+    firmware.send("52:54:00:00:00:01", Message.DISCOVER, NODE)  # impatient, but asked about once
     beside = exchanges()
     assert time.monotonic() - began < 3, "the other answer was not awaited any more"
     print(f"four messages, ms: {alone:.1f} alone, {beside:.1f} beside one who waits")
@@ -98,6 +109,7 @@ root = ./files
     told = log.line_of("no answer within 3 s")
     assert "52:54:00:00:00:01" in told
     assert firmware.receive(waiting, 0.2) is None
+    assert slow_server.slow_asked == 1
 
 
 def readme(section):
@@ -114,7 +126,7 @@ def test_the_readme_s_authorization_over_http(lan, firmware, daemon, follow, tmp
     asked = tmp_path / "asked"
     with asked.open("w") as output:
         server.popen(sys.executable, DEMO, stdout=output, stderr=output)
-        log = daemon(readme("Authorization over HTTP") + "\n[tftp]\nroot = ./files\n")
+        log = daemon(readme("Authorization over HTTP") + FILES)
         follow(asked).line_of("http://127.0.0.1:13400/boot and /linux")
 
         granted = firmware.boot("52:54:00:12:34:56", NODE)
@@ -122,8 +134,10 @@ def test_the_readme_s_authorization_over_http(lan, firmware, daemon, follow, tmp
         assert granted.options[12] == b"node1"
         client.ip("address", "add", f"{granted.yiaddr}/24", "dev", "eth0")
         got = tmp_path / "got"
-        client.run("tftp", "-m", "binary", "192.168.1.1", "-c", "get", "pxelinux.0", str(got))
-        assert got.read_bytes() == b"boot me" * 300
+        for name in ("pxelinux.0", "named"):
+            client.run("tftp", "-m", "binary", "192.168.1.1", "-c", "get", name, str(got))
+            assert got.read_bytes() == b"boot me" * 300
+            got.unlink()
         # the system that it booted shows no UUID of its own
         assert firmware.boot("52:54:00:12:34:56").options[12] == b"node1"
 
@@ -215,3 +229,22 @@ filters = lowercase, patterns
     got = tmp_path / "got"
     client.run("tftp", "-m", "binary", "192.168.1.1", "-c", "get", "BOOT/Bcd", str(got))
     assert got.read_bytes() == b"store" * 1000
+
+
+@pytest.mark.net
+def test_a_system_is_known_by_the_uuid_that_its_firmware_showed(firmware, daemon):
+    log = daemon(f"""
+[bootp]
+pool_start = 192.168.1.100
+boot_file = pxelinux.0
+allow_simple_dhcp = on
+access = uuid
+[uuid]
+{NODE} = on
+[tftp]
+root = ./files
+""")
+    assert firmware.boot("52:54:00:12:34:57", patience=0.3) is None
+    log.line_of("52:54:00:12:34:57 refused: not in [uuid]: it has shown no UUID")
+    for uuid in (NODE, None):
+        assert str(firmware.boot("52:54:00:12:34:56", uuid).yiaddr) == "192.168.1.100"
