@@ -5,7 +5,9 @@ skipped fails instead, so that a machine that can run them can't forget to. A te
 kernel or system can't run, whoever sets it up, says so: its reason starts with "this system".
 """
 
+import ctypes
 import os
+import subprocess
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -17,6 +19,14 @@ from pybootd.tools import network as private
 os.environ["PATH"] = private.PATH
 
 ALL = os.environ.get("PYBOOTD_TEST_ALL") == "1"
+
+
+def pytest_configure() -> None:
+    """Give each test process a loopback of its own where it may: nobody else takes its ports."""
+    if private.missing() == "":
+        libc = ctypes.CDLL(None)
+        if libc.unshare(private.CLONE_NEWNET) == 0:
+            subprocess.run(["ip", "link", "set", "dev", "lo", "up"], check=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

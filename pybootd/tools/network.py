@@ -27,7 +27,7 @@ PATH = os.pathsep.join(
     (os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")
 )
 _NEEDED = ("ip", "nsenter", "unshare", "setpriv", "mount")
-_CLONE_NEWNET = 0x40000000
+CLONE_NEWNET = 0x40000000
 
 # What a client or server writes (addresses of name servers, leases, pids) stays in the namespace,
 # and /sys/class/net shows the namespace's interfaces. Each is done where it can be done.
@@ -197,12 +197,12 @@ class Namespace:
         libc = ctypes.CDLL(None, use_errno=True)
         here, there = Path("/proc/thread-self/ns/net"), Path(f"/proc/{self.pid}/ns/net")
         with here.open() as outer, there.open() as inner:
-            if libc.setns(inner.fileno(), _CLONE_NEWNET):
+            if libc.setns(inner.fileno(), CLONE_NEWNET):
                 raise NetworkError(f"can't enter {self.name}: {os.strerror(ctypes.get_errno())}")
             try:
                 yield
             finally:
-                libc.setns(outer.fileno(), _CLONE_NEWNET)
+                libc.setns(outer.fileno(), CLONE_NEWNET)
 
     def processes(self) -> list[int]:
         """List the processes inside, the holder left out."""
