@@ -55,6 +55,17 @@ class LocalFile(StaticBody):
             os.close(descriptor)
 
 
+def _problem(root: Path) -> str:
+    """Say why files can't be served from there; "" when they can."""
+    try:
+        if not root.is_dir():
+            return f"{root} is no directory" if root.exists() else f"{root} does not exist"
+        readable = os.access(root, os.R_OK | os.X_OK)
+    except PermissionError:  # it stands in a directory that we may not enter
+        readable = False
+    return "" if readable else f"{root} can't be read: no right to"
+
+
 class LocalSource(Source):
     """The regular files below ``root``; an absolute name, which only a filter gives, is free."""
 
@@ -67,15 +78,10 @@ class LocalSource(Source):
         """Build it from the option ``root``, relative to the configuration file's directory."""
         text = section.options.get("root", "").removeprefix("file://")
         root = (section.path.parent / text).absolute()
-        if not text:
-            problem = "missing: name the directory that holds the files"
-        elif not root.is_dir():
-            problem = f"{root} is no directory" if root.exists() else f"{root} does not exist"
-        elif not os.access(root, os.R_OK | os.X_OK):
-            problem = f"{root} can't be read: no right to"
-        else:
-            return cls(root)
-        raise ConfigError([section.fault("root", problem)])
+        problem = _problem(root) if text else "missing: name the directory that holds the files"
+        if problem:
+            raise ConfigError([section.fault("root", problem)])
+        return cls(root)
 
     def open(self, name: str, request: Request) -> LocalFile:
         """Open a regular file; never waits. Raises FileError."""

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,11 +46,12 @@ def one_line(done: Done, *said: str) -> None:
         assert words in done.stderr
 
 
-def open_to_all(path: Path) -> None:
-    """Let other users enter the folders that pytest made for this one alone."""
-    for folder in (path, *path.parents):
-        if "pytest" in str(folder):
-            folder.chmod(0o755)
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Make a folder that other users may enter; runs side by side close pytest's to each other."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
 
 
 def free_port() -> int:
@@ -81,10 +83,9 @@ def test_a_port_that_is_taken(
 
 
 @needs_root
-def test_no_right_to_bind(tmp_path: Path) -> None:
-    open_to_all(tmp_path)
-    write(tmp_path, "[tftp]\nroot = .\naddress = 127.0.0.1\nport = 1\n")
-    one_line(pybootd("-t", cwd=tmp_path, nobody=True), "no right to bind", "start as root")
+def test_no_right_to_bind(folder: Path) -> None:
+    write(folder, "[tftp]\nroot = .\naddress = 127.0.0.1\nport = 1\n")
+    one_line(pybootd("-t", cwd=folder, nobody=True), "no right to bind", "start as root")
 
 
 def test_no_configuration_file(tmp_path: Path) -> None:
@@ -101,11 +102,12 @@ def test_a_root_that_is_missing_or_no_directory(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_a_root_that_can_not_be_read(tmp_path: Path) -> None:
-    open_to_all(tmp_path)
-    (tmp_path / "closed").mkdir(mode=0o700)
-    write(tmp_path, "[tftp]\nroot = ./closed\n")
-    one_line(pybootd("-t", cwd=tmp_path, nobody=True), "pybootd.ini:2: [tftp] root: ", "no right")
+@pytest.mark.parametrize("root", ["closed", "closed/below"])
+def test_a_root_that_can_not_be_read(folder: Path, root: str) -> None:
+    (folder / "closed").mkdir(mode=0o700)
+    (folder / "closed" / "below").mkdir()
+    write(folder, f"[tftp]\nroot = ./{root}\n")
+    one_line(pybootd("-t", cwd=folder, nobody=True), "pybootd.ini:2: [tftp] root: ", "no right")
 
 
 def test_a_faulty_configuration(tmp_path: Path) -> None:
