@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from pybootd import plugins
 from pybootd.client import Client
-from pybootd.config import Config, ConfigError, Section
+from pybootd.config import Config, ConfigError, Fault, Section
 from pybootd.loop import Later
+
+# lists that may stand in a file that doesn't use them
+_LISTS = ("mac", "uuid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,28 @@ class Access(ABC):
 def configured(config: Config) -> Access | None:
     """Build the access list that ``[bootp] access`` names; None: everybody is served.
 
-    Raises ConfigError: no such list, or its section is missing or faulty.
+    Raises ConfigError: no such list, its section is missing, or a list is faulty, in use or not.
     """
-    name = config.bootp.access.lower()
-    if not name:
-        return None
+    used = config.bootp.access.lower()
+    written = [name for name in _LISTS if name in config.sections and config.sections[name].options]
+    built: dict[str, Access] = {}
+    faults: list[Fault] = []
+    for name in dict.fromkeys((used, *written) if used else written):
+        try:
+            built[name] = _build(name, config)
+        except ConfigError as error:
+            faults += error.faults
+    if faults:
+        raise ConfigError(faults)
+    access = built.get(used)
+    if access is not None:
+        access.timeout = config.bootp.timeout
+    return access
+
+
+def _build(name: str, config: Config) -> Access:
     try:
-        kind = plugins.find(plugins.ACCESS, name)
+        kind: type[Access] = plugins.find(plugins.ACCESS, name)
     except plugins.PluginError as error:
         place = config.sections.get("bootp", Section("bootp", config.path))
         raise ConfigError([place.fault("access", error.problem, error.meant)]) from error
@@ -71,6 +89,4 @@ def configured(config: Config) -> Access | None:
         if name in plugins.BUILT_IN[plugins.ACCESS] and (name == "http" or not config.static):
             problem = f"[bootp] access = {name} needs this section, and it is missing"
             raise ConfigError([section.fault("", problem)])
-    access: Access = kind.from_config(section)
-    access.timeout = config.bootp.timeout
-    return access
+    return kind.from_config(section)

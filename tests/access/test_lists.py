@@ -144,6 +144,15 @@ def test_a_list_without_its_section_is_a_fault_unless_static_clients_are_meant()
     assert configured(config("mac", static=static)).check(mac("52-54-00-00-00-01")).allow is None
 
 
+@pytest.mark.parametrize("used", ["", "uuid"])
+def test_a_list_that_is_not_in_use_is_read_all_the_same(used):
+    lists = [section("mac", **{"12": "on"}), section("uuid", **{"34": "on"}), section("http")]
+    with pytest.raises(ConfigError) as caught:
+        configured(config(used, lists))
+    assert {fault.section for fault in caught.value.faults} == {"mac", "uuid"}
+    assert configured(config("", [section("mac", **{"00/0": "on"})])) is None
+
+
 def test_an_unknown_list_is_a_fault_that_stands_where_it_was_written():
     place = Section("bootp", PATH, {"access": "mc"}, {"access": 4})
     with pytest.raises(ConfigError) as caught:

@@ -30,7 +30,7 @@ def read(tmp_path, name):
 
 
 def warnings(config):
-    return [str(w).removeprefix(str(config.path)) for w in config.warnings if w.section != "httpd"]
+    return [str(w).removeprefix(str(config.path)) for w in config.warnings]
 
 
 def test_a_file_of_1_5_means_what_it_meant(tmp_path):
