@@ -1,10 +1,12 @@
 """Many TFTP clients at once, in one loop: each checks what it gets, and keeps nothing."""
 
+import re
 import selectors
 import socket
 import struct
 import time
 import zlib
+from pathlib import Path
 
 from pybootd.tools.network import Host
 
@@ -84,3 +86,10 @@ def fetch(
             member.error = f"not done after {limit:g} s: {member.octets} octets"
     selector.close()
     return members
+
+
+def peak_memory(pid: int) -> float:
+    """Return the most memory that a process ever had resident, in MB (10^6 octets)."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024 / 1e6

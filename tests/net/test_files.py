@@ -214,7 +214,7 @@ def test_fifty_clients_of_a_remote_file_cost_little_memory(lab: Lab) -> None:
         names = ["initrd"] * 50
         clients = crowd.fetch(lab.client, SERVER, names, blksize=8192, windowsize=8, limit=120)
         seconds = time.monotonic() - before
-        peak = peak_memory(daemon.pid)
+        peak = crowd.peak_memory(daemon.pid)
     assert not [client.error for client in clients if client.error]
     assert {(client.octets, client.sum) for client in clients} == {
         (len(content), zlib.crc32(content))
@@ -223,10 +223,3 @@ def test_fifty_clients_of_a_remote_file_cost_little_memory(lab: Lab) -> None:
     print(f"50 x 40 MB in {seconds:.1f} s, {repeated} repetitions, peak memory {peak:.1f} MB")
     assert peak < 100
     assert [str(path) for path in lab.folder.rglob("initrd")] == [f"{lab.folder}/site/initrd"]
-
-
-def peak_memory(pid: int) -> float:
-    """Return the most memory that a process ever had resident, in MB (10^6 octets)."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) * 1024 / 1e6
