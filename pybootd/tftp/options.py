@@ -10,6 +10,10 @@ from pybootd.tftp.packet import Options
 
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 
+# curl 7.88 and others: tftp_parse_option_ack() calls a granted tsize of 0 invalid, and gives up on
+# an empty file; it asks for these options in this order.
+_CURL = ("tsize", "blksize", "timeout")
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -39,6 +43,8 @@ def negotiate(options: Options, blocksize: int, windowsize: int, size: int | Non
     """
     if not options:
         return PLAIN
+    if size == 0 and tuple(name for name, _ in options) == _CURL:
+        size = None
     times = Counter(name.lower() for name, _ in options)
     values: dict[str, int] = {}
     granted: list[tuple[str, str]] = []

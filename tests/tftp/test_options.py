@@ -70,3 +70,11 @@ def test_a_repeated_option_is_left_out() -> None:
 
 def test_a_size_that_nobody_knows_is_left_out() -> None:
     assert negotiate((("tsize", "0"),), 512, 1, None) == PLAIN
+
+
+def test_an_empty_file_for_curl() -> None:
+    """Curl 7.88 gives up when it is granted a size of 0."""
+    curl = (("tsize", "0"), ("blksize", "512"), ("timeout", "6"))
+    assert negotiate(curl, 512, 1, 0).granted == curl[1:]
+    assert negotiate(curl, 512, 1, 7).granted == (("tsize", "7"), *curl[1:])
+    assert negotiate(curl[:2], 512, 1, 0).granted == curl[:2]
