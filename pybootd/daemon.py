@@ -141,7 +141,7 @@ class Daemon:
                 files.start(self.loop)
             for service in self._services:
                 service.start()
-            log.info("pybootd %s serves %s", __version__, " and ".join(self._serves))
+            log.info("pybootd %s serves %s", __version__, ", ".join(self._serves))
             self.loop.run()
             log.info("pybootd stops")
         finally:

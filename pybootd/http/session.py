@@ -240,14 +240,14 @@ class Session:
 
     def _answer(self, asked: Asked, opened: Opened, began: float, now: float) -> None:
         body = opened.body
-        transfer = Transfer(asked.name, opened.served, body, began)
+        transfer = Transfer(_shown(asked), opened.served, body, began)
         self._transfer = transfer
         reply = self._connection.answer(asked, describe(opened, asked.name), self._shop.wall())
         if reply.status >= HTTPStatus.BAD_REQUEST:
             body.close()
             self._transfer = None
             text = f"{reply.status.value} {reply.status.phrase}"
-            self._shop.bus.publish(TransferRefused("http", self.peer, asked.name, text, False))
+            self._shop.bus.publish(TransferRefused("http", self.peer, _shown(asked), text, False))
         elif asked.head:
             transfer.outcome = Outcome.PROBED
         elif reply.status == HTTPStatus.NOT_MODIFIED:
@@ -256,7 +256,7 @@ class Session:
             if reply.status == HTTPStatus.PARTIAL_CONTENT:
                 transfer.note = f"{reply.count} octets from {reply.first} on"
             self._shop.bus.publish(
-                TransferStarted("http", self.peer, asked.name, opened.served, body.size)
+                TransferStarted("http", self.peer, _shown(asked), opened.served, body.size)
             )
         try:
             flow = self._flow_of(reply, body)
@@ -286,7 +286,9 @@ class Session:
             status = HTTPStatus.NOT_FOUND
         elif isinstance(error, Forbidden):
             status = HTTPStatus.FORBIDDEN
-        self._shop.bus.publish(TransferRefused("http", self.peer, asked.name, str(error), missing))
+        self._shop.bus.publish(
+            TransferRefused("http", self.peer, _shown(asked), str(error), missing)
+        )
         self._refuse(Refusal(status, str(error)), now)
 
     def _refuse(self, refusal: Refusal, now: float, *, last: bool = False) -> None:
@@ -415,3 +417,8 @@ def describe(opened: Opened, requested: str) -> Entity:
     if isinstance(body, StaticBody):
         return Entity(body.size, entity_tag(body.key), body.modified, media)
     return Entity(body.size, "", body.modified, media, still=False)
+
+
+def _shown(asked: Asked) -> str:
+    """Return the name as it is reported: without its leading slash, as filters see it."""
+    return asked.name.removeprefix("/") or "/"

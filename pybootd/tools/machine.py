@@ -1,12 +1,14 @@
 """A virtual PC with real firmware (QEMU), plugged into a switch of a private network.
 
-BIOS: SeaBIOS with iPXE's ROM. UEFI: OVMF with its own network stack. Emulated without KVM, so it
+BIOS: SeaBIOS with iPXE's ROM. UEFI: OVMF with its own network stack, and with ``uefi-http`` by HTTP
+Boot alone. Emulated without KVM, so it
 runs wherever QEMU does; needs /dev/net/tun, which an unprivileged user may not open.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import socket
 import struct
@@ -22,7 +24,7 @@ from pybootd.tools import network
 from pybootd.tools.console import Console, Line
 from pybootd.tools.network import Switch
 
-Firmware = Literal["bios", "uefi"]
+Firmware = Literal["bios", "uefi", "uefi-http"]
 
 PACKAGES = ("qemu-system-x86", "ipxe-qemu", "ovmf")
 _OVMF = Path("/usr/share/OVMF")
@@ -100,10 +102,11 @@ class Machine:
         store = f"if=pflash,format=raw,unit=1,file={variables}"
         # romfile= : else iPXE's driver replaces OVMF's own network stack
         card = f"virtio-net-pci,netdev=n0,bootindex=1,romfile=,mac={self.mac}"
-        only_ipv4 = "name=opt/org.tianocore/IPv6PXESupport,string=n"
+        off = ["IPv6PXESupport"] + ["IPv4PXESupport"] * (self.firmware == "uefi-http")
+        without = [("-fw_cfg", f"name=opt/org.tianocore/{support},string=n") for support in off]
         return [
             *("-machine", "q35", "-drive", code, "-drive", store),
-            *("-device", card, "-device", "virtio-rng-pci", "-fw_cfg", only_ipv4),
+            *("-device", card, "-device", "virtio-rng-pci", *itertools.chain(*without)),
         ]
 
     def lines(self) -> Iterator[Line]:
