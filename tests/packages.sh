@@ -22,12 +22,15 @@ echo "installing Debian packages:$missing"
 # two runs take turns; what a package would start stays off (invoke-rc.d(8): 101 forbids it)
 exec 9>/var/lock/pybootd-packages
 flock 9
+log=$(mktemp)
+ours=$log
+trap 'rm -f $ours' EXIT
+trap 'exit 1' INT TERM
 if [ ! -e /usr/sbin/policy-rc.d ]; then
-    trap 'rm -f /usr/sbin/policy-rc.d' EXIT INT TERM
+    ours="$ours /usr/sbin/policy-rc.d"
     printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
     chmod 755 /usr/sbin/policy-rc.d
 fi
-log=$(mktemp)
 get() { apt-get -q -y -o DPkg::Lock::Timeout=600 "$@" >>"$log" 2>&1 9>&-; }
 if ! get install --no-install-recommends $missing; then
     get update || true
@@ -36,4 +39,3 @@ if ! get install --no-install-recommends $missing; then
         exit 1
     fi
 fi
-rm -f "$log"
