@@ -128,7 +128,8 @@ class Client:
 
     ``mac`` is chaddr cut to hlen; ``network_boot`` says that the request carries PXE or HTTP Boot
     information; ``plain_bootp`` that it had no option 53; ``relay`` is giaddr if set; ``address``
-    the address that it has or had, if known.
+    the address that it has or had, if known; ``circuit_id`` says which port of
+    the relay it is at (RFC 3046), as text, or in hexadecimal where it is none.
     """
 
     mac: bytes
@@ -144,6 +145,7 @@ class Client:
     relay: IPv4Address | None = None
     interface: str = ""
     address: IPv4Address | None = None
+    circuit_id: str = ""
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pybootd import former, values
+from pybootd import former, profiles, values
 from pybootd.client import (
     ARCHITECTURE_CODES,
     MacPrefix,
@@ -22,6 +22,7 @@ from pybootd.client import (
     parse_mac_prefix,
 )
 from pybootd.inifile import ConfigError, Fault, Section, near, read
+from pybootd.profiles import Profiles, Subnet
 from pybootd.reading import Parser, Reading
 from pybootd.values import Gateway
 from pybootd.values import boolean as parse_boolean
@@ -139,6 +140,7 @@ class HttpdConfig:
 class Config:
     """The whole configuration.
 
+    ``static`` holds the addresses kept for MACs, those of ``[client]`` sections too;
     ``buggy`` holds the MACs that are answered by broadcast, the longest prefixes first;
     ``sections`` holds each section as it was written, for those who read their own (access lists,
     filters, ``[options]``); ``warnings`` what was passed over.
@@ -150,6 +152,8 @@ class Config:
     bootfile: BootFileConfig = BootFileConfig()
     static: Mapping[bytes, IPv4Address] = field(default_factory=dict)
     buggy: tuple[tuple[MacPrefix, bool], ...] = ()
+    subnets: tuple[Subnet, ...] = ()
+    profiles: Profiles = field(default_factory=Profiles)
     tftp: TftpConfig = TftpConfig()
     httpd: HttpdConfig = HttpdConfig()
     sections: Mapping[str, Section] = field(default_factory=dict)
@@ -273,6 +277,12 @@ def _plugins(written: Mapping[str, Section]) -> set[str]:
     }
 
 
+def _kind(name: str) -> str:
+    """Return what the section is: the first word of its name where others follow."""
+    first = name.partition(" ")[0]
+    return first if first in profiles.KINDS or first == name else ""
+
+
 class _Reader(Reading):
     """Turns the sections of one file into a Config, noting every fault on its way."""
 
@@ -291,13 +301,16 @@ class _Reader(Reading):
             self._require(services)
         bootp = self._bootp()
         self.table("http", TABLE)
+        own, addresses = profiles.read_profiles(self)
         return Config(
             path=self.path,
             logger=self._logger(),
             bootp=bootp,
             bootfile=self._bootfile(),
-            static=self._static(),
+            static=self._static(addresses),
             buggy=self._buggy(),
+            subnets=profiles.read_subnets(self, bootp.pool_start),
+            profiles=own,
             tftp=TftpConfig(**self._files("tftp", bootp)),
             httpd=HttpdConfig(**self._files("httpd", bootp)),
             sections=self.sections,
@@ -312,17 +325,21 @@ class _Reader(Reading):
             self.faults.append(
                 section.fault("", f"the same as [{first.name}] in line {first.line}: keep one")
             )
-        elif name in TABLE or name in FREE or name in self._plugins:
+        elif (
+            name in TABLE or name in FREE or name in self._plugins or _kind(name) in profiles.KINDS
+        ):
             self.sections[name] = section
         else:
-            known = (*TABLE, *FREE, *ALIASES)
+            known = (*TABLE, *FREE, *ALIASES, *profiles.KINDS)
             guess = near(section.name, known)
             hint = f"[{guess}]" if guess else ""
             self.warnings.append(section.warning("", "unknown section, passed over", hint))
 
     def _require(self, services: Collection[str]) -> None:
         """Note what a service can't do without."""
-        if "bootp" in services and "pool_start" not in self.section("bootp").options:
+        pools = [one for name, one in self.sections.items() if _kind(name) in ("subnet", "bootp")]
+        given = {option.lower() for section in pools for option in section.options}
+        if "bootp" in services and "pool_start" not in given:
             problem = "required: the first address to give to clients"
             self.missing("bootp", "pool_start", problem)
 
@@ -386,15 +403,22 @@ class _Reader(Reading):
                     self.warnings.append(section.warning(option, problem + "ipxe = SCRIPT"))
                     return
 
-    def _static(self) -> Mapping[bytes, IPv4Address]:
+    def _static(self, addresses: Mapping[bytes, IPv4Address]) -> Mapping[bytes, IPv4Address]:
+        """Read the addresses kept for MACs, beside those that ``[client]`` sections keep."""
         section = self.section("static_dhcp")
-        found: dict[bytes, IPv4Address] = {}
+        found = dict(addresses)
+        for kept in {kept for kept in found.values() if list(found.values()).count(kept) > 1}:
+            self.faults.append(Fault(self.path, 0, "", "", f"{kept} is kept for two clients"))
         for option, text in section.options.items():
             mac = self.value(section, option, parse_mac, option)
             kept = self.value(section, option, values.address, text)
             if mac is None or kept is None:
                 continue
-            if kept in found.values():
+            if mac in addresses:
+                self.faults.append(
+                    section.fault(option, "its [client] section has an address, too")
+                )
+            elif kept in found.values():
                 self.faults.append(section.fault(option, f"{kept} is kept for another MAC, too"))
             found[mac] = kept
         return MappingProxyType(found)

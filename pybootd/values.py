@@ -52,6 +52,19 @@ def is_ipxe(file: str) -> bool:
     return _IPXE.fullmatch(re.split("[?#]", file)[0]) is not None
 
 
+def wildcard(pattern: str) -> re.Pattern[str]:
+    """Turn wildcards into an expression that matches in linear time: ``*`` any run, ``?`` one."""
+    runs = [
+        "".join("." if letter == "?" else re.escape(letter) for letter in run)
+        for run in pattern.split("*")
+    ]
+    if len(runs) == 1:
+        return re.compile(runs[0] + r"\Z", re.DOTALL)
+    # atomic groups: the first place where a run fits is the best, no other need be tried
+    middle = "".join(f"(?>.*?{run})" for run in runs[1:-1] if run)
+    return re.compile(f"{runs[0]}{middle}.*{runs[-1]}\\Z", re.DOTALL)
+
+
 def choice(*words: str) -> Callable[[str], str]:
     """Read one of the words, in any letter case."""
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
 from pybootd.client import Client
 from pybootd.config import ANY, BootpConfig, Config
+from pybootd.dhcp import options
 from pybootd.dhcp.leases import Lease, Pool
 from pybootd.dhcp.packet import NOBODY, Packet
+from pybootd.dhcp.pxe import relay_agent
 from pybootd.net import Interface
+from pybootd.profiles import NOTHING, Profile, Subnet
 
 _CACHED = 1024  # relays whose network is remembered
+# sub-options of option 82
+_LINK_SELECTION, _SERVER_ID_OVERRIDE = 5, 11  # RFC 3527, RFC 5107
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ class Network:
 class Request:
     """One request with all that is known of who sent it and where it belongs.
 
-    ``server``: our own address for its network, which is its server id; ``owner``: its identity.
+    ``server``: our own address for its network; ``owner``: its identity; ``identifier``: the server
+    id, our address unless a relay wants to be asked instead of us (RFC 5107).
     """
 
     packet: Packet
@@ -51,6 +57,33 @@ class Request:
     client: Client
     owner: bytes
     kind: int
+    profile: Profile = NOTHING
+
+    @property
+    def identifier(self) -> IPv4Address:
+        """Return the server id of replies."""
+        return override(self.packet) or self.server
+
+
+def override(packet: Packet) -> IPv4Address | None:
+    """Return the server id that the relay wants clients to see (RFC 5107)."""
+    if options.RELAY_AGENT not in packet.options:
+        return None
+    return _address(relay_agent(packet).get(_SERVER_ID_OVERRIDE))
+
+
+def _selected(packet: Packet) -> IPv4Address | None:
+    """Return the address whose network the relay or the client asks for, not its own."""
+    sent = packet.options
+    if options.RELAY_AGENT in sent:
+        link = _address(relay_agent(packet).get(_LINK_SELECTION))
+        if link is not None:
+            return link  # RFC 3527 3: before subnet selection, too
+    return _address(sent.get(options.SUBNET)) if options.SUBNET in sent else None
+
+
+def _address(value: bytes | None) -> IPv4Address | None:
+    return IPv4Address(value) if value is not None and len(value) == 4 else None
 
 
 class Networks:
@@ -61,6 +94,7 @@ class Networks:
         self.changed: dict[int, Lease] = {}
         self.own: frozenset[IPv4Address] = frozenset()
         self._networks: list[Network] = []
+        self._main: Network | None = None  # that of [bootp]
         self._homeless: list[Lease] = []
         self._by_interface: dict[int, tuple[Network, IPv4Address] | None] = {}
         self._by_relay: dict[IPv4Address, Network | None] = {}
@@ -75,10 +109,15 @@ class Networks:
         self._by_interface.clear()
         self._by_relay.clear()
         bootp = self._config.bootp
-        if not self._networks and bootp.pool_start is not None:
+        if not self._networks:
+            self._networks = [self._subnet(one) for one in self._config.subnets]
+        if self._main is None and bootp.pool_start is not None:
             network = _network_of(bootp, bootp.pool_start, [own.network for own in addresses])
             if network is not None:
-                self._networks.append(self._open(network, bootp.pool_start, bootp.pool_count))
+                self._main = self._open(network, bootp.pool_start, bootp.pool_count, bootp)
+                self._networks.append(self._main)
+        # where one network is inside another, the smaller one counts
+        self._networks.sort(key=lambda one: -one.network.prefixlen)
         for one in self._networks:
             one.pool.own(self.own)
         self.restore(self._take_homeless())
@@ -101,8 +140,9 @@ class Networks:
 
     def choose(self, packet: Packet, origin: Origin) -> tuple[Network, IPv4Address] | None:
         """Return the network that the request is for, and our address for it; None: not ours."""
-        if packet.giaddr != NOBODY:
-            return self._behind(packet.giaddr, origin)
+        selected = _selected(packet)
+        if selected is not None or packet.giaddr != NOBODY:
+            return self._behind(selected or packet.giaddr, origin)
         if origin.unicast and packet.ciaddr != NOBODY:
             # a client that got its lease through a relay renews it straight with us
             found = self.holding(packet.ciaddr)
@@ -130,8 +170,20 @@ class Networks:
                     return found, own.ip
         return None
 
-    def _open(self, network: IPv4Network, start: IPv4Address, count: int) -> Network:
-        settings = self._config.bootp
+    def _subnet(self, subnet: Subnet) -> Network:
+        bootp, own = self._config.bootp, dict(subnet.own)
+        gateway = bootp.gateway
+        if isinstance(gateway, IPv4Address) and gateway not in subnet.network:
+            gateway = "self"  # another network's router is none here
+        settings = replace(bootp, **{"gateway": gateway, "pool_start": None, **own})
+        # without pool_start there are reservations alone
+        start = settings.pool_start or subnet.network.network_address
+        count = settings.pool_count if settings.pool_start else 0
+        return self._open(subnet.network, start, count, settings)
+
+    def _open(
+        self, network: IPv4Network, start: IPv4Address, count: int, settings: BootpConfig
+    ) -> Network:
         pool = Pool(
             network,
             start,

@@ -74,6 +74,17 @@ def parse_vendor(value: bytes) -> dict[int, bytes]:
     return found
 
 
+def relay_agent(packet: Packet) -> dict[int, bytes]:
+    """Read the sub-options of option 82 (RFC 3046 2.0)."""
+    return parse_vendor(packet.options.get(options.RELAY_AGENT, b""))
+
+
+def _circuit(value: bytes) -> str:
+    return (
+        value.decode("ascii") if value.isascii() and plain(value).encode() == value else value.hex()
+    )
+
+
 def read_client(
     packet: Packet,
     interface: str,
@@ -108,6 +119,7 @@ def read_client(
         packet.giaddr if packet.giaddr != NOBODY else None,
         interface,
         address or (packet.ciaddr if packet.ciaddr != NOBODY else None),
+        _circuit(relay_agent(packet).get(1, b"")) if options.RELAY_AGENT in sent else "",
     )
 
 

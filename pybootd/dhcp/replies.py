@@ -59,7 +59,7 @@ class Replies:
         self._port = bootp.port
         self._given = {one.code: one.value for one in settings}
         self._always = {one.code: one.value for one in settings if one.always}
-        self._common: dict[tuple[Network, IPv4Address, IPv4Address], dict[int, bytes]] = {}
+        self._common: dict[tuple[Network, IPv4Address, IPv4Address | None], dict[int, bytes]] = {}
 
     def boot_file(self, client: Client, own: str = "") -> str:
         """Choose the client's boot file, ``own`` being what is set for it alone; empty: none."""
@@ -92,7 +92,7 @@ class Replies:
         sent: dict[int, bytes] = {}
         if kind is not None:
             sent[options.TYPE] = bytes((kind,))
-            sent[options.SERVER_ID] = request.server.packed
+            sent[options.SERVER_ID] = request.identifier.packed
         have = self._have(request, boot_file, hostname)
         if kind is not None and address != NOBODY:
             have = _times(seconds) | have
@@ -126,7 +126,7 @@ class Replies:
         asked = request.packet
         sent = {
             options.TYPE: bytes((Message.NAK,)),
-            options.SERVER_ID: request.server.packed,
+            options.SERVER_ID: request.identifier.packed,
             options.MESSAGE: reason.encode(),
         }
         self._echo(sent, asked)
@@ -150,7 +150,7 @@ class Replies:
 
     def _have(self, request: Request, boot_file: str, hostname: str) -> dict[int, bytes]:
         """Return every option that the client may ask for."""
-        key = (request.network, request.server, request.packet.giaddr)
+        key = (request.network, request.server, _router(request))
         common = self._common.get(key)
         if common is None:
             if len(self._common) >= 1024:  # relays come and go
@@ -169,12 +169,10 @@ class Replies:
         return have
 
     def _common_options(
-        self, network: Network, server: IPv4Address, relay: IPv4Address
+        self, network: Network, server: IPv4Address, router: IPv4Address | None
     ) -> dict[int, bytes]:
         settings = network.settings
-        gateway = settings.gateway
-        if gateway == "self":  # for a client behind a relay that is the relay
-            gateway = server if relay == NOBODY else relay
+        gateway = router if settings.gateway == "self" else settings.gateway
         have = {
             options.MASK: network.network.netmask.packed,
             options.BROADCAST: network.network.broadcast_address.packed,
@@ -206,8 +204,9 @@ class Replies:
 
     @staticmethod
     def _echo(sent: dict[int, bytes], asked: Packet) -> None:
-        # RFC 6842 3: the client-id in every reply; RFC 3046 2.2: option 82, last
-        for code in (options.CLIENT_ID, options.RELAY_AGENT):
+        # RFC 6842 3: the client-id in every reply; RFC 3011 2: the network that it chose;
+        # RFC 3046 2.2: option 82, last
+        for code in (options.CLIENT_ID, options.SUBNET, options.RELAY_AGENT):
             if code in asked.options:
                 sent[code] = asked.options[code]
 
@@ -238,6 +237,15 @@ class Replies:
             if prefix.holds(mac):
                 return buggy
         return False
+
+
+def _router(request: Request) -> IPv4Address | None:
+    """Return the router that ``gateway = self`` means: the relay, or we, if on the network."""
+    asked, network = request.packet, request.network.network
+    for address in (asked.giaddr, request.identifier):
+        if address != NOBODY and address in network:
+            return address
+    return None
 
 
 def _room(request: Request) -> int:

@@ -3,60 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from pybootd.access.base import Access, Verdict
-from pybootd.client import Client, Clients, Known
+from pybootd.client import Client, Clients
 from pybootd.config import Config
 from pybootd.dhcp import options, pxe
+from pybootd.dhcp.admission import Admission
+from pybootd.dhcp.effects import Effect, Probe, Publish
 from pybootd.dhcp.leases import FOREVER, Lease, State, identify
-from pybootd.dhcp.networks import Networks, Origin, Reminder, Request
+from pybootd.dhcp.networks import Networks, Origin, Reminder, Request, override
 from pybootd.dhcp.packet import BOOTREQUEST, NOBODY, Message, Packet
-from pybootd.dhcp.replies import Replies, Reply
+from pybootd.dhcp.replies import Replies
 from pybootd.events import Advice, Confirmed, Conflict, Offered, Refused, Released
-from pybootd.loop import Later, Outcome
 
 log = logging.getLogger(__name__)
 
 BOOTP = 0  # the kind of a request without option 53
 PROBE_TIME = 0.3  # seconds that an offer waits for somebody who uses the address already
-
-_ALLOWED = Verdict(True, "all are served")
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Tell what happened; ``durable``: only once the leases are saved."""
-
-    event: object
-    durable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Run the call on a worker, then do what ``resume(outcome, now)`` says."""
-
-    later: Later[Verdict]
-    resume: Callable[[Outcome[Verdict], float], list[Effect]]
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Ask the link for a user of the address, until ``deadline``; then ``resume(user, now)``.
-
-    ``user`` is the MAC that answered, empty if none did.
-    """
-
-    address: IPv4Address
-    interface: int
-    source: IPv4Address
-    deadline: float
-    resume: Callable[[bytes, float], list[Effect]]
-
-
-Effect = Reply | Publish | Wait | Probe
 
 
 class Responder:
@@ -72,15 +38,13 @@ class Responder:
     ) -> None:
         self._bootp = config.bootp
         self._boot_classes = pxe.CLASSES + config.bootp.boot_classes
-        self._static = config.static
         self._by_client_id = config.bootp.identity == "client-id"
         self._networks = networks
         self._clients = clients
-        self._access = access
+        self._admission = Admission(config, access)
+        self._profiles = config.profiles
         self._replies = Replies(config, settings)
         self._reminder = Reminder()
-        # the newest request of each client whose answer waits for somebody else
-        self._waiting: dict[bytes, Request] = {}
         self._advised: set[object] = set()
 
     def handle(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
@@ -101,13 +65,15 @@ class Responder:
         had = lease.address if lease else None
         client = pxe.read_client(packet, origin.interface.name, uuid, had, self._boot_classes)
         request = Request(packet, origin, network, server, client, owner, kind)
+        if self._profiles:
+            request.profile = self._profiles.of(client)
         if kind == Message.REQUEST and not self._is_for_us(packet):
             return self._chose_another(request, lease, now)
         if kind not in (BOOTP, Message.DISCOVER, Message.REQUEST, Message.INFORM):
             return []
-        if not self._boots_here(request, known, lease):
-            return self._refuse(request, "it does not boot from the network", now)
-        return self._ask_access(request, now)
+        if not self._admission.boots_here(request, known, lease):
+            return self._admission.refuse(request, "it does not boot from the network", now)
+        return self._admission.ask(request, self._decide, now)
 
     def identify(self, mac: bytes, client_id: bytes | None) -> bytes:
         """Return what tells clients apart here; empty for one that shows nothing."""
@@ -120,6 +86,7 @@ class Responder:
                 if lease.active(now):
                     known = self._clients.seen(Client(lease.mac, lease.uuid))
                     known.booted, known.hostname = lease.booted, lease.hostname
+                    known.variables = dict(self._profiles.of(known.client).variables)
                     self._clients.place(known, lease.address)
 
     def forget(self, addresses: Collection[IPv4Address], now: float) -> list[Effect]:
@@ -135,56 +102,6 @@ class Responder:
                 client = Client(lease.mac, lease.uuid, lease.client_id, address=address)
                 effects.append(Publish(Released(client, address, booting=False)))
         return effects
-
-    # may it?
-
-    def _boots_here(self, request: Request, known: Known | None, lease: Lease | None) -> bool:
-        """Tell whether the client network-boots, or did so from us, or everybody is served."""
-        return (
-            request.client.network_boot
-            or self._bootp.allow_simple_dhcp
-            or (known is not None and known.booted)
-            or (lease is not None and lease.booted)
-        )
-
-    def _ask_access(self, request: Request, now: float) -> list[Effect]:
-        if request.owner in self._waiting:  # already asked: the newest request gets the answer
-            self._waiting[request.owner] = request
-            return []
-        if self._access is None:
-            return self._decide(request, _ALLOWED, now)
-        verdict = self._access.check(request.client)
-        if isinstance(verdict, Verdict):
-            return self._judge(request, verdict, now)
-        owner = request.owner
-        self._waiting[owner] = request
-
-        def resume(outcome: Outcome[Verdict], now: float) -> list[Effect]:
-            newest = self._waiting.pop(owner)
-            try:
-                return self._judge(newest, outcome.get(), now)
-            except Exception as error:
-                log.debug("the access list failed", exc_info=True)
-                return self._judge(newest, Verdict(None, f"access: {error}", error=True), now)
-
-        return [Wait(verdict, resume)]
-
-    def _judge(self, request: Request, verdict: Verdict, now: float) -> list[Effect]:
-        if verdict.error:
-            return self._refuse(request, verdict.reason, now, logging.ERROR)
-        # a reservation speaks for its MAC where nobody denies it
-        allowed = request.client.mac in self._static if verdict.allow is None else verdict.allow
-        if not allowed:
-            return self._refuse(request, verdict.reason, now)
-        return self._decide(request, verdict, now)
-
-    def _refuse(
-        self, request: Request, reason: str, now: float, level: int = logging.INFO
-    ) -> list[Effect]:
-        """Leave the request unanswered, and say so, but the same thing not all the time."""
-        if not self._reminder.due((request.client.mac, reason), now):
-            level = logging.DEBUG
-        return [Publish(Refused(request.client, reason, level))]
 
     # what is asked?
 
@@ -229,6 +146,7 @@ class Responder:
         """Know the client at the address offered: a Pi 3's ROM uses it without a REQUEST."""
         known = self._clients.seen(request.client)
         known.booted, known.server = True, request.server
+        known.variables = dict(request.profile.variables)
         self._clients.place(known, lease.address)
 
     def _exhausted(self, request: Request, now: float) -> list[Effect]:
@@ -241,10 +159,10 @@ class Responder:
         self, request: Request, verdict: Verdict, lease: Lease, deadline: float
     ) -> list[Effect]:
         owner, address = request.owner, lease.address
-        self._waiting[owner] = request
+        self._admission.waiting[owner] = request
 
         def resume(user: bytes, now: float) -> list[Effect]:
-            newest = self._waiting.pop(owner)
+            newest = self._admission.waiting.pop(owner)
             if not user or user == newest.client.mac:
                 lease.checked = True
                 return self._decide(newest, verdict, now)
@@ -348,6 +266,7 @@ class Responder:
         known.hostname = lease.hostname or known.hostname
         known.server = request.server
         known.file = verdict.file or known.file
+        known.variables = dict(request.profile.variables)
         if client.network_boot:
             known.boot_file = boot_file
         event = Confirmed(client, lease.address, boot_file, client.network_boot)
@@ -379,19 +298,27 @@ class Responder:
     # no
 
     def _nak(self, request: Request, reason: str, now: float) -> list[Effect]:
-        return [self._replies.refuse(request, reason), *self._refuse(request, reason, now)]
+        return [
+            self._replies.refuse(request, reason),
+            *self._admission.refuse(request, reason, now),
+        ]
 
     def _nak_unknown(self, request: Request, reason: str, now: float) -> list[Effect]:
         """Refuse what we don't know of, unless another server here may know it."""
         if not self._bootp.authoritative:
-            return self._refuse(request, reason, now, logging.DEBUG)
+            return self._admission.refuse(request, reason, now, logging.DEBUG)
         return self._nak(request, reason, now)
 
     # what clients give up
 
     def _is_for_us(self, packet: Packet) -> bool:
         named = packet.options.get(options.SERVER_ID)
-        return named is None or (len(named) == 4 and IPv4Address(named) in self._networks.own)
+        if named is None:
+            return True
+        if len(named) != 4:
+            return False
+        server = IPv4Address(named)
+        return server in self._networks.own or server == override(packet)
 
     def _chose_another(self, request: Request, lease: Lease | None, now: float) -> list[Effect]:
         if lease is not None and lease.state is State.OFFERED:

@@ -13,12 +13,13 @@ from pybootd.access.base import Access
 from pybootd.client import Clients
 from pybootd.config import ANY, Config, Section
 from pybootd.dhcp import options
+from pybootd.dhcp.effects import Effect, Probe, Publish, Wait
 from pybootd.dhcp.ethernet import Ethernet, datagram
 from pybootd.dhcp.leases import LeaseStore, StoreError
 from pybootd.dhcp.networks import Networks, Origin, Reminder
 from pybootd.dhcp.packet import NOBODY, PacketError, decode
 from pybootd.dhcp.replies import Reply
-from pybootd.dhcp.responder import Effect, Probe, Publish, Responder, Wait
+from pybootd.dhcp.responder import Responder
 from pybootd.dhcp.stores import open_store
 from pybootd.events import Bus, Malformed
 from pybootd.loop import Loop

@@ -14,6 +14,7 @@ from pybootd.config import ConfigError, Fault, Section
 from pybootd.files import names
 from pybootd.files.sources import Forbidden, Missing, Request
 from pybootd.loop import Later
+from pybootd.values import wildcard
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +94,8 @@ def is_url(text: str) -> bool:
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Turn wildcards into an expression that matches in linear time: ``*`` any run, ``?`` one."""
-    pattern = pattern.replace("\\", "/").lstrip("/")
-    runs = [
-        "".join("." if letter == "?" else re.escape(letter) for letter in run)
-        for run in pattern.split("*")
-    ]
-    if len(runs) == 1:
-        return re.compile(runs[0] + r"\Z", re.DOTALL)
-    # atomic groups: the first place where a run fits is the best, no other need be tried
-    middle = "".join(f"(?>.*?{run})" for run in runs[1:-1] if run)
-    return re.compile(f"{runs[0]}{middle}.*{runs[-1]}\\Z", re.DOTALL)
+    r"""Turn a pattern for names into an expression; ``\`` is ``/``, and none leads."""
+    return wildcard(pattern.replace("\\", "/").lstrip("/"))
 
 
 class Value:

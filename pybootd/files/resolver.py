@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import threading
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -190,7 +190,7 @@ def _filters_of(config: Config, named: Section) -> tuple[list[Filter], list[Faul
         try:
             found = plugins.find(plugins.FILTERS, name)
             if issubclass(found, Patterns):
-                built.append(found.from_config(section, _own_variables(config.sections)))
+                built.append(found.from_config(section, config.profiles.variables))
             else:
                 built.append(found.from_config(section))
         except plugins.PluginError as error:
@@ -198,16 +198,6 @@ def _filters_of(config: Config, named: Section) -> tuple[list[Filter], list[Faul
         except ConfigError as error:
             faults += error.faults
     return built, faults
-
-
-def _own_variables(sections: Mapping[str, Section]) -> set[str]:
-    """Name the variables that ``[client]`` and ``[class]`` sections define."""
-    return {
-        option
-        for name, section in sections.items()
-        if name.split(" ")[0] in ("client", "class")
-        for option in section.options
-    }
 
 
 def _target(answer: str | Target) -> Target:

@@ -8,11 +8,12 @@ from typing import Any
 from pybootd.access.base import Access
 from pybootd.client import Clients, MacPrefix
 from pybootd.config import BootFileConfig, BootpConfig, Config
+from pybootd.dhcp.effects import Effect, Publish
 from pybootd.dhcp.networks import Networks, Origin
 from pybootd.dhcp.options import Setting
 from pybootd.dhcp.packet import Message, Packet, decode, encode
 from pybootd.dhcp.replies import Reply
-from pybootd.dhcp.responder import Effect, Publish, Responder
+from pybootd.dhcp.responder import Responder
 from pybootd.net import Interface
 
 A = IPv4Address
@@ -56,6 +57,7 @@ class Desk:
         static: Mapping[bytes, IPv4Address] | None = None,
         buggy: Sequence[tuple[MacPrefix, bool]] = (),
         files: BootFileConfig = FILES,
+        config: Config | None = None,
         **bootp: Any,
     ) -> None:
         given = {
@@ -64,7 +66,7 @@ class Desk:
             "conflict_check": False,
             "max_lease_time": 100_000,
         }
-        self.config = Config(
+        self.config = config or Config(
             bootp=BootpConfig(**(given | bootp)),
             bootfile=files,
             static=static or {},

@@ -7,12 +7,12 @@ import pytest
 from pybootd.access.base import Access, Verdict
 from pybootd.client import Client, MacPrefix
 from pybootd.config import BootFileConfig, Section
+from pybootd.dhcp.effects import Probe, Publish, Wait
 from pybootd.dhcp.leases import DECLINE_HOLD, Lease, State
 from pybootd.dhcp.networks import Origin
 from pybootd.dhcp.options import Setting
 from pybootd.dhcp.packet import NOBODY, Message, Packet
 from pybootd.dhcp.replies import Reply
-from pybootd.dhcp.responder import Probe, Publish, Wait
 from pybootd.events import Advice, Confirmed, Conflict, Offered, Refused, Released
 from pybootd.loop import Later, Outcome
 
