@@ -18,6 +18,7 @@ def version() -> str:
 
 
 TEST = [
+    "docutils>=0.20",
     "hypothesis>=6.100",
     "import-linter>=2.0",
     "mypy>=1.10",
