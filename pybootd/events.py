@@ -32,13 +32,36 @@ class Outcome(Enum):
     STOPPED = "daemon stopped"
 
 
+class Cause(Enum):
+    """Why a DHCP request was refused."""
+
+    OTHER = "refused"
+    ACCESS = "access list"
+    NO_ACCESS = "access list can't tell"
+    POOL = "no free address"
+
+
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A client was offered an address."""
+    """A client was offered an address.
+
+    ``file_server``: where it is told to fetch the file, if that isn't us; ``proxy``: another
+    server gives the address, this offer (its address 0.0.0.0) the boot file alone.
+    """
 
     client: Client
     address: IPv4Address
     boot_file: str
+    file_server: str = ""
+    proxy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChoseAnother:
+    """A client took the offer of another DHCP server, ``server`` if it says which."""
+
+    client: Client
+    server: IPv4Address | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +69,15 @@ class Confirmed:
     """A client's address is confirmed: DHCPACK, or the reply to a BOOTP request.
 
     ``booting``: the client is a network boot ROM or loader, not an operating system.
+    ``file_server`` and ``proxy`` as in Offered.
     """
 
     client: Client
     address: IPv4Address
     boot_file: str
     booting: bool
+    file_server: str = ""
+    proxy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +96,7 @@ class Refused:
     client: Client
     reason: str
     level: int = logging.INFO
+    cause: Cause = Cause.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +118,20 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class TransferStarted:
-    """A file goes out to a client; ``size`` in octets, None while unknown."""
+    """A file goes out to a client; ``size`` in octets, None while unknown.
+
+    ``blocksize`` and ``windowsize`` are those of TFTP. ``progress`` tells, while the transfer
+    runs, the octets that have arrived and the blocks sent again.
+    """
 
     protocol: str
     peer: str
     requested: str
     served: str
     size: int | None
+    blocksize: int = 0
+    windowsize: int = 0
+    progress: Callable[[], tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +151,19 @@ class TransferEnded:
 
 @dataclass(frozen=True, slots=True)
 class TransferRefused:
-    """A request for a file was refused; a plain miss is normal traffic (``missing``)."""
+    """A request for a file was refused; a plain miss is normal traffic (``missing``).
+
+    ``served``: what the name led to, where a filter changed it; ``unavailable``: there may be such
+    a file, but it can't be had now.
+    """
 
     protocol: str
     peer: str
     requested: str
     reason: str
     missing: bool
+    served: str = ""
+    unavailable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pybootd.config import Config
 from pybootd.dhcp.effects import Effect, Publish, Wait
 from pybootd.dhcp.leases import Lease
 from pybootd.dhcp.networks import Reminder, Request
-from pybootd.events import Refused
+from pybootd.events import Cause, Refused
 from pybootd.loop import Outcome
 
 log = logging.getLogger(__name__)
@@ -75,11 +75,11 @@ class Admission:
         self, request: Request, verdict: Verdict, decide: Decide, now: float
     ) -> list[Effect]:
         if verdict.error:
-            return self.refuse(request, verdict.reason, now, logging.ERROR)
+            return self.refuse(request, verdict.reason, now, logging.ERROR, Cause.NO_ACCESS)
         # a reservation speaks for its MAC where nobody denies it
         allowed = request.client.mac in self._static if verdict.allow is None else verdict.allow
         if not allowed:
-            return self.refuse(request, verdict.reason, now)
+            return self.refuse(request, verdict.reason, now, cause=Cause.ACCESS)
         return decide(request, self._own(request, verdict), now)
 
     @staticmethod
@@ -92,9 +92,14 @@ class Admission:
         return replace(verdict, hostname=hostname, file=file)
 
     def refuse(
-        self, request: Request, reason: str, now: float, level: int = logging.INFO
+        self,
+        request: Request,
+        reason: str,
+        now: float,
+        level: int = logging.INFO,
+        cause: Cause = Cause.OTHER,
     ) -> list[Effect]:
         """Leave the request unanswered, and say so, but the same thing not all the time."""
         if not self._reminder.due((request.client.mac, reason), now):
             level = logging.DEBUG
-        return [Publish(Refused(request.client, reason, level))]
+        return [Publish(Refused(request.client, reason, level, cause))]

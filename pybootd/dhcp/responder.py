@@ -17,7 +17,16 @@ from pybootd.dhcp.leases import FOREVER, Lease, State, identify
 from pybootd.dhcp.networks import Networks, Origin, Reminder, Request, override
 from pybootd.dhcp.packet import BOOTREQUEST, NOBODY, Message, Packet
 from pybootd.dhcp.replies import Replies
-from pybootd.events import Advice, Confirmed, Conflict, Offered, Refused, Released
+from pybootd.events import (
+    Advice,
+    Cause,
+    ChoseAnother,
+    Confirmed,
+    Conflict,
+    Offered,
+    Refused,
+    Released,
+)
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +148,7 @@ class Responder:
         )
         if pxe.is_pi(request.packet):
             self._expect_no_request(request, lease)
-        offered = Publish(Offered(client, lease.address, boot_file))
+        offered = Publish(Offered(client, lease.address, boot_file, self._elsewhere(request)))
         return [reply, offered, *self._advise(request, verdict)]
 
     def _expect_no_request(self, request: Request, lease: Lease) -> None:
@@ -153,7 +162,7 @@ class Responder:
         pool = request.network.pool
         reason = f"no free address left in {pool}"
         level = logging.WARNING if self._reminder.due(pool, now) else logging.DEBUG
-        return [Publish(Refused(request.client, reason, level))]
+        return [Publish(Refused(request.client, reason, level, Cause.POOL))]
 
     def _probe(
         self, request: Request, verdict: Verdict, lease: Lease, deadline: float
@@ -269,7 +278,8 @@ class Responder:
         known.variables = dict(request.profile.variables)
         if client.network_boot:
             known.boot_file = boot_file
-        event = Confirmed(client, lease.address, boot_file, client.network_boot)
+        elsewhere = self._elsewhere(request)
+        event = Confirmed(client, lease.address, boot_file, client.network_boot, elsewhere)
         reply = self._replies.give(
             request, kind, lease.address, seconds, boot_file, verdict.hostname
         )
@@ -294,6 +304,11 @@ class Responder:
             return []
         self._advised.add(key)
         return [Publish(Advice(client, text))]
+
+    def _elsewhere(self, request: Request) -> str:
+        """Name the TFTP server that the client is sent to; empty: this very host."""
+        told = request.network.settings.next_server
+        return "" if told is None or told in self._networks.own else str(told)
 
     # no
 
@@ -324,9 +339,8 @@ class Responder:
         if lease is not None and lease.state is State.OFFERED:
             request.network.pool.withdraw(lease, now)
         named = request.packet.options[options.SERVER_ID]
-        other = IPv4Address(named) if len(named) == 4 else "another server"
-        reason = f"it took the offer of {other}"
-        return [Publish(Refused(request.client, reason, logging.DEBUG))]
+        other = IPv4Address(named) if len(named) == 4 else None
+        return [Publish(ChoseAnother(request.client, other))]
 
     def _given_up(self, packet: Packet, origin: Origin, kind: int, now: float) -> list[Effect]:
         """Note a DECLINE or RELEASE; from anyone but the owner it does nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import threading
 from collections.abc import Generator, Iterable
@@ -16,6 +17,7 @@ from pybootd.config import Config, ConfigError, Fault, Section
 from pybootd.files import names
 from pybootd.files.filters import Answer, Filter, Patterns, Target, is_url
 from pybootd.files.local import LocalSource
+from pybootd.files.near import like
 from pybootd.files.sources import (
     Body,
     FileError,
@@ -97,6 +99,25 @@ class Files:
             return end.value  # type: ignore[no-any-return]
         return Later(lambda: _finish(steps, later), later.pool)
 
+    def peek(self, request: Request, count: int) -> bytes | None:
+        """Read a file's first octets, if that needs no waiting; None: it does, or can't be had."""
+        try:
+            opened = self.open(request)
+            if isinstance(opened, Later):
+                return None
+            with contextlib.closing(opened.body) as body:
+                if isinstance(body, StaticBody):
+                    return body.pread(min(count, body.size), 0)
+        except FileError:
+            pass
+        return None
+
+    def near(self, name: str) -> tuple[str, ...]:
+        """Return names below a root on this host that are like one that is missing."""
+        if not isinstance(self.root, LocalSource):
+            return ()
+        return like(self.root.root, name)
+
     def _walk(self, request: Request) -> Steps[Opened]:
         """Take the steps; whatever has to wait is yielded, so that a worker does the rest."""
         answer: Answer = Target("", request.name)
@@ -119,7 +140,11 @@ class Files:
 
     def _open(self, target: Target, request: Request) -> Steps[Opened]:
         source, name = self._locate(target)
-        body: Body = yield from _settled(source.open(name, request))
+        try:
+            body: Body = yield from _settled(source.open(name, request))
+        except FileError as error:
+            error.served = name
+            raise
         return Opened(body, name)
 
     def _locate(self, target: Target) -> tuple[Source, str]:

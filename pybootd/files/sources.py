@@ -12,7 +12,12 @@ from pybootd.loop import Later, Loop
 
 
 class FileError(Exception):
-    """A file can't be served; the text says why, for people."""
+    """A file can't be served; the text says why, for people.
+
+    ``served``: the name that was looked for, if it isn't the one that was asked for.
+    """
+
+    served = ""
 
 
 class Missing(FileError):

@@ -106,6 +106,7 @@ class EventLog:
 
     def __init__(self, bus: Bus) -> None:
         bus.subscribe(events.Offered, self._offered)
+        bus.subscribe(events.ChoseAnother, self._chose_another)
         bus.subscribe(events.Confirmed, self._confirmed)
         bus.subscribe(events.Released, self._released)
         bus.subscribe(events.Refused, self._refused)
@@ -119,6 +120,10 @@ class EventLog:
     def _offered(self, event: events.Offered) -> None:
         client, address = event.client, event.address
         _say(logging.DEBUG, f"dhcp {client.name} offered {address}", client=client, ip=address)
+
+    def _chose_another(self, event: events.ChoseAnother) -> None:
+        message = f"dhcp {event.client.name} took the offer of {event.server or 'another server'}"
+        _say(logging.DEBUG, message, client=event.client)
 
     def _confirmed(self, event: events.Confirmed) -> None:
         client, address = event.client, event.address

@@ -13,7 +13,15 @@ from pybootd import net
 from pybootd.client import Clients
 from pybootd.config import TftpConfig
 from pybootd.events import Bus, Malformed, Outcome, TransferRefused, TransferStarted
-from pybootd.files.sources import FileError, Forbidden, Missing, Opened, Request, StaticBody
+from pybootd.files.sources import (
+    FileError,
+    Forbidden,
+    Missing,
+    Opened,
+    Request,
+    StaticBody,
+    Unavailable,
+)
 from pybootd.files.sources import StreamBody as Stream
 from pybootd.loop import Later, Loop
 from pybootd.tftp.blocks import Blocks, Cache, Held, Netascii, Shared
@@ -206,7 +214,16 @@ class TftpServer:
         session = self._make(asked, packet, opened, wire)
         self._sessions[asked.peer] = session
         self._bus.publish(
-            TransferStarted("tftp", asked.peer[0], asked.name, opened.served, body.size)
+            TransferStarted(
+                "tftp",
+                asked.peer[0],
+                asked.name,
+                opened.served,
+                body.size,
+                session.terms.blocksize,
+                session.terms.windowsize,
+                session.progress,
+            )
         )
         session.start(now)
 
@@ -255,11 +272,21 @@ class TftpServer:
             code = ErrorCode.ACCESS_VIOLATION
         else:
             code = ErrorCode.UNDEFINED
-        self._refuse(arrival, name, code, str(error))
+        self._refuse(arrival, name, code, str(error), error)
 
-    def _refuse(self, arrival: net.Arrival, name: str, code: ErrorCode, why: str) -> None:
-        missing = code == ErrorCode.NOT_FOUND
-        self._bus.publish(TransferRefused("tftp", arrival.address, name, why, missing))
+    def _refuse(
+        self,
+        arrival: net.Arrival,
+        name: str,
+        code: ErrorCode,
+        why: str,
+        error: FileError | None = None,
+    ) -> None:
+        missing, unavailable = code == ErrorCode.NOT_FOUND, isinstance(error, Unavailable)
+        served = error.served if error else ""
+        self._bus.publish(
+            TransferRefused("tftp", arrival.address, name, why, missing, served, unavailable)
+        )
         self._answer(arrival, code, why)
 
     def _answer(self, arrival: net.Arrival, code: ErrorCode, why: str) -> None:

@@ -93,12 +93,12 @@ class Session:
         "_sock",
         "_step",
         "_stride",
-        "_terms",
         "_timer",
         "_waiting",
         "asked",
         "probing",
         "served",
+        "terms",
         "transfer",
     )
 
@@ -119,7 +119,7 @@ class Session:
         self.probing = False  # the client asked for the size, and may want no more
         self._shelf = shelf
         self._blocks = blocks
-        self._terms = terms
+        self.terms = terms
         self._oack = encode(Oack(terms.granted)) if terms.granted else b""
         self._sock, self._port = wire
         self._gone: Callable[[Session], None] | None = gone
@@ -139,7 +139,7 @@ class Session:
     def start(self, now: float) -> None:
         """Send the first packet and listen."""
         self._shelf.loop.watch(self._sock, self._readable)
-        if self._terms.windowsize > 1:
+        if self.terms.windowsize > 1:
             self._use_offload()
         self._timer = self._shelf.loop.at(now + _LOOK, self._check)
         self._dispatch(self.transfer.start(now), now)
@@ -343,8 +343,12 @@ class Session:
         )
         gone(self)
 
+    def progress(self) -> tuple[int, int]:
+        """Count the file's octets that have arrived, and the blocks sent again."""
+        return self._acknowledged(), self.transfer.retransmissions
+
     def _acknowledged(self) -> int:
         """Count the file's octets that have arrived."""
-        octets = max(0, self.transfer.base - 1) * self._terms.blocksize
+        octets = max(0, self.transfer.base - 1) * self.terms.blocksize
         size = self._blocks.size
         return octets if size is None else min(octets, size)

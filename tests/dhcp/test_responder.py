@@ -13,7 +13,7 @@ from pybootd.dhcp.networks import Origin
 from pybootd.dhcp.options import Setting
 from pybootd.dhcp.packet import NOBODY, Message, Packet
 from pybootd.dhcp.replies import Reply
-from pybootd.events import Advice, Confirmed, Conflict, Offered, Refused, Released
+from pybootd.events import Advice, Cause, Confirmed, Conflict, Offered, Refused, Released
 from pybootd.loop import Later, Outcome
 
 from .desk import (
@@ -131,7 +131,7 @@ def test_selecting_another_server_gives_our_offer_back() -> None:
     desk.ask(request(DISCOVER))
     effects = desk.effects(request(REQUEST, wanted=FIRST, server=A("192.168.1.2")))
     assert answer(effects) is None
-    assert "took the offer of 192.168.1.2" in events(effects)[0].reason
+    assert events(effects)[0].server == A("192.168.1.2")
     offer = desk.ask(request(DISCOVER, mac=OTHER))
     assert offer is not None
     assert offer.yiaddr == FIRST
@@ -563,7 +563,9 @@ def test_access(verdict: Verdict, reserved: bool, served: bool) -> None:
     assert (answer(effects) is not None) == served
     if not served:
         level = logging.ERROR if verdict.error else logging.INFO
-        assert events(effects) == [Refused(Client(MAC, interface="lan0"), verdict.reason, level)]
+        cause = Cause.NO_ACCESS if verdict.error else Cause.ACCESS
+        client = Client(MAC, interface="lan0")
+        assert events(effects) == [Refused(client, verdict.reason, level, cause)]
 
 
 def test_a_verdicts_host_name_and_file() -> None:

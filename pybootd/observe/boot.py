@@ -1,0 +1,227 @@
+"""One client's boot: its steps and transfers in order, and how far it has come."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Address
+
+from pybootd import events
+from pybootd.client import architecture_name
+from pybootd.events import Cause, Outcome
+from pybootd.observe.files import Role
+
+BOOTS = 10  # of each client
+_TEXT = 200  # characters of a name or reason that are kept
+
+
+class Kind(Enum):
+    """What a step that is no transfer was."""
+
+    OFFERED = "offered"
+    CHOSE_ANOTHER = "took another server's offer"
+    CONFIRMED = "address confirmed"
+    SYSTEM = "system up"
+    REFUSED = "refused"
+    CONFLICT = "address in use"
+    RELEASED = "released"
+    MISSED = "file not found"
+    FORBIDDEN = "file refused"
+    UNAVAILABLE = "file unavailable"
+
+
+class Step:
+    """Something that happened, ``count`` times from ``began`` to ``ended``.
+
+    ``text`` is the address, the other server, the file asked for, or why it was refused; ``more``
+    what else is known of it: the boot file, the name that was looked for, the reason.
+    """
+
+    __slots__ = ("began", "cause", "count", "ended", "kind", "more", "text")
+
+    def __init__(self, kind: Kind, when: float, text: str, more: str, cause: Cause | None) -> None:
+        self.kind = kind
+        self.began = self.ended = when
+        self.text = text
+        self.more = more
+        self.cause = cause
+        self.count = 1
+
+
+class Transfer:
+    """One file on its way; ``outcome`` is None while it runs."""
+
+    __slots__ = (
+        "_progress",
+        "_retransmissions",
+        "_sent",
+        "began",
+        "blocksize",
+        "ended",
+        "outcome",
+        "protocol",
+        "reason",
+        "requested",
+        "role",
+        "served",
+        "size",
+        "windowsize",
+    )
+
+    def __init__(self, event: events.TransferStarted, role: Role, when: float) -> None:
+        self.protocol = event.protocol
+        self.requested = kept(event.requested)
+        self.served = self.requested if event.served == event.requested else kept(event.served)
+        self.size = event.size
+        self.blocksize = event.blocksize
+        self.windowsize = event.windowsize
+        self.role = role
+        self.began = self.ended = when
+        self.outcome: Outcome | None = None
+        self.reason = ""
+        self._sent = self._retransmissions = 0
+        self._progress = event.progress
+
+    @property
+    def sent(self) -> int:
+        """Octets of the file that have arrived."""
+        return self._progress()[0] if self._progress else self._sent
+
+    @property
+    def retransmissions(self) -> int:
+        """Blocks sent again."""
+        return self._progress()[1] if self._progress else self._retransmissions
+
+    @property
+    def done(self) -> bool:
+        """The whole file has arrived."""
+        return self.outcome is Outcome.DONE
+
+    def end(self, event: events.TransferEnded, when: float) -> None:
+        """Note how it went."""
+        self._progress = None
+        self._sent, self._retransmissions = event.sent, event.retransmissions
+        self.outcome = event.outcome
+        self.reason = kept(event.reason)
+        self.began = min(self.began, when - event.seconds)
+        self.ended = when
+
+
+class Boot:
+    """One boot of one client, from its first question to the system that came up, or did not.
+
+    ``booting``: network boot firmware or a loader took part, not just a system's DHCP client.
+    ``followed``: when the next boot of this client began.
+    """
+
+    __slots__ = (
+        "address",
+        "architecture",
+        "began",
+        "boot_file",
+        "booting",
+        "cached",
+        "file_server",
+        "followed",
+        "interface",
+        "ipxe",
+        "left_out",
+        "number",
+        "proxy",
+        "relay",
+        "steps",
+        "touched",
+        "vendor_class",
+    )
+
+    def __init__(self, number: int, when: float) -> None:
+        self.number = number
+        self.began = self.touched = when
+        self.steps: list[Step | Transfer] = []
+        self.booting = False
+        self.ipxe = False
+        self.proxy = False
+        self.architecture: int | None = None
+        self.vendor_class = ""
+        self.boot_file = ""
+        self.file_server = ""
+        self.address: IPv4Address | None = None
+        self.relay: IPv4Address | None = None
+        self.interface = ""
+        self.left_out = 0
+        self.followed: float | None = None
+        self.cached: object = None  # a verdict that will not change any more
+
+    def transfers(self) -> Iterator[Transfer]:
+        """Yield the transfers in order."""
+        return (step for step in self.steps if isinstance(step, Transfer))
+
+    def has(self, *kinds: Kind) -> bool:
+        """Tell whether a step of one of these kinds happened."""
+        return any(isinstance(step, Step) and step.kind in kinds for step in self.steps)
+
+    @property
+    def running(self) -> list[Transfer]:
+        """The transfers that are on their way."""
+        return [one for one in self.transfers() if one.outcome is None]
+
+    @property
+    def up(self) -> bool:
+        """The system that was booted asked for its address, and fetched nothing since."""
+        for step in reversed(self.steps):
+            if isinstance(step, Step):
+                if step.kind is Kind.SYSTEM:
+                    return True
+                if step.kind is not Kind.RELEASED:
+                    return False
+            elif step.role is not Role.OTHER:  # a loader that had asked for an address of its own
+                return False
+        return False
+
+    def last(self, now: float) -> float:
+        """Say when something was last heard of it."""
+        return now if self.running else self.touched
+
+    @property
+    def stage(self) -> str:
+        """How far it has come, for people."""
+        if self.up:
+            return Kind.SYSTEM.value
+        for step in reversed(self.steps):
+            if isinstance(step, Transfer):
+                return str(step.role.value)
+            if step.kind is not Kind.RELEASED:
+                return str(step.kind.value)
+        return ""
+
+
+@dataclass(slots=True)
+class Record:
+    """One client, known by its MAC, or by its address where no DHCP request told more."""
+
+    name: str
+    mac: bytes = b""
+    address: IPv4Address | None = None
+    hostname: str = ""
+    uuid: str = ""
+    boots: list[Boot] = field(default_factory=list)
+    count: int = 0
+
+    @property
+    def boot(self) -> Boot:
+        """The newest boot."""
+        return self.boots[-1]
+
+
+def kind_of(boot: Boot) -> str:
+    """Say what boots: its architecture, and iPXE if it runs that."""
+    if boot.architecture is None:
+        return "iPXE" if boot.ipxe else ""
+    return architecture_name(boot.architecture) + (" (iPXE)" if boot.ipxe else "")
+
+
+def kept(text: str) -> str:
+    """Cut a text to what is kept of it; equal ones are kept once."""
+    return sys.intern(text if len(text) <= _TEXT else f"{text[: _TEXT - 3]}...") if text else ""

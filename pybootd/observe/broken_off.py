@@ -1,0 +1,143 @@
+"""Why a transfer broke off, or nothing came after it."""
+
+from __future__ import annotations
+
+from pybootd.events import Outcome
+from pybootd.observe.boot import Transfer
+from pybootd.observe.case import QUIET, SYSTEM, Case, Verdict, fault, note
+from pybootd.observe.files import Role
+
+_LOSSY = 0.03  # the part of all blocks sent again that tells of a bad path
+_SLOW = 100_000.0  # octets a second
+_BLOCKS = (8192, 1468, 1024, 512)  # octets that are worth a try; 1468 fit into packets of 1500
+
+
+def size_probe(case: Case) -> Verdict | None:
+    """Find that it asked for a file's size, and for nothing more."""
+    newest = case.newest
+    if not isinstance(newest, Transfer) or not case.silent(QUIET):
+        return None
+    aborted = newest.outcome is Outcome.ABORTED and newest.sent <= newest.blocksize
+    if newest.outcome is not Outcome.PROBED and not (aborted and newest.role is Role.OTHER):
+        return None
+    return note(
+        "size-probe",
+        f"It asked how large {newest.requested} is, and broke off: that is how firmware asks.",
+        "Nothing is wrong with that. If nothing follows, the machine had no room for the file, or"
+        " was switched off.",
+        "ended by the client before the first block was acknowledged",
+    )
+
+
+def broken_off(case: Case) -> Verdict | None:
+    """Find that it gave up in the middle of a file, or fell silent."""
+    newest = case.newest
+    if not isinstance(newest, Transfer):
+        return None
+    if newest.outcome not in (Outcome.TIMEOUT, Outcome.ABORTED):
+        return None
+    if newest.outcome is Outcome.ABORTED and not case.silent(QUIET):
+        return None  # it may ask again, with other options
+    silent = newest.outcome is Outcome.TIMEOUT
+    how = f"{newest.outcome.value}{': ' if newest.reason else ''}{newest.reason}"
+    got = f"{newest.sent} of {newest.size if newest.size is not None else '?'} octets arrived"
+    if newest.sent == 0 and newest.retransmissions and _smaller_got_through(case, newest):
+        smaller = next((size for size in _BLOCKS if size < newest.blocksize), 512)
+        return fault(
+            "block-too-large",
+            f"Blocks of {newest.blocksize} octets do not get through to it; smaller ones did.",
+            "Something on the way carries smaller packets than this host believes. Write in [tftp]:"
+            f" blocksize = {smaller}, or set the interface's MTU to what the whole way carries.",
+            f"{newest.requested}: blocks of {newest.blocksize} octets, none acknowledged,"
+            f" {newest.retransmissions} sent again",
+        )
+    if _lossy(newest, ended=silent) or _slow(newest):
+        return _bad_path(newest)
+    return fault(
+        "gave-up",
+        f"It {'fell silent' if silent else 'gave up'} in the middle of {newest.requested}.",
+        "Look at its screen: it may be out of memory, switched off, or unplugged. If it always"
+        " stops at this file, the file may be broken or too large for it.",
+        f"{got}; {how}",
+    )
+
+
+def _smaller_got_through(case: Case, transfer: Transfer) -> bool:
+    return any(0 < one.blocksize < transfer.blocksize for one in case.fetched if one.sent)
+
+
+def _lossy(transfer: Transfer, *, ended: bool) -> bool:
+    """Tell whether many blocks were sent twice, those at the very end of silence left out."""
+    block = transfer.blocksize
+    if transfer.protocol != "tftp" or not block:
+        return False
+    lost = transfer.retransmissions - (2 * transfer.windowsize + 6 if ended else 0)
+    return lost >= max(10, _LOSSY * transfer.sent / block)
+
+
+def _slow(transfer: Transfer) -> bool:
+    took = transfer.ended - transfer.began
+    return took > 30 and transfer.sent > 0 and transfer.sent / took < _SLOW
+
+
+def _bad_path(transfer: Transfer) -> Verdict:
+    took = max(transfer.ended - transfer.began, 0.001)
+    return fault(
+        "lossy",
+        f"The way to it loses packets: {transfer.requested} did not get through.",
+        "Look at cable, switch port and duplex setting, and for a network that is full. A smaller"
+        " window or block helps against a switch that can't keep up: [tftp] windowsize = 4.",
+        f"{transfer.retransmissions} blocks sent again, {transfer.sent} octets in {took:.1f} s"
+        f" ({transfer.sent / took / 1e6:.2f} MB/s)",
+    )
+
+
+# a kernel, and no system
+
+
+def no_system(case: Case) -> Verdict | None:
+    """Find that the kernel was fetched, and its system never heard of."""
+    newest = case.newest
+    if not isinstance(newest, Transfer) or not newest.done or not case.silent(SYSTEM):
+        return None
+    kernel = next((one for one in case.fetched if one.role is Role.KERNEL), None)
+    if kernel is None:
+        return None
+    loss = next((one for one in case.fetched if _lossy(one, ended=False)), None)
+    if loss is not None and case.over:
+        return _bad_path(loss)
+    return fault(
+        "no-system",
+        f"It fetched its kernel ({kernel.requested}), and the system never asked for an address.",
+        "Look at its screen. Most often the kernel lacks the driver of its network card, the"
+        " initrd does not fit the kernel, the kernel command line is wrong, or memory is short. A"
+        " system with a fixed address does not ask: then all is well.",
+        f"last file: {newest.requested}, whole; then nothing for"
+        f" {(case.boot.followed or case.now) - newest.ended:.0f} s",
+    )
+
+
+def lossy(case: Case) -> Verdict | None:
+    """Find that it stopped behind a file that took many repetitions."""
+    newest = case.newest
+    if not isinstance(newest, Transfer) or not newest.done or not case.silent(QUIET):
+        return None
+    if newest.role is Role.KERNEL or newest.role is Role.INITRD:
+        return None  # it is booting
+    return _bad_path(newest) if _lossy(newest, ended=False) or _slow(newest) else None
+
+
+def stopped(case: Case) -> Verdict | None:
+    """Say that it stopped, where no rule knows why."""
+    newest = case.newest
+    kernel = any(one.role in (Role.KERNEL, Role.INITRD) for one in case.fetched)
+    if not case.silent(SYSTEM if kernel else QUIET):
+        return None
+    name = newest.requested if isinstance(newest, Transfer) else newest.text
+    return note(
+        "stopped",
+        f"Nothing was heard of it after {name}.",
+        "It may be at work: a memory test, a menu that waits for someone, a system with a fixed"
+        " address. If not, look at its screen.",
+        f"last: {name}",
+    )

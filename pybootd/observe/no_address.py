@@ -1,0 +1,168 @@
+"""Why a client got no address, or no boot file with it."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from pybootd.client import architecture_name
+from pybootd.events import Cause
+from pybootd.observe.boot import Kind, Step
+from pybootd.observe.case import ASKING, QUIET, Case, Verdict, fault, is_step, times
+
+
+def another_server(case: Case) -> Verdict | None:
+    """Find that another DHCP server's offer was taken."""
+    newest = case.newest
+    if not isinstance(newest, Step) or newest.kind is not Kind.CHOSE_ANOTHER:
+        return None
+    if not case.silent(QUIET):
+        return None
+    other = newest.text or "it doesn't say which"
+    return fault(
+        "another-server",
+        f"Another DHCP server on this network gave it an address: {other}.",
+        "Two servers answer here and the client took the other one's offer. Switch that one off,"
+        " or keep it and let pybootd only name the boot file: [bootp] mode = proxy.",
+        f"its DHCPREQUEST names server {other}, not this one",
+    )
+
+
+def refused(case: Case) -> Verdict | None:
+    """Find that the access list, the pool or the server itself said no."""
+    newest = case.newest
+    if not isinstance(newest, Step) or newest.kind is not Kind.REFUSED:
+        return None
+    seen = f"refused {times(newest)}: {newest.text}"
+    if newest.cause is Cause.ACCESS:
+        return fault(
+            "refused",
+            f"This machine is not allowed to boot: {newest.text}.",
+            "If it should be, change that line (or add one for its MAC or UUID) in the section"
+            " named, and reload with SIGHUP.",
+            seen,
+        )
+    if newest.cause is Cause.NO_ACCESS:
+        return fault(
+            "authorization-silent",
+            f"The authorization server did not say whether it may boot: {newest.text}.",
+            "See that the server named in [http] location is running, that this host reaches it,"
+            " and that it answers within [bootp] timeout with 200, 401 or 403.",
+            seen,
+        )
+    if newest.cause is Cause.POOL:
+        return fault(
+            "pool-empty",
+            f"No address was left for it: {newest.text}.",
+            "Make the pool larger ([bootp] pool_count), or let it take back addresses of machines"
+            " that are gone: reclaim = expired.",
+            seen,
+        )
+    if not case.silent(QUIET):
+        return None
+    return fault(
+        "refused-address",
+        f"Its request was refused: {newest.text}.",
+        "Clients ask again from the start after that; one that doesn't has to be restarted.",
+        seen,
+    )
+
+
+def not_requested(case: Case) -> Verdict | None:
+    """Find an offer that was never taken."""
+    newest = case.newest
+    if not isinstance(newest, Step) or newest.kind not in (Kind.OFFERED, Kind.CONFLICT):
+        return None
+    if case.boot.has(Kind.CONFIRMED, Kind.SYSTEM) or not case.silent(ASKING):
+        return None
+    if case.boot.proxy:
+        return _proxy_not_asked(case)
+    offered = sum(
+        one.count for one in case.boot.steps if isinstance(one, Step) and one.kind is Kind.OFFERED
+    )
+    if offered > 1:
+        return fault(
+            "answer-lost",
+            "Our answers do not reach it: it asked again and again, and we offered each time.",
+            "Look for what drops packets to UDP port 68 on the way: a firewall on this host, a"
+            " switch port that blocks strange DHCP servers (DHCP snooping), a wrong interface or"
+            " VLAN. If only this kind of machine is deaf, answer it by broadcast:"
+            " [buggy_clients] MAC = on.",
+            f"{offered} DHCPDISCOVERs, {offered} offers, no DHCPREQUEST",
+            f"offered on {case.boot.interface}" if case.boot.interface else "",
+        )
+    return fault(
+        "not-requested",
+        f"It was offered {newest.text}, and did not ask for it.",
+        "The client saw the offer and did not like it, or was switched off or set to boot from"
+        " something else. If it happens each time: another server's offer may suit it better, or"
+        " the offer lacks what it needs (a boot file for its architecture).",
+        "1 DHCPDISCOVER, 1 offer, no DHCPREQUEST",
+    )
+
+
+def _proxy_not_asked(case: Case) -> Verdict:
+    return fault(
+        "proxy-not-asked",
+        "It took an address from the network's DHCP server, and never asked us for its boot file"
+        " (UDP port 4011).",
+        "Let UDP port 4011 through the firewall of this host. See that the other DHCP server does"
+        " not send option 60 or a boot file of its own (options 66, 67): the client then looks no"
+        " further.",
+        f"offered as proxy: boot file {case.boot.boot_file or 'none'}; no request on port 4011",
+    )
+
+
+def no_boot_file(case: Case) -> Verdict | None:
+    """Find that no boot file is configured for this kind of machine."""
+    boot = case.boot
+    if boot.boot_file or not is_step(case.newest, Kind.CONFIRMED, Kind.OFFERED):
+        return None
+    if boot.ipxe and boot.architecture is None:
+        line = "ipxe = URL or file"
+    elif boot.architecture is None:
+        line = "default = FILE"
+    else:
+        line = f"{architecture_name(boot.architecture)} = FILE"
+    kind = "unknown" if boot.architecture is None else f"{boot.architecture:05d}"
+    return fault(
+        "no-boot-file",
+        "No boot file is configured for this kind of machine.",
+        f"Write in section [bootfile]: {line}",
+        f"its architecture (option 93) is {kind}",
+    )
+
+
+def not_fetched(case: Case) -> Verdict | None:
+    """Find that it got a boot file's name, and asked nobody here for it."""
+    boot, newest = case.boot, case.newest
+    if not is_step(newest, Kind.CONFIRMED) or not case.silent(QUIET):
+        return None
+    elsewhere = boot.file_server or _other_host(boot.boot_file)
+    if elsewhere:
+        return fault(
+            "other-file-server",
+            f"It was sent to {elsewhere} for {boot.boot_file}, and not heard of again.",
+            f"See whether {elsewhere} serves that file. If this host should: take away next_server"
+            " (or the URL in [bootfile]).",
+            "address confirmed, then no request for a file here",
+        )
+    if boot.proxy:
+        return fault(
+            "other-file-server",
+            f"It never asked here for {boot.boot_file}: it may have asked the network's DHCP"
+            " server.",
+            "Take options 66 and 67 and the next server out of the other DHCP server's"
+            " configuration: some firmware takes the file server from there.",
+            "answered as proxy, then no request for a file here",
+        )
+    return fault(
+        "not-fetched",
+        f"It got its address, and never asked for {boot.boot_file}.",
+        "Requests for files do not arrive here, or nobody serves them: let UDP port 69 through the"
+        " firewall, and see that the TFTP service runs (not started with -p).",
+        f"address {newest.text if isinstance(newest, Step) else ''} confirmed, no file asked for",
+    )
+
+
+def _other_host(boot_file: str) -> str:
+    return (urlsplit(boot_file).hostname or "") if "://" in boot_file else ""

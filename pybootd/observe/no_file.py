@@ -1,0 +1,174 @@
+"""Why a file did not come, or did not do what it should."""
+
+from __future__ import annotations
+
+from pybootd.client import architecture_name
+from pybootd.events import Outcome
+from pybootd.observe.boot import Kind, Step, Transfer
+from pybootd.observe.case import QUIET, Case, Verdict, fault, is_step, role_in
+from pybootd.observe.files import Role, bios_only, examine, plain_name
+
+_LOOPS = 3  # times that iPXE fetches the same boot file before it is called a loop
+
+
+def missing_file(case: Case) -> Verdict | None:
+    """Find that a file which the boot can't do without isn't there."""
+    newest = case.newest
+    if not isinstance(newest, Step) or newest.kind is not Kind.MISSED:
+        return None
+    role = role_in(case, newest.text)
+    if role is Role.CONFIGURATION or (role is Role.OTHER and case.fetched):
+        return None
+    if role is not Role.BOOT_FILE and not case.silent(QUIET):
+        return None
+    near = case.look(newest.text).near
+    which = "Its boot file" if role is Role.BOOT_FILE else f"A file ({role.value})"
+    like = f" Names like it: {', '.join(near)}." if near else ""
+    return fault(
+        "missing-file",
+        f"{which} is not there: {newest.text}.",
+        "Put it below [tftp] root, or correct its name where it is written"
+        f" ({'[bootfile]' if role is Role.BOOT_FILE else 'the loader configuration'}).{like}",
+        f"asked for {newest.text!r}, {newest.more}",
+    )
+
+
+def forbidden(case: Case) -> Verdict | None:
+    """Find a file that was refused: outside the root, or not to be read."""
+    newest = case.newest
+    if not isinstance(newest, Step) or newest.kind is not Kind.FORBIDDEN:
+        return None
+    return fault(
+        "forbidden-file",
+        f"A file was refused to it: {newest.text}: {newest.more}.",
+        "A client gets nothing outside [tftp] root, whatever links lead there. Put the file below"
+        " it, name it in [filters] (an administrator's line may lead anywhere), or give the daemon"
+        " the right to read it.",
+        f"asked for {newest.text!r}",
+    )
+
+
+def unavailable(case: Case) -> Verdict | None:
+    """Find that the place where the files come from did not give this one."""
+    newest = case.newest
+    failed = isinstance(newest, Transfer) and newest.outcome is Outcome.FAILED
+    if not failed and not is_step(newest, Kind.UNAVAILABLE):
+        return None
+    if isinstance(newest, Transfer):
+        name, reason = newest.requested, newest.reason
+    else:
+        name, reason = newest.text, newest.more
+    return fault(
+        "origin-down",
+        f"{name} could not be had: {reason}.",
+        "See that the place that [tftp] root (or a filter) names is up and reached from this host,"
+        " and has the file; a disk that fails shows in the system's log.",
+        f"the source said: {reason}",
+    )
+
+
+def wrong_architecture(case: Case) -> Verdict | None:
+    """Find that the boot file is a program for another kind of machine."""
+    boot, fetched = case.boot, case.fetched
+    if boot.architecture is None or not fetched or not _ends_at_boot_file(case):
+        return None
+    if not case.silent(QUIET):
+        return None
+    file = fetched[-1]
+    program = examine(case.look(file.requested).head or b"")
+    runs = architecture_name(boot.architecture)
+    if program is not None and boot.architecture not in program.architectures:
+        holds = program.text
+    elif program is None and bios_only(file.requested) and "efi" in runs:
+        holds = "a program for a PC with BIOS, to judge by its name"
+    else:
+        return None
+    return fault(
+        "wrong-architecture",
+        f"The boot file {file.requested} is {holds}; this machine is {runs}.",
+        f"Name a file that fits in section [bootfile]: {runs} = FILE",
+        f"its header says: {holds}",
+        f"the client says (option 93): {boot.architecture:05d}, {runs}",
+    )
+
+
+def _ends_at_boot_file(case: Case) -> bool:
+    """Tell whether the boot file came whole, and nothing that mattered after it."""
+    newest = case.newest
+    return isinstance(newest, Transfer) and newest.done and newest.role is Role.BOOT_FILE
+
+
+def ipxe_loop(case: Case) -> Verdict | None:
+    """Find that iPXE loads itself again and again."""
+    boot, newest = case.boot, case.newest
+    whole = [one for one in case.fetched if one.role is Role.BOOT_FILE]
+    if not boot.ipxe or len(whole) < _LOOPS or len({one.requested for one in whole}) > 1:
+        return None
+    if isinstance(newest, Transfer) and newest.role is not Role.BOOT_FILE:
+        return None
+    return fault(
+        "ipxe-loop",
+        f"iPXE loads {whole[0].requested} again and again: that is iPXE itself.",
+        "A machine that already runs iPXE must get something else: write in section [bootfile]:"
+        " ipxe = the URL or file of its script",
+        f"{len(whole)} times {whole[0].requested}, the last times asked for by iPXE",
+    )
+
+
+def secure_boot(case: Case) -> Verdict | None:
+    """Find that the firmware fetched the file whole and did not want to run it."""
+    boot = case.boot
+    if not _ends_at_boot_file(case) or not case.over or boot.ipxe:
+        return None
+    if boot.architecture is None or "efi" not in architecture_name(boot.architecture):
+        return None
+    file = case.fetched[-1]
+    return fault(
+        "secure-boot",
+        f"The firmware fetched {file.requested} whole and started over: Secure Boot has most"
+        " likely refused it.",
+        "Boot a signed loader (shim, such as Debian's bootnetx64.efi or shimx64.efi.signed), or"
+        " switch Secure Boot off in the firmware's settings.",
+        f"{file.sent} octets of {file.size if file.size is not None else '?'} arrived, nothing else"
+        " was asked for, then a new DHCPDISCOVER",
+    )
+
+
+def no_configuration(case: Case) -> Verdict | None:
+    """Find that the loader found none of its configuration files."""
+    newest = case.newest
+    if not isinstance(newest, Step) or newest.kind is not Kind.MISSED:
+        return None
+    if role_in(case, newest.text) is not Role.CONFIGURATION or not case.silent(QUIET):
+        return None
+    tried: list[str] = []
+    for one in reversed(case.boot.steps):
+        if isinstance(one, Transfer) and one.done:
+            break
+        if isinstance(one, Step) and one.kind is Kind.MISSED:
+            tried.insert(0, one.text)
+    return fault(
+        "no-configuration",
+        f"The boot loader found no configuration: {tried[-1]}, the last that it tried, is not"
+        " there.",
+        f"Write one of these files below [tftp] root ({plain_name(tried[-1])} is for every"
+        " machine), or lead its name to another by a line in [filters].",
+        f"tried: {', '.join(tried)}",
+    )
+
+
+def proxy_loader(case: Case) -> Verdict | None:
+    """Find that GRUB, under a proxy, asks the DHCP server for its files."""
+    newest = case.newest
+    if not case.boot.proxy or not isinstance(newest, Transfer) or not newest.done:
+        return None
+    if "grub" not in newest.requested.lower() or not case.silent(QUIET):
+        return None
+    return fault(
+        "other-file-server",
+        "GRUB was loaded, and asked for its files elsewhere: it takes the file server from the"
+        " DHCP server's answer, never from a proxy's.",
+        "Boot a GRUB with its own prefix (grub-mkimage -p), or iPXE, or let pybootd give the"
+        " addresses (mode = dhcp).",
+        f"{newest.requested} was the last file asked for here; pybootd is proxy",
+    )
