@@ -7,20 +7,15 @@ at what was meant.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pybootd import former, profiles, values
-from pybootd.client import (
-    ARCHITECTURE_CODES,
-    MacPrefix,
-    parse_architecture,
-    parse_mac,
-    parse_mac_prefix,
-)
+from pybootd.bootfile import BootFileConfig, read_bootfile
+from pybootd.client import MacPrefix, parse_mac, parse_mac_prefix
 from pybootd.inifile import ConfigError, Fault, Section, near, read
 from pybootd.profiles import Profiles, Subnet
 from pybootd.reading import Parser, Reading
@@ -63,6 +58,7 @@ class LoggerConfig:
 class BootpConfig:
     """``[bootp]``. Times are seconds; an empty string or tuple is "not set"."""
 
+    mode: str = "dhcp"
     access: str = ""
     address: IPv4Address = ANY
     interface: tuple[str, ...] = ()
@@ -88,15 +84,6 @@ class BootpConfig:
     conflict_check: bool = True
     notify: tuple[tuple[str, int], ...] = ()
     timeout: float = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class BootFileConfig:
-    """``[bootfile]``: which file for which architecture (option 93), and for a running iPXE."""
-
-    default: str = ""
-    ipxe: str = ""
-    by_architecture: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +136,7 @@ class Config:
     path: Path = Path()
     logger: LoggerConfig = LoggerConfig()
     bootp: BootpConfig = BootpConfig()
-    bootfile: BootFileConfig = BootFileConfig()
+    bootfile: BootFileConfig = field(default_factory=BootFileConfig)
     static: Mapping[bytes, IPv4Address] = field(default_factory=dict)
     buggy: tuple[tuple[MacPrefix, bool], ...] = ()
     subnets: tuple[Subnet, ...] = ()
@@ -173,6 +160,7 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "format": values.choice("text", "json"),
         },
         "bootp": {
+            "mode": values.choice("dhcp", "proxy", "auto"),
             "access": values.word,
             "address": values.address,
             "interface": values.names,
@@ -306,7 +294,7 @@ class _Reader(Reading):
             path=self.path,
             logger=self._logger(),
             bootp=bootp,
-            bootfile=self._bootfile(),
+            bootfile=read_bootfile(self),
             static=self._static(addresses),
             buggy=self._buggy(),
             subnets=profiles.read_subnets(self, bootp.pool_start),
@@ -337,9 +325,10 @@ class _Reader(Reading):
 
     def _require(self, services: Collection[str]) -> None:
         """Note what a service can't do without."""
+        mode = self.section("bootp").options.get("mode", "").lower()
         pools = [one for name, one in self.sections.items() if _kind(name) in ("subnet", "bootp")]
         given = {option.lower() for section in pools for option in section.options}
-        if "bootp" in services and "pool_start" not in given:
+        if "bootp" in services and mode != "proxy" and "pool_start" not in given:
             problem = "required: the first address to give to clients"
             self.missing("bootp", "pool_start", problem)
 
@@ -362,46 +351,15 @@ class _Reader(Reading):
         if found.get("dns") == () and section.options.get("dns"):
             problem = "auto: this host has none that others could ask; clients are told of none"
             self.warnings.append(section.warning("dns", problem))
+        if made.mode == "proxy" and made.allow_simple_dhcp:
+            problem = "has no meaning with mode = proxy: a proxy gives no addresses"
+            self.warnings.append(section.warning("allow_simple_dhcp", problem))
         if made.max_lease_time < made.lease_time:
             problem = f"{made.max_lease_time} is less than lease_time, {made.lease_time}"
             self.faults.append(section.fault("max_lease_time", problem))
         if made.pool_start and int(made.pool_start) + made.pool_count > 0xFFFFFFFF:
             self.faults.append(section.fault("pool_count", "the pool leads out of IPv4"))
         return made
-
-    def _bootfile(self) -> BootFileConfig:
-        section = self.section("bootfile")
-        short = self.section("bootp").options.get("boot_file", "")
-        made = BootFileConfig(default=short)
-        files: dict[int, str] = {}
-        for option, name in section.options.items():
-            if not self.value(section, option, values.word, name):
-                continue
-            if option.lower() == "default":
-                made = replace(made, default=name)
-                continue
-            if option.lower() == "ipxe":
-                made = replace(made, ipxe=name)
-                continue
-            try:
-                files[parse_architecture(option)] = name
-            except ValueError as error:
-                guess = near(option, ("default", "ipxe", *ARCHITECTURE_CODES))
-                self.faults.append(section.fault(option, str(error), guess))
-        self._warn_of_loops(replace(made, by_architecture=files))
-        return replace(made, by_architecture=MappingProxyType(files))
-
-    def _warn_of_loops(self, files: BootFileConfig) -> None:
-        """Warn of iPXE as a boot file where iPXE in its turn would get nothing else to boot."""
-        if files.ipxe:
-            return
-        for section in self.sections.values():
-            for option, name in section.options.items():
-                places = section.name.lower() == "bootfile" or option.lower() == "boot_file"
-                if places and values.is_ipxe(name):
-                    problem = f"{name} is iPXE, which has nothing to boot then: write [bootfile] "
-                    self.warnings.append(section.warning(option, problem + "ipxe = SCRIPT"))
-                    return
 
     def _static(self, addresses: Mapping[bytes, IPv4Address]) -> Mapping[bytes, IPv4Address]:
         """Read the addresses kept for MACs, beside those that ``[client]`` sections keep."""

@@ -10,6 +10,7 @@ import logging
 import signal
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -58,6 +59,8 @@ class Daemon:
         self._files: dict[str, Files] = {}
         self._log = EventLog(self.bus)
         services = _running(services, config)
+        if "httpd" in services:  # -H does so, too
+            self.config = config = replace(config, httpd=replace(config.httpd, enable=True))
         self._serves = [SERVICES[service] for service in services]
         if "bootp" in services:
             self._dhcp()

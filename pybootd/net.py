@@ -20,6 +20,7 @@ import netifaces
 # struct in_pktinfo { int ipi_ifindex; struct in_addr ipi_spec_dst, ipi_addr; }: ip(7)
 _PKTINFO = struct.Struct("=I4s4s")
 _IP_PKTINFO: int | None = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else None)
+_RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 1, 0x10  # rtnetlink(7)
 _IP_MTU = 14  # ip(7)
 _SO_RCVBUFFORCE = 33 if sys.platform == "linux" else None
 _ANCILLARY = socket.CMSG_SPACE(_PKTINFO.size)
@@ -85,6 +86,30 @@ def interfaces() -> list[Interface]:
         mac = bytes.fromhex(link[0].get("addr", "").replace(":", "")) if link else b""
         found.append(Interface(name, index, tuple(addresses), mac, mtu(name)))
     return found
+
+
+def changes() -> socket.socket | None:
+    """Open a socket that is readable when an interface or an address has come or gone, or None.
+
+    None where the system doesn't tell (rtnetlink(7)).
+    """
+    if sys.platform != "linux":
+        return None
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    try:
+        sock.setblocking(False)
+        sock.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR))
+    except OSError:
+        sock.close()
+        return None
+    return sock
+
+
+def drain(sock: socket.socket | None) -> None:
+    """Read and forget all that is waiting."""
+    with contextlib.suppress(OSError):  # nothing is left, or more came than there was room for
+        while sock is not None:
+            sock.recv(65536)
 
 
 def name_servers() -> tuple[IPv4Address, ...]:

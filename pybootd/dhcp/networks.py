@@ -24,13 +24,16 @@ _LINK_SELECTION, _SERVER_ID_OVERRIDE = 5, 11  # RFC 3527, RFC 5107
 class Origin:
     """Where a request came in: the interface, our address on it, the sender.
 
-    ``unicast``: it was sent to that address of ours, not broadcast.
+    ``unicast``: it was sent to that address of ours, not broadcast. ``port`` is the sender's;
+    ``boot_server``: it came to port 4011.
     """
 
     interface: Interface
     local: IPv4Address
     source: IPv4Address = NOBODY
     unicast: bool = False
+    port: int = 68
+    boot_server: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -111,16 +114,27 @@ class Networks:
         bootp = self._config.bootp
         if not self._networks:
             self._networks = [self._subnet(one) for one in self._config.subnets]
-        if self._main is None and bootp.pool_start is not None:
+        if bootp.pool_start is not None:
             network = _network_of(bootp, bootp.pool_start, [own.network for own in addresses])
             if network is not None:
-                self._main = self._open(network, bootp.pool_start, bootp.pool_count, bootp)
-                self._networks.append(self._main)
+                self._move(network, bootp.pool_start)
         # where one network is inside another, the smaller one counts
         self._networks.sort(key=lambda one: -one.network.prefixlen)
         for one in self._networks:
             one.pool.own(self.own)
         self.restore(self._take_homeless())
+
+    def _move(self, network: IPv4Network, start: IPv4Address) -> None:
+        """Make this the network of ``[bootp]``, which its interface's mask has made it."""
+        before = self._main
+        if before is not None and before.network == network:
+            return
+        bootp = self._config.bootp
+        self._main = self._open(network, start, bootp.pool_count, bootp)
+        self._networks.append(self._main)
+        if before is not None:
+            self._networks.remove(before)
+            self._homeless += before.pool.leases()
 
     def restore(self, leases: Iterable[Lease]) -> None:
         """Take back what a store kept; what no network holds waits for one that does."""
@@ -130,6 +144,11 @@ class Networks:
                 self._homeless.append(lease)
             else:
                 network.pool.restore(lease)
+
+    def elsewhere(self, request: Request) -> str:
+        """Name the TFTP server that the client is sent to; empty: this very host."""
+        told = request.network.settings.next_server
+        return "" if told is None or told in self.own else str(told)
 
     def holding(self, address: IPv4Address) -> Network | None:
         """Return the network that the address is in."""

@@ -16,9 +16,10 @@ from pybootd.values import is_ipxe
 FETCH_FILE = b"\x06\x01\x08\xff"
 # RFC 4578 erratum 4624: the RFC swaps them; x64 firmware sends 7, some sends 9
 _SAME = {7: 9, 9: 7}
-_BIOS = 0
+BIOS = 0
 # what network boot clients call themselves (RFC 4578 2.4, UEFI 2.10 24.7)
 CLASSES = ("PXEClient", "HTTPClient")
+_BOOT_ITEM = 71  # PXE 2.1 table 2-1
 # iPXE's option 175, item 0xb0, no-pxedhcp: it need not wait for a proxyDHCP server
 NO_PROXY = b"\xb0\x01\x01"
 # What the boot ROM of a Raspberry Pi looks for: discovery control, a prompt, and a menu whose first
@@ -152,7 +153,7 @@ def advice(files: BootFileConfig, client: Client, own: str = "") -> str:
         return text if loops else ""
     if own or code is None or by_architecture(files, code):
         return ""
-    if code == _BIOS and not files.by_architecture:
+    if code == BIOS and not files.by_architecture:
         return ""  # a default alone, and made for what every PC once was
     name = architecture_name(code)
     given = f"gets the default, {files.default}" if files.default else "gets no boot file"
@@ -176,6 +177,15 @@ def _pi_vendor(mac: bytes) -> bytes:
     return _PI_HEAD + bytes((9, 3 + len(text), 0, 0, len(text))) + text + b"\xff"
 
 
+def boot_server_options(packet: Packet, given: dict[int, bytes]) -> dict[int, bytes]:
+    """Turn the options of an offer into those of port 4011: the boot item asked for comes back."""
+    item = parse_vendor(packet.options.get(options.VENDOR, b"")).get(_BOOT_ITEM)
+    changed = {code: value for code, value in given.items() if code != options.VENDOR}
+    if item is not None:
+        changed[options.VENDOR] = bytes((_BOOT_ITEM, len(item))) + item + b"\xff"
+    return changed
+
+
 def reply_options(packet: Packet, client: Client, boot_file: str) -> dict[int, bytes]:
     """Give the options that make a boot client take the file from this reply.
 
@@ -185,7 +195,7 @@ def reply_options(packet: Packet, client: Client, boot_file: str) -> dict[int, b
     if is_pi(packet):
         given[options.CLASS] = b"PXEClient"
         given[options.VENDOR] = _pi_vendor(packet.chaddr)
-    elif client.vendor_class.startswith("HTTPClient"):
+    elif client.vendor_class.startswith("HTTPClient") and boot_file:
         # UEFI 2.10 24.7.3.1: only an offer with this class is an HTTP Boot offer
         given[options.CLASS] = b"HTTPClient"
     elif client.vendor_class.startswith("PXEClient") and boot_file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from urllib.parse import quote
 
 from pybootd.client import Client
 from pybootd.config import Config
@@ -37,7 +38,7 @@ class Reply:
     """Send ``data`` to an address and port, out of an interface (its index), from ``source``.
 
     ``mac``: the client has no address yet, so it is reached by this; empty: as routing says.
-    ``durable``: only once the leases are saved.
+    ``durable``: only once the leases are saved; ``boot_server``: it leaves from port 4011.
     """
 
     data: bytes
@@ -47,6 +48,7 @@ class Reply:
     source: IPv4Address
     mac: bytes = b""
     durable: bool = False
+    boot_server: bool = False
 
 
 class Replies:
@@ -61,12 +63,30 @@ class Replies:
         self._always = {one.code: one.value for one in settings if one.always}
         self._common: dict[tuple[Network, IPv4Address, IPv4Address | None], dict[int, bytes]] = {}
 
-    def boot_file(self, client: Client, own: str = "") -> str:
+    def boot_file(self, request: Request, own: str = "") -> str:
         """Choose the client's boot file, ``own`` being what is set for it alone; empty: none."""
-        return pxe.boot_file(self._config.bootfile, client, own)
+        client = request.client
+        file = pxe.boot_file(self._config.bootfile, client, own)
+        if file and client.vendor_class.startswith("HTTPClient") and "://" not in file:
+            return self._url(request, file)
+        return file
+
+    def _url(self, request: Request, file: str) -> str:
+        """Name a file of ours as HTTP Boot wants it, if we serve files over HTTP; else empty."""
+        httpd = self._config.httpd
+        if not httpd.enable:
+            return ""
+        host = request.network.settings.next_server or request.server
+        port = "" if httpd.port == 80 else f":{httpd.port}"
+        return f"http://{host}{port}/{quote(file.lstrip('/'))}"
 
     def advice(self, client: Client, own: str = "") -> str:
         """Say what the configuration lacks for this client; empty: nothing."""
+        file = pxe.boot_file(self._config.bootfile, client, own)
+        over_http = client.vendor_class.startswith("HTTPClient")
+        if over_http and "://" not in file and not self._config.httpd.enable:
+            line = f"[bootfile] {client.architecture or 0:05d} = http://HOST/FILE"
+            return f"boots over HTTP and wants a URL: write {line}, or [httpd] enable = yes"
         return pxe.advice(self._config.bootfile, client, own)
 
     def lease_time(self, request: Request) -> float:
@@ -119,6 +139,47 @@ class Replies:
                 cookie=asked.cookie,
             ),
             durable=kind is not Message.OFFER and address != NOBODY,
+        )
+
+    def direct(self, request: Request, kind: Message, boot_file: str) -> Reply:
+        """Build the OFFER or ACK to a client whose address is another server's.
+
+        ``boot_file`` empty: it is to ask port 4011.
+        """
+        asked = request.packet
+        settings, file = request.network.settings, boot_file.encode()
+        sent = {options.TYPE: bytes((kind,)), options.SERVER_ID: request.identifier.packed}
+        sent |= pxe.reply_options(asked, request.client, boot_file)
+        if options.CLASS not in sent:  # without it this is no proxy's answer
+            sent[options.CLASS] = b"PXEClient"
+            sent |= {options.VENDOR: pxe.FETCH_FILE} if boot_file else {}
+        if request.origin.boot_server:
+            sent = pxe.boot_server_options(asked, sent)
+        if boot_file:
+            have = self._have(request, boot_file, "")
+            sent[options.BOOT_FILE] = have[options.BOOT_FILE]
+            if not request.client.vendor_class.startswith("HTTPClient"):
+                sent[options.TFTP_SERVER] = have[options.TFTP_SERVER]
+        wanted = asked.options.get(options.WANTED, b"")
+        sent |= {code: value for code, value in self._given.items() if code in wanted}
+        sent |= self._always
+        self._echo(sent, asked)
+        return self._send(
+            request,
+            Packet(
+                BOOTREPLY,
+                asked.htype,
+                xid=asked.xid,
+                flags=asked.flags & BROADCAST_FLAG,
+                ciaddr=NOBODY if kind is Message.OFFER else asked.ciaddr,
+                siaddr=settings.next_server or request.server,
+                giaddr=asked.giaddr,
+                chaddr=asked.chaddr,
+                sname=self._servername,
+                file=file if len(file) <= _FILE else b"",
+                options=sent,
+            ),
+            broadcast=True,
         )
 
     def refuse(self, request: Request, reason: str) -> Reply:
@@ -217,7 +278,11 @@ class Replies:
         asked, origin = request.packet, request.origin
         data = encode(reply, _room(request))
         port, mac = self._port + 1, b""
-        if asked.giaddr != NOBODY:
+        if origin.boot_server:
+            # iPXE asks 4011 from 68, OVMF from 4011 (captured)
+            to = origin.source if origin.source != NOBODY else BROADCAST
+            port = origin.port
+        elif asked.giaddr != NOBODY:
             to, port = asked.giaddr, self._port
         elif broadcast:
             to = BROADCAST
@@ -230,7 +295,8 @@ class Replies:
         else:
             # the client's hardware address, not the frame's sender: that may be a bridge
             to, mac = reply.yiaddr, asked.chaddr
-        return Reply(data, to, port, origin.interface.index, request.server, mac, durable)
+        index, boot = origin.interface.index, origin.boot_server
+        return Reply(data, to, port, index, request.server, mac, durable, boot)
 
     def _buggy(self, mac: bytes) -> bool:
         for prefix, buggy in self._config.buggy:

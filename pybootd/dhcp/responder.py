@@ -12,13 +12,14 @@ from pybootd.client import Client, Clients
 from pybootd.config import Config
 from pybootd.dhcp import options, pxe
 from pybootd.dhcp.admission import Admission
+from pybootd.dhcp.advice import Advisor
 from pybootd.dhcp.effects import Effect, Probe, Publish
 from pybootd.dhcp.leases import FOREVER, Lease, State, identify
 from pybootd.dhcp.networks import Networks, Origin, Reminder, Request, override
 from pybootd.dhcp.packet import BOOTREQUEST, NOBODY, Message, Packet
+from pybootd.dhcp.proxy import Proxy
 from pybootd.dhcp.replies import Replies
 from pybootd.events import (
-    Advice,
     Cause,
     ChoseAnother,
     Confirmed,
@@ -35,7 +36,10 @@ PROBE_TIME = 0.3  # seconds that an offer waits for somebody who uses the addres
 
 
 class Responder:
-    """Answers requests; its memory is the leases of ``networks`` and what ``clients`` knows."""
+    """Answers requests; its memory is the leases of ``networks`` and what ``clients`` knows.
+
+    ``proxy`` answers for it those that have their address from another server.
+    """
 
     def __init__(
         self,
@@ -53,8 +57,9 @@ class Responder:
         self._admission = Admission(config, access)
         self._profiles = config.profiles
         self._replies = Replies(config, settings)
+        self._advisor = Advisor(self._replies)
+        self.proxy = Proxy(config, networks, clients, self._admission, self._replies)
         self._reminder = Reminder()
-        self._advised: set[object] = set()
 
     def handle(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
         """Say what to do about one request, in the order in which to do it."""
@@ -148,8 +153,10 @@ class Responder:
         )
         if pxe.is_pi(request.packet):
             self._expect_no_request(request, lease)
-        offered = Publish(Offered(client, lease.address, boot_file, self._elsewhere(request)))
-        return [reply, offered, *self._advise(request, verdict)]
+        offered = Publish(
+            Offered(client, lease.address, boot_file, self._networks.elsewhere(request))
+        )
+        return [reply, offered, *self._advisor.advise(request, verdict.file)]
 
     def _expect_no_request(self, request: Request, lease: Lease) -> None:
         """Know the client at the address offered: a Pi 3's ROM uses it without a REQUEST."""
@@ -278,7 +285,7 @@ class Responder:
         known.variables = dict(request.profile.variables)
         if client.network_boot:
             known.boot_file = boot_file
-        elsewhere = self._elsewhere(request)
+        elsewhere = self._networks.elsewhere(request)
         event = Confirmed(client, lease.address, boot_file, client.network_boot, elsewhere)
         reply = self._replies.give(
             request, kind, lease.address, seconds, boot_file, verdict.hostname
@@ -291,24 +298,7 @@ class Responder:
         return [self._replies.give(request, Message.ACK, NOBODY, 0, boot_file, verdict.hostname)]
 
     def _boot_file(self, request: Request, verdict: Verdict) -> str:
-        return self._replies.boot_file(request.client, verdict.file)
-
-    def _advise(self, request: Request, verdict: Verdict) -> list[Effect]:
-        """Tell once for each architecture what the configuration lacks for it."""
-        client = request.client
-        key = (client.architecture, client.ipxe)
-        if key in self._advised or len(self._advised) >= 100:
-            return []
-        text = self._replies.advice(client, verdict.file)
-        if not text or pxe.is_pi(request.packet):  # a Pi asks for files of its own
-            return []
-        self._advised.add(key)
-        return [Publish(Advice(client, text))]
-
-    def _elsewhere(self, request: Request) -> str:
-        """Name the TFTP server that the client is sent to; empty: this very host."""
-        told = request.network.settings.next_server
-        return "" if told is None or told in self._networks.own else str(told)
+        return self._replies.boot_file(request, verdict.file)
 
     # no
 

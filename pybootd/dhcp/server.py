@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address
 
@@ -12,17 +13,18 @@ from pybootd import net
 from pybootd.access.base import Access
 from pybootd.client import Clients
 from pybootd.config import ANY, Config, Section
-from pybootd.dhcp import options
+from pybootd.dhcp import options, proxy
 from pybootd.dhcp.effects import Effect, Probe, Publish, Wait
 from pybootd.dhcp.ethernet import Ethernet, datagram
 from pybootd.dhcp.leases import LeaseStore, StoreError
 from pybootd.dhcp.networks import Networks, Origin, Reminder
 from pybootd.dhcp.packet import NOBODY, PacketError, decode
+from pybootd.dhcp.ports import Ports
 from pybootd.dhcp.replies import Reply
 from pybootd.dhcp.responder import Responder
-from pybootd.dhcp.stores import open_store
+from pybootd.dhcp.stores import MemoryStore, open_store
 from pybootd.events import Bus, Malformed
-from pybootd.loop import Loop
+from pybootd.loop import Loop, Timer
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,8 @@ BATCH = 64  # datagrams taken in one turn; their leases are saved in one transac
 RECEIVE_BUFFER = 4 << 20  # octets: a thousand machines that start at once
 _LARGEST = 4096  # octets of a request
 _ORIGINS = 1024  # places that requests come from, remembered
+_FIRMWARE_ASKS = 67  # RFC 2131 4.1
+_SETTLE = 0.2  # seconds until interfaces that have changed are looked at: changes come in droves
 _LOOK_AGAIN = 1.0  # seconds between two looks at the interfaces
 
 
@@ -53,7 +57,11 @@ class DhcpServer:
         self._networks = Networks(config)
         self._responder = Responder(config, self._networks, clients, access, settings)
         self._ethernet = Ethernet(loop)
-        self._sockets: dict[int, socket.socket] = {}  # by interface; 0: all of them
+        port = config.bootp.port
+        self._ports = Ports(loop, port, "DHCP server", "[bootp] port", RECEIVE_BUFFER)
+        self._boot_ports = Ports(loop, proxy.PORT, "PXE boot server", "[bootp] mode")
+        self._changes: socket.socket | None = None
+        self._look_due: Timer | None = None
         self._interfaces: dict[int, net.Interface] = {}
         self._origins: dict[tuple[int, str, str, str], Origin] = {}
         self._looked = 0.0
@@ -64,19 +72,12 @@ class DhcpServer:
     def open(self) -> None:
         """Bind the port and load the leases; raises BindError."""
         self._look(self._loop.now)
-        bootp = self._config.bootp
-        devices = {one.index: one.name for one in self._devices()} or {0: ""}
+        devices = {one.index: one.name for one in self._devices()}
         try:
-            for index, name in devices.items():
-                self._sockets[index] = net.udp_socket(
-                    ANY,
-                    bootp.port,
-                    what="DHCP server",
-                    option="[bootp] port",
-                    interface=name,
-                    receive_buffer=RECEIVE_BUFFER,
-                )
+            self._ports.open(devices)
+            self._open_boot_ports(devices)
             self._ethernet.open()
+            self._changes = net.changes()
             self._restore()
         except StoreError as error:
             self.close()
@@ -87,22 +88,39 @@ class DhcpServer:
 
     def start(self) -> None:
         """Serve from the next turn of the loop on."""
-        for sock in self._sockets.values():
-            self._loop.watch(sock, partial(self._drain, sock))
+        self._ports.start(partial(self._drain, False))
+        self._boot_ports.start(partial(self._drain, True))
+        if self._changes is not None:
+            self._loop.watch(self._changes, self._changed)
 
     def close(self) -> None:
         """Stop serving and give everything back; may be called twice."""
-        for sock in self._sockets.values():
-            self._loop.unwatch(sock)
-            sock.close()
-        self._sockets.clear()
+        self._ports.close()
+        self._boot_ports.close()
+        if self._changes is not None:
+            self._loop.unwatch(self._changes)
+            self._changes.close()
+            self._changes = None
         self._ethernet.close()
         if self._store is not None:
             self._store.close()
 
+    def _open_boot_ports(self, devices: Mapping[int, str]) -> None:
+        """Take port 4011, which firmware asks where it found us on port 67, and no other."""
+        if self._config.bootp.port != _FIRMWARE_ASKS:
+            return
+        try:
+            self._boot_ports.open(devices)
+        except net.BindError as error:
+            if self._config.bootp.mode != "dhcp":
+                raise
+            # our offers hold all that is asked there
+            log.warning("%s; going on without it", error)
+
     def _restore(self) -> None:
         if self._store is None:
-            self._store = open_store(self._config.bootp.leases)
+            proxy_only = self._config.bootp.mode == "proxy"
+            self._store = MemoryStore() if proxy_only else open_store(self._config.bootp.leases)
         leases = list(self._store.load(self._loop.now))
         for lease in leases:
             if lease.owner:
@@ -138,16 +156,37 @@ class DhcpServer:
         self._origins.clear()
         self._networks.refresh(self._interfaces.values())
 
+    def _changed(self, now: float) -> None:
+        """Look again soon: the system says that an interface or an address came or went."""
+        net.drain(self._changes)
+        if self._look_due is None:
+            self._look_due = self._loop.after(_SETTLE, self._follow)
+
+    def _follow(self, now: float) -> None:
+        self._look_due = None
+        self._look(now)
+        found = [one for one in self._interfaces.values() if self._serves(one)]
+        devices = {one.index: one.name for one in found}
+        self._ports.follow(devices)
+        self._boot_ports.follow(devices)
+
+    def _serves(self, interface: net.Interface) -> bool:
+        """Tell whether the configuration names the interface or its address."""
+        bootp = self._config.bootp
+        if bootp.interface and interface.name not in bootp.interface:
+            return False
+        return bootp.address == ANY or _has(interface, bootp.address)
+
     # in
 
-    def _drain(self, sock: socket.socket, now: float) -> None:
+    def _drain(self, boot_server: bool, sock: socket.socket, now: float) -> None:
         effects = self._responder.forget(self._removed(), now)
         for _ in range(BATCH):
             arrival = net.receive(sock, _LARGEST)
             if arrival is None:
                 break
             try:
-                effects += self._handle(arrival, now)
+                effects += self._handle(arrival, boot_server, now)
             except Exception:
                 log.exception("error while serving %s; the daemon goes on", arrival.address)
         self._carry_out(effects, now)
@@ -158,7 +197,7 @@ class DhcpServer:
         except StoreError:
             return ()  # what is wrong shows when leases are saved
 
-    def _handle(self, arrival: net.Arrival, now: float) -> list[Effect]:
+    def _handle(self, arrival: net.Arrival, boot_server: bool, now: float) -> list[Effect]:
         try:
             packet = decode(arrival.data)
         except PacketError as error:
@@ -166,7 +205,14 @@ class DhcpServer:
                 self._bus.publish(Malformed("dhcp", arrival.address, str(error)))
             return []
         origin = self._origin(arrival, now)
-        return [] if origin is None else self._responder.handle(packet, origin, now)
+        if origin is None:
+            return []
+        if boot_server:
+            at_4011 = replace(origin, port=arrival.port, boot_server=True)
+            return self._responder.proxy.serve(packet, at_4011, now)
+        if self._config.bootp.mode == "proxy":
+            return self._responder.proxy.handle(packet, origin, now)
+        return self._responder.handle(packet, origin, now)
 
     def _origin(self, arrival: net.Arrival, now: float) -> Origin | None:
         key = (arrival.interface, arrival.local, arrival.destination, arrival.address)
@@ -262,7 +308,8 @@ class DhcpServer:
             if interface is not None and self._ethernet.send(packet, interface, reply.mac):
                 return
             to = net.BROADCAST
-        sock = self._sockets.get(reply.interface) or self._sockets.get(0)
+        ports = self._boot_ports if reply.boot_server else self._ports
+        sock = ports.of(reply.interface)
         if sock is not None:
             index = reply.interface if to == net.BROADCAST else 0
             net.send(sock, reply.data, (str(to), reply.port), index, str(reply.source))

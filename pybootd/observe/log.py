@@ -119,7 +119,8 @@ class EventLog:
 
     def _offered(self, event: events.Offered) -> None:
         client, address = event.client, event.address
-        _say(logging.DEBUG, f"dhcp {client.name} offered {address}", client=client, ip=address)
+        offered = f"a boot file, {event.boot_file}" if event.proxy else address
+        _say(logging.DEBUG, f"dhcp {client.name} offered {offered}", client=client, ip=address)
 
     def _chose_another(self, event: events.ChoseAnother) -> None:
         message = f"dhcp {event.client.name} took the offer of {event.server or 'another server'}"

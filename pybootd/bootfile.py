@@ -1,0 +1,58 @@
+"""``[bootfile]``: which file for which architecture (option 93), and for a running iPXE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from pybootd import values
+from pybootd.client import ARCHITECTURE_CODES, parse_architecture
+from pybootd.inifile import near
+from pybootd.reading import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class BootFileConfig:
+    """``[bootfile]``; an empty name is none."""
+
+    default: str = ""
+    ipxe: str = ""
+    by_architecture: Mapping[int, str] = field(default_factory=dict)
+
+
+def read_bootfile(reading: Reading) -> BootFileConfig:
+    """Read the section, ``[bootp] boot_file`` as its default included."""
+    section = reading.section("bootfile")
+    words = {"default": reading.section("bootp").options.get("boot_file", ""), "ipxe": ""}
+    files: dict[int, str] = {}
+    for option, name in section.options.items():
+        if not reading.value(section, option, values.word, name):
+            continue
+        if option.lower() in words:
+            words[option.lower()] = name
+            continue
+        try:
+            files[parse_architecture(option)] = name
+        except ValueError as error:
+            guess = near(option, (*words, *ARCHITECTURE_CODES))
+            reading.faults.append(section.fault(option, str(error), guess))
+    if not words["ipxe"]:
+        _warn_of_loops(reading)
+    return BootFileConfig(words["default"], words["ipxe"], MappingProxyType(files))
+
+
+def _warn_of_loops(reading: Reading) -> None:
+    """Warn of iPXE as a boot file where iPXE in its turn would get nothing else to boot."""
+    every = reading.sections.values()
+    if any(
+        option.lower().startswith("match user_class") for one in every for option in one.options
+    ):
+        return  # a class of its own
+    for section in every:
+        for option, name in section.options.items():
+            places = section.name.lower() == "bootfile" or option.lower() == "boot_file"
+            if places and values.is_ipxe(name):
+                problem = f"{name} is iPXE, which has nothing to boot then: write [bootfile] "
+                reading.warnings.append(section.warning(option, problem + "ipxe = SCRIPT"))
+                return

@@ -1,0 +1,171 @@
+"""What to boot, beside a DHCP server that stays as it is: proxyDHCP and port 4011 (PXE 2.1, 2.2).
+
+Never an address, never an answer to a client that isn't booting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+from pybootd.access.base import Verdict
+from pybootd.client import Clients, Known
+from pybootd.config import ANY, Config
+from pybootd.dhcp import options, pxe
+from pybootd.dhcp.admission import Admission
+from pybootd.dhcp.advice import Advisor
+from pybootd.dhcp.effects import Effect, Publish
+from pybootd.dhcp.leases import Pool
+from pybootd.dhcp.networks import Network, Networks, Origin, Request
+from pybootd.dhcp.packet import BOOTREQUEST, NOBODY, Message, Packet
+from pybootd.dhcp.replies import Replies
+from pybootd.events import Confirmed, Offered
+
+PORT = 4011
+"""Where clients ask that were told of a boot server and of no file."""
+
+_EVERYWHERE = IPv4Network("0.0.0.0/0")
+
+
+class Proxy:
+    """Tells clients what to boot; with ``mode = dhcp`` those of our own networks, on port 4011."""
+
+    def __init__(
+        self,
+        config: Config,
+        networks: Networks,
+        clients: Clients,
+        admission: Admission,
+        replies: Replies,
+    ) -> None:
+        self._address = config.bootp.address
+        self._own_networks_only = config.bootp.mode == "dhcp"
+        self._boot_classes = pxe.CLASSES + config.bootp.boot_classes
+        self._profiles = config.profiles
+        self._networks = networks
+        self._clients = clients
+        self._admission = admission
+        self._replies = replies
+        self._advisor = Advisor(replies)
+        self._any = Network(_EVERYWHERE, Pool(_EVERYWHERE, ANY, 0), config.bootp)
+
+    def handle(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
+        """Say what to do about a request on port 67."""
+        request = self._request(packet, origin)
+        if request is None:
+            return []
+        if request.kind == Message.REQUEST:
+            return self._taken(request)
+        if request.kind != Message.DISCOVER or not self._asks(request):
+            return []
+        return self._admission.ask(request, self._offer, now)
+
+    def serve(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
+        """Say what to do about a request on port 4011."""
+        request = self._request(packet, origin)
+        if request is None or request.kind not in (Message.REQUEST, Message.INFORM):
+            return []
+        if not self._asks(request):
+            return []
+        return self._admission.ask(request, self._acknowledge, now)
+
+    def _request(self, packet: Packet, origin: Origin) -> Request | None:
+        kind = int.from_bytes(packet.options.get(options.TYPE, b""))
+        server = self._address if self._address != ANY else origin.local
+        if packet.op != BOOTREQUEST or not packet.chaddr or server == NOBODY:
+            return None
+        place = self._networks.choose(packet, origin)
+        if place is None and self._own_networks_only:
+            return None
+        network = place[0] if place is not None else self._any
+        known = self._clients.by_mac(packet.chaddr)
+        client = pxe.read_client(
+            packet,
+            origin.interface.name,
+            known.uuid if known else None,
+            known.address if known else None,
+            self._boot_classes,
+        )
+        # an access list that is asked for one port's request must not answer the other's
+        owner = (b"boot:" if origin.boot_server else b"proxy:") + packet.chaddr
+        request = Request(packet, origin, network, server, client, owner, kind)
+        if self._profiles:
+            request.profile = self._profiles.of(client)
+        return request
+
+    @staticmethod
+    def _asks(request: Request) -> bool:
+        """Tell a client that knows of proxies; U-Boot takes every offer for one of an address."""
+        client = request.client
+        return client.network_boot and not client.vendor_class.startswith("U-Boot")
+
+    def _taken(self, request: Request) -> list[Effect]:
+        """See which address a client takes; one that asks no more has all that it needs."""
+        sent = request.packet.options
+        address = _address(sent.get(options.REQUESTED)) or request.packet.ciaddr
+        known = self._note(request, address)
+        if known is None or not self._asks(request) or _asks_again(request):
+            return []
+        if options.SERVER_ID not in sent or not known.booted:
+            return []
+        return [self._confirmed(request, address, known.boot_file)]
+
+    def _confirmed(self, request: Request, address: IPv4Address, file: str) -> Publish:
+        elsewhere = self._networks.elsewhere(request)
+        client = replace(request.client, address=address)
+        return Publish(Confirmed(client, address, file, True, elsewhere, proxy=True))
+
+    def _note(self, request: Request, address: IPv4Address) -> Known | None:
+        """Know a client by the address that it takes, so that filters know whose files to give."""
+        known = self._clients.by_mac(request.client.mac)
+        if address == NOBODY or (known is None and not request.client.network_boot):
+            return None
+        known = self._clients.seen(request.client)
+        self._clients.place(known, address)
+        known.hostname = request.client.hostname or known.hostname
+        return known
+
+    def _offer(self, request: Request, verdict: Verdict, now: float) -> list[Effect]:
+        return self._answer(request, verdict, Message.OFFER, now)
+
+    def _acknowledge(self, request: Request, verdict: Verdict, now: float) -> list[Effect]:
+        self._note(request, _sender(request))
+        return self._answer(request, verdict, Message.ACK, now)
+
+    def _answer(
+        self, request: Request, verdict: Verdict, kind: Message, now: float
+    ) -> list[Effect]:
+        file = self._replies.boot_file(request, verdict.file)
+        advice = self._advisor.advise(request, verdict.file)
+        if not file and not pxe.is_pi(request.packet):
+            return [*advice, *self._admission.refuse(request, "there is no file for it", now)]
+        later = kind is Message.OFFER and _asks_again(request)
+        known = self._clients.seen(request.client)
+        known.booted, known.server, known.boot_file = True, request.server, file
+        known.file, known.variables = verdict.file, dict(request.profile.variables)
+        known.hostname = verdict.hostname or known.hostname
+        reply = self._replies.direct(request, kind, "" if later else file)
+        if kind is Message.ACK:
+            return [reply, self._confirmed(request, _sender(request), file), *advice]
+        elsewhere = self._networks.elsewhere(request)
+        offered = Publish(Offered(request.client, NOBODY, file, elsewhere, proxy=True))
+        return [reply, offered, *advice]
+
+
+def _sender(request: Request) -> IPv4Address:
+    said = request.packet.ciaddr
+    return said if said != NOBODY else request.origin.source
+
+
+def _asks_again(request: Request) -> bool:
+    """Tell a client that wants to hear of its file on port 4011 alone: PXE of UEFI, OVMF 2022.11.
+
+    dnsmasq and Pixiecore do the same. iPXE takes it at once wherever it runs.
+    """
+    client = request.client
+    uefi = client.architecture not in (None, pxe.BIOS)
+    return uefi and not client.ipxe and not client.vendor_class.startswith("HTTPClient")
+
+
+def _address(value: bytes | None) -> IPv4Address | None:
+    return IPv4Address(value) if value is not None and len(value) == 4 else None
