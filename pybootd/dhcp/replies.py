@@ -117,8 +117,8 @@ class Replies:
         if kind is not None and address != NOBODY:
             have = _times(seconds) | have
             sent[options.LEASE_TIME] = have[options.LEASE_TIME]
+        self._echo(sent, asked)  # before what may be left out
         self._fill(sent, have, request, boot_file)
-        self._echo(sent, asked)
         file = boot_file.encode()
         return self._send(
             request,
@@ -266,7 +266,7 @@ class Replies:
     @staticmethod
     def _echo(sent: dict[int, bytes], asked: Packet) -> None:
         # RFC 6842 3: the client-id in every reply; RFC 3011 2: the network that it chose;
-        # RFC 3046 2.2: option 82, last
+        # RFC 3046 2.2: option 82, which encode puts last
         for code in (options.CLIENT_ID, options.SUBNET, options.RELAY_AGENT):
             if code in asked.options:
                 sent[code] = asked.options[code]
