@@ -204,14 +204,21 @@ class Origin:
         if isinstance(error, http.TimeoutError):
             return f"no answer for {self.silence:g} s"
         if isinstance(error, http.SSLError):
-            return f"no secure connection: {error.args[0] if error.args else error}"
+            return (
+                f"no secure connection: {_printable(str(error.args[0] if error.args else error))}"
+            )
         if isinstance(error, http.ProtocolError):
             return "the connection broke before an answer came"
-        return " ".join(str(error).split())
+        return _printable(" ".join(str(error).split()))
+
+
+def _printable(text: str) -> str:
+    """Make a web server's words fit for one line of a log."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
 
 
 def _refusal(url: str, response: urllib3.BaseHTTPResponse) -> FileError:
-    reason = f"{url}: {response.status} {response.reason or ''}".rstrip()
+    reason = f"{url}: {response.status} {_printable(response.reason or '')}".rstrip()
     if response.status in _NOT_THERE:
         return Missing(reason)
     if response.status in _NOT_ALLOWED:
@@ -229,7 +236,9 @@ def _must_decode(url: str, response: urllib3.BaseHTTPResponse) -> bool:
         return False
     if encoding not in _UNDONE:
         response.close()
-        raise Unavailable(f"{url}: comes in an encoding that can't be undone: {encoding}")
+        raise Unavailable(
+            f"{url}: comes in an encoding that can't be undone: {_printable(encoding)}"
+        )
     return not _COMPRESSED.search(urlsplit(url).path)
 
 

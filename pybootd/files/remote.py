@@ -14,6 +14,7 @@ from time import monotonic
 from urllib.parse import quote, urlsplit
 
 from pybootd.config import ConfigError, Section
+from pybootd.files.filters import is_url
 from pybootd.files.origin import Answer, Origin, Version
 from pybootd.files.sources import Body, FileError, Request, Source, StreamBody, Unavailable
 from pybootd.loop import Later, Loop
@@ -335,10 +336,7 @@ class RemoteSource(Source):
 
     def open(self, name: str, request: Request) -> Later[Body]:
         """Ask for the file, or follow those who just did; a worker waits for the answer."""
-        if name.startswith(("http://", "https://")):
-            url = name
-        else:
-            url = self.prefix + quote(name, errors="surrogateescape")
+        url = name if is_url(name) else self.prefix + quote(name, errors="surrogateescape")
         # workers for each host: one that is silent delays no other
         return Later(lambda: self._follow(url), f"fetch {urlsplit(url).netloc}")
 

@@ -92,7 +92,10 @@ class Files:
 
     def open(self, request: Request) -> Opened | Later[Opened]:
         """Open what the request comes down to. Raises FileError, and so may the blocking call."""
-        steps = self._walk(replace(request, name=names.clean(request.name)))
+        name = names.clean(request.name)
+        if name != request.name:
+            request = Request(name, request.peer, request.server, request.known)
+        steps = self._walk(request)
         try:
             later = next(steps)
         except StopIteration as end:
@@ -120,12 +123,13 @@ class Files:
 
     def _walk(self, request: Request) -> Steps[Opened]:
         """Take the steps; whatever has to wait is yielded, so that a worker does the rest."""
-        answer: Answer = Target("", request.name)
+        answer: Answer | None = None
         for filter_ in self.filters:
-            found = yield from _settled(filter_.rewrite(request))
-            if found is not None:
-                answer = found
+            answer = yield from _settled(filter_.rewrite(request))
+            if answer is not None:
                 break
+        if answer is None:
+            return (yield from _opened(self.root, request.name, request))
         if isinstance(answer, bytes):
             return Opened(TextBody(answer), request.name)
         target = _target(answer)
@@ -140,12 +144,7 @@ class Files:
 
     def _open(self, target: Target, request: Request) -> Steps[Opened]:
         source, name = self._locate(target)
-        try:
-            body: Body = yield from _settled(source.open(name, request))
-        except FileError as error:
-            error.served = name
-            raise
-        return Opened(body, name)
+        return (yield from _opened(source, name, request))
 
     def _locate(self, target: Target) -> tuple[Source, str]:
         """Find the source that has the target, and the name that it knows it by."""
@@ -231,6 +230,15 @@ def _target(answer: str | Target) -> Target:
     if is_url(answer) or answer.startswith("/"):
         return Target(answer)
     return Target("", answer)
+
+
+def _opened(source: Source, name: str, request: Request) -> Steps[Opened]:
+    try:
+        body: Body = yield from _settled(source.open(name, request))
+    except FileError as error:
+        error.served = name
+        raise
+    return Opened(body, name)
 
 
 def _settled(value: T | Later[T]) -> Steps[T]:

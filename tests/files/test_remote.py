@@ -4,9 +4,7 @@ import logging
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,7 @@ import pytest
 from pybootd.config import ConfigError, Section
 from pybootd.files import remote
 from pybootd.files.filters import Patterns
-from pybootd.files.origin import PIECE, Origin
-from pybootd.files.remote import RemoteBody, RemoteSource
+from pybootd.files.remote import RemoteSource
 from pybootd.files.resolver import Files
 from pybootd.files.sources import (
     FileError,
@@ -28,106 +25,7 @@ from pybootd.files.sources import (
 from pybootd.loop import Later, Loop
 
 from .origin import Site, octets
-
-SILENCE = 0.3
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
-    thread = threading.Thread(target=made.serve_forever, args=(0.02,))
-    thread.start()
-    yield made
-    made.go_on.set()
-    made.shutdown()
-    made.server_close()
-    thread.join()
-
-
-@pytest.fixture(autouse=True)
-def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "MEMORY", 4 << 20)
-    monkeypatch.setattr(remote, "LARGEST", 1 << 19)
-    monkeypatch.setattr(remote, "SMALLEST", 1 << 16)
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    made = Loop()
-    made.open()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def source(site: Site, loop: Loop) -> Iterator[RemoteSource]:
-    made = RemoteSource(site.url, Origin(connect=1.0, silence=SILENCE))
-    made.start(loop)
-    yield made
-    made.close()
-    wait(lambda: not made._downloads, loop)
-
-
-def wait(condition: Callable[[], object], loop: Loop, limit: float = 10.0) -> None:
-    """Turn the loop until the condition holds."""
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        loop.turn(0.02)
-
-
-def start(source: RemoteSource, name: str) -> RemoteBody:
-    later = source.open(name, Request(name, "192.0.2.9", "192.0.2.1"))
-    assert isinstance(later, Later)
-    body = later.call()
-    assert isinstance(body, RemoteBody)
-    return body
-
-
-class Reader:
-    """Reads a body to its end, ``count`` octets at a time, whenever the loop says that it may."""
-
-    def __init__(self, body: StreamBody, count: int = 1468, *, paused: bool = False) -> None:
-        self.body, self.count, self.paused = body, count, paused
-        self.data = bytearray()
-        self.over = False
-        self.error: FileError | None = None
-        self.go(0.0)
-
-    def go(self, now: float) -> None:
-        try:
-            while not self.paused:
-                data = self.body.read(self.count)
-                if data is None:
-                    self.body.when_ready(self.go)
-                    return
-                self.data += data
-                if len(data) < self.count:
-                    break
-            else:
-                return
-        except FileError as error:
-            self.error = error
-        self.over = True
-        self.body.close()
-
-    def take(self) -> bool:
-        """Read once; tell whether anything was there."""
-        data = self.body.read(self.count)
-        self.data += data or b""
-        return data is not None
-
-    def go_on(self) -> None:
-        self.paused = False
-        self.go(0.0)
-
-
-def fetch(source: RemoteSource, loop: Loop, name: str, count: int = 1468) -> bytes:
-    reader = Reader(start(source, name), count)
-    wait(lambda: reader.over, loop)
-    if reader.error:
-        raise reader.error
-    return bytes(reader.data)
+from .reading import SILENCE, Reader, fetch, start, wait
 
 
 @pytest.mark.parametrize("count", [512, 65464, 1_000_000])
@@ -205,6 +103,7 @@ def test_redirections_are_followed_and_a_circle_is_not(
         ("status/503/x", Unavailable, "503 Service Unavailable"),
         ("status/204/x", Unavailable, "204 No Content"),
         ("status/304/x", Unavailable, "304 Not Modified"),
+        ("encoding/\x1b[2J/octets/9", Unavailable, r"undone: \?\[2j$"),
         ("hangup/x", Unavailable, "the connection broke before an answer came"),
         ("slow-answer/0.5/octets/9", Unavailable, f"no answer for {SILENCE} s"),
         ("encoding/zstd/octets/9", Unavailable, "an encoding that can't be undone: zstd"),
@@ -267,128 +166,6 @@ def test_a_cut_download_is_taken_up_where_the_web_server_can(
 ) -> None:
     assert fetch(source, loop, "ranges/etag/cut/@40000/octets/90000") == octets(90000)
     assert [span for _, span in site.requests] == ["", "bytes=40000-"]
-
-
-def test_clients_that_ask_together_share_one_download(
-    source: RemoteSource, loop: Loop, site: Site
-) -> None:
-    bodies = [start(source, "octets/2000000") for _ in range(20)]
-    readers = [Reader(body, 1000 + 100 * number) for number, body in enumerate(bodies)]
-    wait(lambda: all(reader.over for reader in readers), loop)
-    content = octets(2000000)
-    assert all(reader.data == content for reader in readers)
-    assert len(site.requests) == 1
-
-
-def test_one_that_comes_while_the_start_is_there_joins_and_one_that_comes_later_asks_anew(
-    source: RemoteSource, loop: Loop, site: Site
-) -> None:
-    name = f"octets/{remote.LARGEST * 3}"
-    first = Reader(start(source, name))
-    second = Reader(start(source, name))
-    assert len(site.requests) == 1
-    wait(lambda: min(len(first.data), len(second.data)) > remote.LARGEST * 2, loop)
-    third = Reader(start(source, name))
-    assert len(site.requests) == 2
-    wait(lambda: first.over and second.over and third.over, loop)
-    assert first.data == second.data == third.data == octets(remote.LARGEST * 3)
-
-
-def test_firmware_that_asks_twice_is_served_by_one_download(
-    source: RemoteSource, loop: Loop, site: Site
-) -> None:
-    name = f"octets/{remote.LARGEST * 2}"
-    probe = start(source, name)
-    assert probe.size == remote.LARGEST * 2
-    probe.close()
-    assert fetch(source, loop, name) == octets(remote.LARGEST * 2)
-    assert len(site.requests) == 1
-
-
-def test_a_download_that_nobody_reads_waits_and_then_ends(
-    source: RemoteSource, loop: Loop, site: Site
-) -> None:
-    body = start(source, "octets/10000000")
-    download = body.download
-    wait(lambda: download.full, loop)
-    kept = download.end - download.base
-    assert remote.LARGEST <= kept < remote.LARGEST + 65536
-    end = download.end
-    loop.turn(0.1)
-    assert download.end == end
-    assert site.sent < 10000000
-    body.close()
-    wait(lambda: download.error is not None, loop)
-    wait(lambda: not source._downloads, loop)
-
-
-def test_windows_are_smaller_when_downloads_are_many(source: RemoteSource, loop: Loop) -> None:
-    bodies = [start(source, f"octets/{900_000 + number}") for number in range(32)]
-    wait(lambda: all(body.download.full for body in bodies), loop)
-    kept = sum(body.download.end - body.download.base for body in bodies)
-    # the last ones have the smallest windows, and a window may hold one piece too many
-    assert kept < remote.MEMORY + 32 * (remote.SMALLEST + PIECE)
-    assert source.kept == kept
-    for body in bodies:
-        body.close()
-
-
-@pytest.mark.parametrize("manner", ["", "ranges/etag/", "etag/", "chunked/"])
-def test_one_that_stops_reading_holds_up_nobody_for_long(
-    source: RemoteSource, loop: Loop, site: Site, manner: str
-) -> None:
-    name = f"{manner}octets/{remote.LARGEST * 3}"
-    bodies = [start(source, name) for _ in range(5)]
-    sleeper = Reader(bodies[0], 512, paused=True)
-    wait(lambda: sleeper.take(), loop)
-    others = [Reader(body) for body in bodies[1:]]
-    before = time.monotonic()
-    wait(lambda: all(reader.over for reader in others), loop)
-    assert time.monotonic() - before < 4 * remote.PATIENCE
-    content = octets(remote.LARGEST * 3)
-    assert all(reader.data == content for reader in others)
-    # it wakes up, and gets the rest all the same
-    sleeper.go_on()
-    wait(lambda: sleeper.over, loop)
-    assert sleeper.data == content
-    spans = [span for _, span in site.requests]
-    rest = {"ranges/etag/": ["bytes=512-"], "etag/": ["bytes=512-", ""]}
-    assert spans == ["", *rest.get(manner, [""])]
-
-
-def test_a_slow_one_is_left_behind_and_gets_the_rest(
-    source: RemoteSource, loop: Loop, site: Site
-) -> None:
-    name = f"ranges/etag/octets/{remote.LARGEST * 3}"
-    slow = Reader(start(source, name), 8192, paused=True)
-    fast = Reader(start(source, name))
-
-    def read_one(now: float) -> None:
-        slow.take()
-        if not fast.over:
-            loop.after(0.05, read_one)
-
-    read_one(0.0)
-    before = time.monotonic()
-    wait(lambda: fast.over, loop)
-    assert time.monotonic() - before < 2.0  # 10 s at the slow one's pace
-    slow.go_on()
-    wait(lambda: slow.over, loop)
-    assert slow.data == fast.data == octets(remote.LARGEST * 3)
-
-
-def test_a_file_that_changed_is_not_continued(source: RemoteSource, loop: Loop, site: Site) -> None:
-    path = site.root / "file"
-    path.write_bytes(octets(remote.LARGEST * 3))
-    sleeper = Reader(start(source, "ranges/etag/file"), 512, paused=True)
-    wait(lambda: sleeper.take(), loop)
-    other = Reader(start(source, "ranges/etag/file"))
-    wait(lambda: other.over, loop)
-    path.write_bytes(octets(remote.LARGEST * 3)[::-1])
-    sleeper.go_on()
-    wait(lambda: sleeper.over, loop)
-    assert sleeper.error is not None
-    assert "changed at its origin" in str(sleeper.error)
 
 
 def test_the_octets_before_a_cut_are_passed_on(source: RemoteSource, loop: Loop) -> None:
