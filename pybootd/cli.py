@@ -105,7 +105,7 @@ def _run(path: Path, services: Sequence[str], debug: bool) -> int:
         log.open_log(daemon.config.logger, debug)
         for warning in daemon.config.warnings:
             log.log.warning("%s", warning)
-        daemon.run()
+        daemon.run(debug)
     except (BindError, log.LogError) as error:
         if debug:
             raise

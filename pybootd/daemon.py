@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pybootd import __version__
 from pybootd.client import Clients
@@ -21,13 +21,25 @@ from pybootd.config import Config, ConfigError, Fault, examine
 from pybootd.events import Bus
 from pybootd.files.resolver import Files
 from pybootd.loop import Loop
-from pybootd.observe.log import EventLog
+from pybootd.observe.log import EventLog, LogError, open_log
+
+if TYPE_CHECKING:
+    from pybootd.access.base import Access
+    from pybootd.http.server import HttpServer
 
 log = logging.getLogger(__name__)
 
 # what can run, as the configuration and as people call it
 SERVICES = MappingProxyType({"bootp": "DHCP", "tftp": "TFTP", "httpd": "HTTP"})
 USUAL = ("bootp", "tftp")
+# what sockets, ports and stores were made from: it stays as it is until the next start
+FIXED = MappingProxyType(
+    {
+        "bootp": ("mode", "address", "interface", "port", "leases"),
+        "tftp": ("address", "port", "port_range"),
+        "httpd": ("address", "port"),
+    }
+)
 
 
 class Service(Protocol):
@@ -56,9 +68,13 @@ class Daemon:
         self.clients = Clients()
         self._faults: list[Fault] = []
         self._services: list[Service] = []
+        self._reloads: list[Callable[[Daemon], None]] = []
         self._files: dict[str, Files] = {}
+        self._access: Access | None = None
         self._log = EventLog(self.bus)
-        services = _running(services, config)
+        self._debug = False
+        self._asked = tuple(services)
+        self._runs = services = _running(services, config)
         if "httpd" in services:  # -H does so, too
             self.config = config = replace(config, httpd=replace(config.httpd, enable=True))
         self._serves = [SERVICES[service] for service in services]
@@ -89,17 +105,18 @@ class Daemon:
     def _dhcp(self) -> None:
         from pybootd.access import base
         from pybootd.dhcp.server import DhcpServer
+        from pybootd.observe.notify import Notifier
 
-        config, access = self.config, None
+        config = self.config
         with self._noting_faults():
-            access = base.configured(config)
+            self._access = base.configured(config)
         with self._noting_faults():
-            self._services.append(DhcpServer(config, self.loop, self.bus, self.clients, access))
-        if config.bootp.notify:
-            from pybootd.observe.notify import Notifier
-
-            notify = config.bootp.notify
-            self._services.append(Notifier(notify, self.bus, self.clients))
+            server = DhcpServer(config, self.loop, self.bus, self.clients, self._access)
+            self._services.append(server)
+            self._reloads.append(lambda new: server.reload(new.config, new._access))
+        notifier = Notifier(config.bootp.notify, self.bus, self.clients)
+        self._services.append(notifier)
+        self._reloads.append(lambda new: notifier.aim(new.config.bootp.notify))
 
     def _tftp(self) -> None:
         from pybootd.tftp.server import TftpServer
@@ -108,14 +125,23 @@ class Daemon:
             files = self._files_of("tftp")
             server = TftpServer(self.config.tftp, self.loop, self.bus, self.clients, files)
             self._services.append(server)
+            self._reloads.append(lambda new: server.reload(new.config.tftp, new._files_of("tftp")))
 
     def _httpd(self) -> None:
         from pybootd.http.server import HttpServer
 
         config = self.config.httpd
         with self._noting_faults():
-            files = self._files_of("httpd" if config.root else "tftp")
-            self._services.append(HttpServer(config, self.loop, self.bus, self.clients, files))
+            server = HttpServer(config, self.loop, self.bus, self.clients, self._http_files())
+            self._services.append(server)
+            self._reloads.append(lambda new: new._reload_http(server))
+
+    def _reload_http(self, server: HttpServer) -> None:
+        if "httpd" in self._runs:  # else it is to end, and goes on as it is until it does
+            server.reload(self.config.httpd, self._http_files())
+
+    def _http_files(self) -> Files:
+        return self._files_of("httpd" if self.config.httpd.root else "tftp")
 
     def _files_of(self, section: str) -> Files:
         """Return the files below the section's root: services with one root have them together."""
@@ -132,12 +158,17 @@ class Daemon:
             # services that read the same lines find the same faults
             self._faults += (fault for fault in error.faults if fault not in self._faults)
 
-    def run(self) -> None:
-        """Bind, serve until SIGINT or SIGTERM, and stop cleanly; raises BindError."""
+    def run(self, debug: bool = False) -> None:
+        """Bind, serve until SIGINT or SIGTERM, and stop cleanly; raises BindError.
+
+        ``debug``: how the log was opened, for when SIGHUP opens it anew.
+        """
+        self._debug = debug
         self.loop.open()
         try:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.loop.on_signal(number, lambda now: self.loop.stop())
+            self.loop.on_signal(signal.SIGHUP, lambda now: self.reload())
             for service in self._services:
                 service.open()
             for files in self._files.values():
@@ -153,6 +184,54 @@ class Daemon:
             for files in self._files.values():
                 files.close()
             self.loop.close()
+
+    def reload(self) -> None:
+        """Serve by the file as it is now, what is under way left alone; open the log anew.
+
+        A file at fault changes nothing: its faults are logged.
+        """
+        try:
+            new = Daemon.from_file(self.config.path, self._asked)
+        except ConfigError as error:
+            self._open_log(self.config)
+            for fault in error.faults:
+                log.error("%s", fault)
+            log.error("%s is refused: the earlier configuration stays", self.config.path)
+            return
+        self._open_log(new.config)
+        for warning in new.config.warnings:
+            log.warning("%s", warning)
+        self.config = new.config = self._fixed(new)
+        # earlier files are left to the transfers under way, and end with the last of them
+        self._files = new._files
+        for files in self._files.values():
+            files.start(self.loop)
+        for reload in self._reloads:
+            reload(new)
+        log.info("%s is in force", self.config.path)
+
+    def _fixed(self, other: Daemon) -> Config:
+        """Return the other's configuration, but for what only a start can change; tell of that."""
+        new, changed = other.config, []
+        for section, options in FIXED.items():
+            before, after = getattr(self.config, section), getattr(new, section)
+            kept = {option: getattr(before, option) for option in options}
+            differ = [option for option in options if getattr(after, option) != kept[option]]
+            if section in self._runs:
+                changed += [f"[{section}] {option}" for option in differ]
+            new = replace(new, **{section: replace(after, **kept)})
+        if self._runs != other._runs:
+            changed.append("[httpd] enable")
+            new = replace(new, httpd=replace(new.httpd, enable="httpd" in self._runs))
+        if changed:
+            log.warning("%s: changed, but that needs a new start", ", ".join(changed))
+        return new
+
+    def _open_log(self, config: Config) -> None:
+        try:
+            open_log(config.logger, self._debug)
+        except LogError as error:
+            log.error("%s; the earlier log stays", error)
 
 
 def _running(services: Collection[str], config: Config) -> tuple[str, ...]:

@@ -160,8 +160,9 @@ class Pool:
         self._own = {int(address) for address in addresses}
 
     def restore(self, lease: Lease) -> None:
-        """Take back a lease that a store kept."""
+        """Take back a lease that a store kept, or another configuration's pool."""
         number = int(lease.address)
+        lease.due = NEVER  # no queue of this pool holds it yet
         other = self._by_owner.get(lease.owner) if lease.owner else None
         if other is not None:  # one client had two: identity was set otherwise when it got them
             keep, lose = sorted((lease, other), key=lambda one: -one.expires)
@@ -171,7 +172,7 @@ class Pool:
             lease = keep
         self._by_address[int(lease.address)] = lease
         if lease.owner:
-            lease.checked = True
+            lease.checked = lease.checked or lease.state is not State.OFFERED
             self._by_owner[lease.owner] = lease
         self._note(lease)
 

@@ -150,6 +150,28 @@ class Networks:
         told = request.network.settings.next_server
         return "" if told is None or told in self.own else str(told)
 
+    def leases(self) -> list[Lease]:
+        """Return every lease and offer, those that no network holds too."""
+        return [lease for one in self._networks for lease in one.pool.leases()] + self._homeless
+
+    def complaints(self, interfaces: Iterable[Interface]) -> list[str]:
+        """Say what is odd about the pool of ``[bootp]``, beside the interfaces that are served."""
+        bootp, main = self._config.bootp, self._main
+        if bootp.pool_start is None or bootp.mode != "dhcp":
+            return []
+        addresses = [(one.name, own) for one in interfaces for own in one.addresses]
+        if main is None or not any(own.ip in main.network for _, own in addresses):
+            have = ", ".join(f"{name} {own.network}" for name, own in addresses)
+            where = f"of {main.network}" if main and bootp.netmask else f"of {bootp.pool_start}"
+            return [
+                f"[bootp] pool_start: no interface is on the network {where}, so no client gets an "
+                f"address from that pool; there are: {have or 'none with an address'}"
+            ]
+        if (held := main.pool.last - main.pool.first + 1) < bootp.pool_count:
+            network = main.network
+            return [f"[bootp] pool_count: {network} ends after {held} of {bootp.pool_count}"]
+        return []
+
     def holding(self, address: IPv4Address) -> Network | None:
         """Return the network that the address is in."""
         for one in self._networks:

@@ -103,6 +103,10 @@ class Responder:
                     known.variables = dict(self._profiles.of(known.client).variables)
                     self._clients.place(known, lease.address)
 
+    def waiting(self) -> list[Request]:
+        """Return the requests whose answers wait for somebody else."""
+        return list(self._admission.waiting.values())
+
     def forget(self, addresses: Collection[IPv4Address], now: float) -> list[Effect]:
         """Take these addresses from their clients: a person took them out of the store."""
         effects: list[Effect] = []

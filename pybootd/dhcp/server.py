@@ -16,9 +16,9 @@ from pybootd.config import ANY, Config, Section
 from pybootd.dhcp import options, proxy
 from pybootd.dhcp.effects import Effect, Probe, Publish, Wait
 from pybootd.dhcp.ethernet import Ethernet, datagram
-from pybootd.dhcp.leases import LeaseStore, StoreError
+from pybootd.dhcp.leases import Lease, LeaseStore, StoreError
 from pybootd.dhcp.networks import Networks, Origin, Reminder
-from pybootd.dhcp.packet import NOBODY, PacketError, decode
+from pybootd.dhcp.packet import NOBODY, Packet, PacketError, decode
 from pybootd.dhcp.ports import Ports
 from pybootd.dhcp.replies import Reply
 from pybootd.dhcp.responder import Responder
@@ -49,13 +49,11 @@ class DhcpServer:
         access: Access | None = None,
         store: LeaseStore | None = None,
     ) -> None:
-        settings = options.from_config(config.sections.get("options", Section("options")))
-        self._config = config
         self._loop = loop
         self._bus = bus
+        self._clients = clients
         self._store = store
-        self._networks = Networks(config)
-        self._responder = Responder(config, self._networks, clients, access, settings)
+        self._configure(config, access)
         self._ethernet = Ethernet(loop)
         port = config.bootp.port
         self._ports = Ports(loop, port, "DHCP server", "[bootp] port", RECEIVE_BUFFER)
@@ -66,6 +64,13 @@ class DhcpServer:
         self._origins: dict[tuple[int, str, str, str], Origin] = {}
         self._looked = 0.0
         self._reminder = Reminder()
+
+    def _configure(self, config: Config, access: Access | None) -> None:
+        """Make all that follows from the configuration; raises ConfigError."""
+        settings = options.from_config(config.sections.get("options", Section("options")))
+        self._config = config
+        self._networks = Networks(config)
+        self._responder = Responder(config, self._networks, self._clients, access, settings)
 
     # life
 
@@ -79,6 +84,7 @@ class DhcpServer:
             self._ethernet.open()
             self._changes = net.changes()
             self._restore()
+            self._complain()
         except StoreError as error:
             self.close()
             raise net.BindError(f"DHCP server: {error}") from error
@@ -92,6 +98,27 @@ class DhcpServer:
         self._boot_ports.start(partial(self._drain, True))
         if self._changes is not None:
             self._loop.watch(self._changes, self._changed)
+
+    def reload(self, config: Config, access: Access | None) -> None:
+        """Serve by another configuration from now on; raises ConfigError, and nothing is changed.
+
+        Leases, offers and sockets stay. What waits for somebody else is asked anew.
+        """
+        before, waiting, now = self._networks, self._responder.waiting(), self._loop.now
+        self._configure(config, access)
+        self._networks.refresh(self._interfaces.values())
+        self._networks.changed.update(before.changed)
+        self._take(before.leases(), now)
+        effects: list[Effect] = []
+        for request in waiting:
+            effects += self._respond(request.packet, request.origin, now)
+        self._carry_out(effects, now)
+        self._complain()
+
+    def _complain(self) -> None:
+        served = [one for one in self._interfaces.values() if self._serves(one)]
+        for text in self._networks.complaints(served):
+            log.warning("%s", text)
 
     def close(self) -> None:
         """Stop serving and give everything back; may be called twice."""
@@ -121,12 +148,14 @@ class DhcpServer:
         if self._store is None:
             proxy_only = self._config.bootp.mode == "proxy"
             self._store = MemoryStore() if proxy_only else open_store(self._config.bootp.leases)
-        leases = list(self._store.load(self._loop.now))
+        self._take(list(self._store.load(self._loop.now)), self._loop.now)
+
+    def _take(self, leases: Collection[Lease], now: float) -> None:
         for lease in leases:
             if lease.owner:
                 lease.owner = self._responder.identify(lease.mac, lease.client_id)
         self._networks.restore(leases)
-        self._responder.recall(self._loop.now)
+        self._responder.recall(now)
 
     def _devices(self) -> list[net.Interface]:
         """Return the interfaces to bind to, empty for all; raises BindError."""
@@ -208,8 +237,12 @@ class DhcpServer:
         if origin is None:
             return []
         if boot_server:
-            at_4011 = replace(origin, port=arrival.port, boot_server=True)
-            return self._responder.proxy.serve(packet, at_4011, now)
+            origin = replace(origin, port=arrival.port, boot_server=True)
+        return self._respond(packet, origin, now)
+
+    def _respond(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
+        if origin.boot_server:
+            return self._responder.proxy.serve(packet, origin, now)
         if self._config.bootp.mode == "proxy":
             return self._responder.proxy.handle(packet, origin, now)
         return self._responder.handle(packet, origin, now)
@@ -251,7 +284,8 @@ class DhcpServer:
         held: list[Reply | Publish] = []
         for effect in effects:
             if isinstance(effect, Wait):
-                self._loop.work(effect.later, partial(self._resume, effect))
+                resume = partial(self._resume, effect, self._responder)
+                self._loop.work(effect.later, resume)
             elif isinstance(effect, Probe):
                 self._probe(effect)
             elif effect.durable:
@@ -262,19 +296,22 @@ class DhcpServer:
             for one in held:
                 self._do(one)
 
-    def _resume(self, wait: Wait, outcome: object, now: float) -> None:
-        self._carry_out(wait.resume(outcome, now), now)  # type: ignore[arg-type]
+    def _resume(self, wait: Wait, asker: Responder, outcome: object, now: float) -> None:
+        if asker is self._responder:  # else the configuration has changed since, and it asked anew
+            self._carry_out(wait.resume(outcome, now), now)  # type: ignore[arg-type]
 
     def _probe(self, probe: Probe) -> None:
         interface = self._interfaces.get(probe.interface)
         if interface is None:
-            self._loop.at(self._loop.now, lambda now: self._probed(probe, b"", now))
+            asker = self._responder
+            self._loop.at(self._loop.now, lambda now: self._probed(probe, asker, b"", now))
             return
-        answered = partial(self._probed, probe)
+        answered = partial(self._probed, probe, self._responder)
         self._ethernet.ask(probe.address, interface, probe.deadline, answered)
 
-    def _probed(self, probe: Probe, mac: bytes, now: float) -> None:
-        self._carry_out(probe.resume(mac, now), now)
+    def _probed(self, probe: Probe, asker: Responder, mac: bytes, now: float) -> None:
+        if asker is self._responder:
+            self._carry_out(probe.resume(mac, now), now)
 
     def _save(self, now: float) -> bool:
         """Save what has changed; False: it isn't safe, so nobody may be told of it."""

@@ -69,6 +69,12 @@ class HttpServer:
         """Take connections from now on."""
         self._loop.watch(self._listening(), self._readable)
 
+    def reload(self, config: HttpdConfig, files: Opener) -> None:
+        """Serve by another configuration from the next request on; connections stay."""
+        self._config = config
+        self._shop.files = files
+        self._shop.check_ip = config.check_ip
+
     def close(self) -> None:
         """End all connections, those with a file under way by a reset, and give the port back."""
         if self._sock is not None:

@@ -31,6 +31,10 @@ class Notifier:
         self._socket: socket.socket | None = None
         self._failing: set[tuple[str, int]] = set()
 
+    def aim(self, targets: Iterable[tuple[str, int]]) -> None:
+        """Send to these targets from now on."""
+        self.targets = tuple(targets)
+
     def open(self) -> None:
         """Open the socket."""
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import sys
 from ipaddress import IPv4Address
 from typing import Protocol
 
@@ -92,6 +93,14 @@ class TftpServer:
     def start(self) -> None:
         """Take requests from now on."""
         self._loop.watch(self._listening(), self._readable)
+
+    def reload(self, config: TftpConfig, files: Opener) -> None:
+        """Serve by another configuration from now on; transfers under way go on as they began."""
+        if config.cache != self._config.cache:
+            self._cache = Cache(config.cache)
+        self._config = config
+        self._files = files
+        self._shelf.offload = sys.platform == "linux" and config.offload
 
     def close(self) -> None:
         """End all transfers with an ERROR to the client, and give the port back."""
