@@ -335,7 +335,7 @@ class DhcpServer:
             self._send(effect)
         except OSError as error:
             if self._reminder.due(("send", effect.to, error.errno), self._loop.now):
-                log.warning("no reply to %s: %s", effect.to, error)
+                log.warning("dhcp: no reply to %s: %s", effect.to, error.strerror)
 
     def _send(self, reply: Reply) -> None:
         port, to = self._config.bootp.port, reply.to
