@@ -204,9 +204,9 @@ class Origin:
         if isinstance(error, http.TimeoutError):
             return f"no answer for {self.silence:g} s"
         if isinstance(error, http.SSLError):
-            return (
-                f"no secure connection: {_printable(str(error.args[0] if error.args else error))}"
-            )
+            cause = error.args[0] if error.args else error
+            why = getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or cause
+            return f"no secure connection: {_printable(str(why).replace('_', ' ').lower())}"
         if isinstance(error, http.ProtocolError):
             return "the connection broke before an answer came"
         return _printable(" ".join(str(error).split()))

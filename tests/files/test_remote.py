@@ -1,10 +1,13 @@
 """Files of web servers: passed on while they arrive, whole or with a clear refusal."""
 
 import logging
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from pybootd.config import ConfigError, Section
 from pybootd.files import remote
 from pybootd.files.filters import Patterns
+from pybootd.files.origin import Origin
 from pybootd.files.remote import RemoteSource
 from pybootd.files.resolver import Files
 from pybootd.files.sources import (
@@ -134,10 +138,50 @@ def test_a_web_server_that_is_not_there_is_named_with_the_reason(loop: Loop) -> 
             source.close()
 
 
+def test_a_web_server_that_takes_no_connection_is_given_up(loop: Loop) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as busy, ExitStack() as stack:
+        for _ in range(3):  # more than the backlog holds: the next one gets no answer
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(busy.getsockname())
+        url = f"http://127.0.0.1:{busy.getsockname()[1]}"
+        source = RemoteSource(url, Origin(connect=0.2))
+        source.start(loop)
+        with pytest.raises(Unavailable, match=f"^{url}/x: can't connect: no answer for 0.2 s$"):
+            start(source, "x")
+        source.close()
+
+
+def test_https_wants_a_certificate_that_is_trusted(
+    site: Site, loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("not installed: openssl")
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    names = ["-subj", "/CN=mirror", "-addext", "subjectAltName=IP:127.0.0.1"]
+    words = [*command.split(), *names, "-keyout", key, "-out", certificate]
+    subprocess.run(words, check=True, capture_output=True, timeout=30)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    site.socket = context.wrap_socket(site.socket, server_side=True)
+    for trusted in (False, True):
+        if trusted:
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        source = RemoteSource(site.url.replace("http:", "https:"))
+        source.start(loop)
+        if trusted:
+            assert fetch(source, loop, "octets/100000") == octets(100000)
+        else:
+            with pytest.raises(Unavailable, match=r"connection: self.signed certificate"):
+                start(source, "octets/9")
+        source.close()
+
+
 def test_what_is_no_https_is_told(site: Site, loop: Loop) -> None:
     source = RemoteSource(site.url.replace("http:", "https:"))
     source.start(loop)
-    with pytest.raises(Unavailable, match="no secure connection"):
+    with pytest.raises(Unavailable, match=r"no secure connection: wrong version number$"):
         start(source, "octets/9")
     source.close()
 
