@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pybootd import plugins
-from pybootd.config import Config, ConfigError, Fault, Section
+from pybootd.config import Config, ConfigError, Fault, HttpdConfig, Section, TftpConfig
 from pybootd.files import names
 from pybootd.files.filters import Answer, Filter, Patterns, Target, is_url
 from pybootd.files.local import LocalSource
@@ -65,8 +65,9 @@ class Files:
     def from_config(cls, config: Config, section: str = "tftp") -> Files:
         """Build it from the section that names the root; raises ConfigError with every fault."""
         own = config.sections.get(section, Section(section, config.path))
-        if "root" not in own.options:
-            own = replace(own, options={**own.options, "root": config.tftp.root})
+        if "root" not in own.options:  # in other letters, or in a configuration without a file
+            read: TftpConfig | HttpdConfig = getattr(config, section)
+            own = replace(own, options={**own.options, "root": read.root})
         base = own.options["root"].removeprefix("file://")
         if not is_url(base):
             base = str((config.path.parent / base).absolute())

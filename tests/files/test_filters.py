@@ -449,3 +449,13 @@ def test_a_configuration_with_filters_is_read(root: Path, tmp_path: Path) -> Non
     opened = Files.from_config(plain).open(request("file"))
     assert isinstance(opened, Opened)
     opened.body.close()
+
+
+def test_an_option_in_other_letters_names_the_root_of_its_own_section(
+    root: Path, tmp_path: Path
+) -> None:
+    ini = tmp_path / "pybootd.ini"
+    ini.write_text("[tftp]\nroot = ./root\n[httpd]\nRoot = ./beside\n")
+    opened = Files.from_config(load(ini, ("tftp",)), "httpd").open(request("secret"))
+    assert isinstance(opened, Opened)
+    opened.body.close()
