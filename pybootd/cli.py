@@ -99,6 +99,7 @@ def _run(path: Path, services: Sequence[str], debug: bool) -> int:
     from pybootd.daemon import Daemon
     from pybootd.net import BindError
     from pybootd.observe import log
+    from pybootd.privileges import PrivilegeError
 
     try:
         daemon = Daemon.from_file(path, services)
@@ -106,7 +107,7 @@ def _run(path: Path, services: Sequence[str], debug: bool) -> int:
         for warning in daemon.config.warnings:
             log.log.warning("%s", warning)
         daemon.run(debug)
-    except (BindError, log.LogError) as error:
+    except (BindError, PrivilegeError, log.LogError) as error:
         if debug:
             raise
         print(f"pybootd: {error}", file=sys.stderr)

@@ -32,6 +32,7 @@ __all__ = [
     "HttpdConfig",
     "LoggerConfig",
     "Section",
+    "SecurityConfig",
     "TftpConfig",
     "examine",
     "find_file",
@@ -124,6 +125,14 @@ class HttpdConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SecurityConfig:
+    """``[security]``: names of a user and a group of this system; "": not set."""
+
+    user: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration.
 
@@ -143,6 +152,7 @@ class Config:
     profiles: Profiles = field(default_factory=Profiles)
     tftp: TftpConfig = TftpConfig()
     httpd: HttpdConfig = HttpdConfig()
+    security: SecurityConfig = SecurityConfig()
     sections: Mapping[str, Section] = field(default_factory=dict)
     warnings: tuple[Fault, ...] = ()
 
@@ -211,6 +221,7 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "check_ip": values.boolean,
             "connections": values.integer(1, 65535),
         },
+        "security": {"user": values.user, "group": values.group},
     }
 )
 ALIASES: Mapping[str, str] = MappingProxyType({"bootpd": "bootp", "tftpd": "tftp"})
@@ -301,6 +312,7 @@ class _Reader(Reading):
             profiles=own,
             tftp=TftpConfig(**self._files("tftp", bootp)),
             httpd=HttpdConfig(**self._files("httpd", bootp)),
+            security=self._security(),
             sections=self.sections,
             warnings=tuple(self.warnings),
         )
@@ -390,6 +402,12 @@ class _Reader(Reading):
             if prefix is not None and buggy is not None:
                 found.append((prefix, buggy))
         return tuple(sorted(found, key=lambda rule: -rule[0].bits))
+
+    def _security(self) -> SecurityConfig:
+        found = self.table("security", TABLE)
+        if "group" in found and not self.section("security").options.get("user"):
+            self.missing("security", "user", "required with group: whom to become")
+        return SecurityConfig(**found)
 
     def _files(self, name: str, bootp: BootpConfig) -> dict[str, Any]:
         """Read the options of a service that has files below a root."""

@@ -1,7 +1,7 @@
 """The composition root: what is started in which order, and how it ends.
 
-Read, refuse, bind, loop. Only this module knows everybody; a service that doesn't run is not even
-imported, so that ``pybootd -t`` stays small.
+Read, refuse, bind, give up root's rights, loop. Only this module knows everybody; a service that
+doesn't run is not even imported, so that ``pybootd -t`` stays small.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from pybootd import __version__
+from pybootd import __version__, privileges
 from pybootd.client import Clients
 from pybootd.config import Config, ConfigError, Fault, examine
 from pybootd.events import Bus
@@ -38,6 +38,7 @@ FIXED = MappingProxyType(
         "bootp": ("mode", "address", "interface", "port", "leases"),
         "tftp": ("address", "port", "port_range"),
         "httpd": ("address", "port"),
+        "security": ("user", "group"),
     }
 )
 
@@ -49,7 +50,7 @@ class Service(Protocol):
         """Bind what it listens on; raises BindError."""
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve; raises BindError."""
 
     def close(self) -> None:
         """End what runs, in order, and give everything back."""
@@ -159,9 +160,10 @@ class Daemon:
             self._faults += (fault for fault in error.faults if fault not in self._faults)
 
     def run(self, debug: bool = False) -> None:
-        """Bind, serve until SIGINT or SIGTERM, and stop cleanly; raises BindError.
+        """Bind, serve until SIGINT or SIGTERM, and stop cleanly.
 
-        ``debug``: how the log was opened, for when SIGHUP opens it anew.
+        ``debug``: how the log was opened, for when SIGHUP opens it anew. Raises BindError and
+        PrivilegeError.
         """
         self._debug = debug
         self.loop.open()
@@ -171,6 +173,7 @@ class Daemon:
             self.loop.on_signal(signal.SIGHUP, lambda now: self.reload())
             for service in self._services:
                 service.open()
+            privileges.drop(self.config, self._runs)
             for files in self._files.values():
                 files.start(self.loop)
             for service in self._services:
@@ -217,7 +220,7 @@ class Daemon:
             before, after = getattr(self.config, section), getattr(new, section)
             kept = {option: getattr(before, option) for option in options}
             differ = [option for option in options if getattr(after, option) != kept[option]]
-            if section in self._runs:
+            if section in (*self._runs, "security"):
                 changed += [f"[{section}] {option}" for option in differ]
             new = replace(new, **{section: replace(after, **kept)})
         if self._runs != other._runs:

@@ -169,6 +169,26 @@ def endpoints(text: str) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
+def user(text: str) -> str:
+    """Read the name of a user of this system."""
+    import pwd
+
+    try:
+        return pwd.getpwnam(text).pw_name
+    except KeyError:
+        raise ValueError(f"{text!r} is no user here: name one, or make it with useradd") from None
+
+
+def group(text: str) -> str:
+    """Read the name of a group of this system."""
+    import grp
+
+    try:
+        return grp.getgrnam(text).gr_name
+    except KeyError:
+        raise ValueError(f"{text!r} is no group here: name one, or make it: groupadd") from None
+
+
 def port_range(text: str) -> tuple[int, int]:
     """Read ``first-last``: ports, both included."""
     found = re.fullmatch(r"([0-9]{1,5}) *- *([0-9]{1,5})", text)

@@ -75,7 +75,7 @@ class DhcpServer:
     # life
 
     def open(self) -> None:
-        """Bind the port and load the leases; raises BindError."""
+        """Bind the ports; raises BindError."""
         self._look(self._loop.now)
         devices = {one.index: one.name for one in self._devices()}
         try:
@@ -83,17 +83,20 @@ class DhcpServer:
             self._open_boot_ports(devices)
             self._ethernet.open()
             self._changes = net.changes()
-            self._restore()
             self._complain()
-        except StoreError as error:
-            self.close()
-            raise net.BindError(f"DHCP server: {error}") from error
         except BaseException:
             self.close()
             raise
 
     def start(self) -> None:
-        """Serve from the next turn of the loop on."""
+        """Load the leases, and serve from the next turn of the loop on; raises BindError.
+
+        The leases belong to whom the daemon is now: it bound its ports as somebody else, perhaps.
+        """
+        try:
+            self._restore()
+        except StoreError as error:
+            raise net.BindError(f"DHCP server: {error}") from error
         self._ports.start(partial(self._drain, False))
         self._boot_ports.start(partial(self._drain, True))
         if self._changes is not None:

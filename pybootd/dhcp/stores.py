@@ -269,9 +269,9 @@ def _visit(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _may_write(path: Path) -> bool:
-    """Tell whether the file may be written, or made in the nearest folder that there is."""
-    there = next(one for one in (path, *path.absolute().parents) if os.access(one, os.F_OK))
-    return os.access(there, os.W_OK)
+    """Tell whether the file may be written or made, and its journal in the nearest folder."""
+    folder = next(one for one in path.absolute().parents if os.access(one, os.F_OK))
+    return os.access(folder, os.W_OK) and (os.access(path, os.W_OK) or not path.exists())
 
 
 def _migrate(file: sqlite3.Connection, version: int) -> None:

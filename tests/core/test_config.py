@@ -164,6 +164,9 @@ def test_a_section_that_nobody_knows_is_a_warning(tmp_path: Path) -> None:
             "kept for another MAC",
         ),
         ("[bootp]\npool_start = 255.255.255.250\npool_count = 100\n", "out of IPv4"),
+        ("[security]\nuser = no-such", "'no-such' is no user here"),
+        ("[security]\nuser = root\ngroup = no-such", "'no-such' is no group here"),
+        ("[security]\ngroup = root", "[security] user: required with group"),
     ],
 )
 def test_a_faulty_value_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:

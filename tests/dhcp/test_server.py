@@ -181,6 +181,7 @@ def test_leases_are_loaded_under_todays_identity() -> None:
     made = Rig()
     made.server = DhcpServer(made.config, made.loop, made.bus, made.clients, store=Kept())
     made.server.open()
+    made.server.start()
     (network,) = made.server._networks
     lease = network.pool.find(MAC)
     assert lease is not None

@@ -1,0 +1,182 @@
+"""The real daemon gives up root's rights, and serves as before."""
+
+import os
+import pwd
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from pybootd.tools.daemon import Daemon, DaemonError
+
+pytestmark = pytest.mark.net("curl")
+
+UUID_ = UUID("12345678-abcd-ef00-1111-abcdefabcdef")
+NOBODY = pwd.getpwnam("nobody")
+NONE, BIND = 0, 1 << 10  # CAP_NET_BIND_SERVICE
+INI = """
+[bootp]
+pool_start = 192.168.1.100
+boot_file = pxelinux.0
+leases = {folder}/state/leases.db
+{bootp}
+[tftp]
+root = {folder}/files
+[httpd]
+enable = on
+[security]
+{security}
+"""
+
+
+def open_to_all(host, *needed):
+    """Let every user read these folders on the host, whatever closed folders they stand in."""
+    above = {
+        path: next((a for a in reversed(path.parents) if not a.stat().st_mode & 1), None)
+        for path in needed
+    }
+    for number, (path, closed) in enumerate(above.items()):
+        if closed:
+            host.run("mkdir", "-p", f"/run/open/{number}")
+            host.run("mount", "--bind", path, f"/run/open/{number}")
+    for closed in {closed for closed in above.values() if closed}:
+        host.run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", closed)
+    for number, (path, closed) in enumerate(above.items()):
+        if closed:
+            host.run("mkdir", "-p", path)
+            host.run("mount", "--bind", f"/run/open/{number}", path)
+
+
+@pytest.fixture
+def serve(lan):
+    """Start the daemon with these lines; returns it and its log's text."""
+    top = Path(__file__).parents[2]
+    open_to_all(lan[0], Path(sys.base_prefix), Path(sys.prefix), top / "pybootd")
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        (folder / "files").mkdir()
+        (folder / "files" / "pxelinux.0").write_bytes(b"boot me" * 300)
+        running = []
+
+        def start(security, bootp=""):
+            ini = folder / "pybootd.ini"
+            ini.write_text(INI.format(folder=folder, security=security, bootp=bootp))
+            daemon = Daemon(lan[0], ini, folder / "log", (67, 69))
+            running.append(daemon)
+            daemon.start()
+            deadline = time.monotonic() + 10
+            while " serves " not in (folder / "log").read_text():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            return daemon, folder
+
+        yield start
+        for daemon in running:
+            daemon.stop()
+
+
+def status(pid):
+    """Read who the process is, and what it may do."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    rights = {int(found[name], 16) for name in ("CapPrm", "CapEff")}
+    assert int(found["CapInh"], 16) == 0
+    assert found["NoNewPrivs"] == "1"
+    return {int(n) for n in found["Uid"].split()}, {int(n) for n in found["Gid"].split()}, rights
+
+
+def fetched(client, url):
+    done = client.run("curl", "-s", "--max-time", "5", "--interface", "eth0", url, check=False)
+    return done.stdout
+
+
+def test_it_becomes_the_user_and_serves_on(lan, firmware, serve):
+    daemon, folder = serve("user = nobody")
+    uids, gids, rights = status(daemon.pid)
+    assert (uids, gids, rights) == ({NOBODY.pw_uid}, {NOBODY.pw_gid}, {NONE})
+    mac = "52:54:00:12:34:56"
+    ack = firmware.boot(mac, UUID_)
+    assert str(ack.yiaddr) == "192.168.1.100"
+    # flags 0: the reply is a frame to the client's own MAC, by the packet socket of the start
+    lan[1].run("udhcpc", "-i", "eth0", "-n", "-q", "-t", "3", "-s", "/bin/true")
+    lan[1].ip("address", "add", "192.168.1.100/24", "dev", "eth0")
+    assert fetched(lan[1], "tftp://192.168.1.1/pxelinux.0") == "boot me" * 300
+    assert fetched(lan[1], "http://192.168.1.1/pxelinux.0") == "boot me" * 300
+    fetched(lan[1], "tftp://192.168.1.1/none")
+    for path in (folder / "state", *(folder / "state").iterdir()):
+        assert path.stat().st_uid == NOBODY.pw_uid, path
+    assert daemon.stop() == 0
+    said = (folder / "log").read_text()
+    assert "running as nobody\n" in said
+    assert "Traceback" not in said
+    assert "WARNING" not in said
+    with sqlite3.connect(folder / "state" / "leases.db") as file:
+        assert file.execute("SELECT count(*) FROM lease").fetchone() == (1,)
+
+
+def test_an_interface_that_comes_back_is_served(lan, firmware, serve):
+    """Port 67 is bound again by CAP_NET_BIND_SERVICE, which is kept for this alone."""
+    server = lan[0]
+    daemon, folder = serve("user = nobody\ngroup = daemon", "interface = eth0")
+    assert status(daemon.pid)[1:] == ({1}, {BIND})
+    server.ip("link", "set", "dev", "eth0", "name", "gone")
+    deadline = time.monotonic() + 10
+    while 67 in server.udp_ports():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    server.ip("link", "set", "dev", "gone", "name", "eth0")
+    while 67 not in server.udp_ports():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert firmware.boot("52:54:00:12:34:56", UUID_) is not None
+    assert "no right" not in (folder / "log").read_text()
+
+
+def test_root_is_told_once_that_it_is_root(serve):
+    daemon, folder = serve("")
+    assert daemon.stop() == 0
+    assert (folder / "log").read_text().count("WARNING running as root") == 1
+
+
+def test_leases_of_an_earlier_start_as_root_are_handed_over(lan, firmware, serve):
+    daemon, folder = serve("")
+    assert firmware.boot("52:54:00:12:34:56", UUID_) is not None
+    daemon.host.run("kill", f"-{signal.SIGKILL}", str(daemon.pid))
+    daemon, folder = serve("user = nobody")
+    assert firmware.boot("52:54:00:12:34:57", UUID_) is not None
+    assert daemon.stop() == 0
+    assert "memory" not in (folder / "log").read_text()
+    with sqlite3.connect(folder / "state" / "leases.db") as file:
+        assert file.execute("SELECT count(*) FROM lease").fetchone() == (2,)
+
+
+def test_nothing_but_lease_files_is_handed_over(serve, lan):
+    """Neither a folder with other files in it, nor what a link names."""
+    daemon, folder = serve("user = nobody")
+    daemon.stop()
+    state = folder / "state"
+    (folder / "secret").write_text("root's")
+    (state / "leases.db-symbolic").symlink_to(folder / "secret")
+    os.link(folder / "secret", state / "leases.db-linked")
+    (state / "other").touch()
+    os.chown(state, 0, 0)
+    daemon, folder = serve("user = nobody")
+    daemon.stop()
+    assert (folder / "secret").stat().st_uid == 0
+    assert state.stat().st_uid == 0
+    assert "leases are kept in memory" in (folder / "log").read_text()
+
+
+def test_a_root_that_the_user_can_not_read(serve, lan):
+    daemon, folder = serve("")
+    daemon.stop()
+    (folder / "files").chmod(0o700)
+    with pytest.raises(DaemonError, match="nobody has no right to read") as told:
+        serve("user = nobody")
+    assert "Traceback" not in str(told.value)
