@@ -1,7 +1,9 @@
 """Real DHCP clients against the real daemon: a lease, its renewal, its release; two networks."""
 
+import itertools
 import socket
 import struct
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -214,3 +216,97 @@ def test_an_address_in_use_is_not_offered(lab: Lab) -> None:
         assert lab.capture.last(Message.ACK).packet.yiaddr == A(FIRST) + 1
     assert f"{FIRST}" in lab.said()
     assert squatter.mac() in lab.said()
+
+
+NETWORKD = """
+[Match]
+Name=eth0
+[Network]
+DHCP=ipv4
+LinkLocalAddressing=no
+IPv6AcceptRA=no
+"""
+ALL = ("dhclient", "udhcpc", "dhcpcd", "systemd-networkd")
+
+
+def run_client(kind: str, host: Host, folder: Path) -> None:
+    """Start a client that stays, as its distribution does."""
+    if kind == "dhclient":
+        conf = folder / "dhclient.conf"
+        # its usual ten seconds between two tries would lead past the end of a lease so short
+        conf.write_text("initial-interval 1; backoff-cutoff 2;")
+        own = ("-lf", folder / "leases", "-pf", folder / "pid", "-cf", conf)
+        host.popen("dhclient", "-4", "-d", *own, "eth0")
+    elif kind == "udhcpc":
+        script = folder / "script"
+        script.write_text(UDHCPC_SCRIPT)
+        script.chmod(0o755)
+        host.popen("udhcpc", "-i", "eth0", "-f", "-s", script)
+    elif kind == "dhcpcd":
+        host.popen("dhcpcd", "-B", "-4", "-C", "resolv.conf", "-C", "hostname", "-A", "eth0")
+    else:
+        network = folder / "eth0.network"
+        network.write_text(NETWORKD)
+        host.run("mkdir", "-p", "/run/systemd/network", "/run/systemd/netif")
+        host.run("chown", "systemd-network", "/run/systemd/netif")
+        host.run("cp", network, "/run/systemd/network/")
+        host.popen("/lib/systemd/systemd-networkd", stderr=subprocess.DEVNULL)
+
+
+def address_of(host: Host) -> str:
+    words = host.ip("-4", "-oneline", "address", "show", "dev", "eth0").split()
+    return words[3].partition("/")[0] if words else ""
+
+
+@pytest.mark.net("dhclient", "udhcpc", "dhcpcd")
+def test_clients_renew_rebind_and_start_over_on_another_network(
+    network: Network, tmp_path: Path
+) -> None:
+    """Renew at T1; rebind at T2 after the server was away; a NAK, and anew, when moved."""
+    lan, server = network.switch(), network.host("server")
+    server.plug(lan, f"{SERVER}/24")
+    there = [kind for kind in ALL if kind != ALL[-1] or Path("/lib/systemd", kind).exists()]
+    hosts = {kind: network.host(kind) for kind in there}
+    captures = {}
+    for kind, host in hosts.items():
+        host.plug(lan)
+        captures[kind] = Capture(host)
+    pool = f"pool_count = 9\nlease_time = 10\nleases = {tmp_path}/leases.db\n"
+    path = ini(tmp_path, f"pool_start = {FIRST}\n{pool}")
+
+    def renewed(kind: str, to: str) -> bool:
+        """Tell whether the client extended its lease by a message to that address."""
+        own = bytes.fromhex(hosts[kind].mac().replace(":", ""))
+        mine = [one for one in captures[kind].read() if one.packet.chaddr == own]
+        return any(
+            (one.kind, one.to, answer.kind) == (Message.REQUEST, to, Message.ACK)
+            and one.packet.ciaddr != A(0)
+            for one, answer in itertools.pairwise(mine)
+        )
+
+    def move(address: str) -> None:
+        server.ip("address", "flush", "dev", "eth0")
+        server.ip("address", "add", address, "broadcast", "+", "dev", "eth0")
+
+    with Daemon(server, path, tmp_path / "log", (67,), "-p"):
+        for kind, host in hosts.items():
+            run_client(kind, host, tmp_path)
+        wait(lambda: all(map(address_of, hosts.values())))
+        had = {kind: address_of(host) for kind, host in hosts.items()}
+        assert len(set(had.values())) == len(hosts)
+        # a lease so short is extended by udhcpc by broadcast alone
+        wait(lambda: all(renewed(kind, SERVER) for kind in hosts if kind != "udhcpc"))
+    # nobody is at the server's address any more; from T2 on anybody may answer
+    move("10.7.0.9/24")
+    with Daemon(server, path, tmp_path / "log", (67,), "-p"):
+        wait(lambda: all(renewed(kind, "255.255.255.255") for kind in hosts), 20.0)
+        assert {kind: address_of(host) for kind, host in hosts.items()} == had
+    # udhcpc heeds no NAK but its own server's, and waits for the end of its lease
+    hosts.pop("udhcpc")
+    move("10.8.0.1/24")
+    ini(tmp_path, f"pool_start = 10.8.0.100\n{pool}")
+    with Daemon(server, path, tmp_path / "log", (67,), "-p"):
+        wait(lambda: all(address_of(host).startswith("10.8.") for host in hosts.values()), 20.0)
+    assert all(Message.NAK in captures[kind].kinds() for kind in hosts)
+    for capture in captures.values():
+        capture.socket.close()
