@@ -41,7 +41,13 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["pybootd", "pybootd.*"]),
     package_data={"pybootd": ["etc/*", "py.typed"]},
-    install_requires=["h11>=0.14", "netifaces-plus>=0.12", "rich>=13.0", "urllib3>=2.3"],
+    install_requires=[
+        "h11>=0.14",
+        "netifaces-plus>=0.12",
+        "prometheus-client>=0.20",
+        "rich>=13.0",
+        "urllib3>=2.3",
+    ],
     extras_require={"test": TEST},
     entry_points={
         "console_scripts": ["pybootd = pybootd.cli:main"],

@@ -33,6 +33,7 @@ __all__ = [
     "LoggerConfig",
     "Section",
     "SecurityConfig",
+    "StatusConfig",
     "TftpConfig",
     "examine",
     "find_file",
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 ANY = IPv4Address("0.0.0.0")
+LOOPBACK = IPv4Address("127.0.0.1")
 SEARCHED = (Path("./pybootd.ini"), Path("/etc/pybootd.ini"))
 
 
@@ -133,6 +135,18 @@ class SecurityConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class StatusConfig:
+    """``[status]``: the status page, JSON and metrics; ``port`` 0: off.
+
+    ``token`` is asked of whoever looks, where the address isn't a loopback one.
+    """
+
+    address: IPv4Address = LOOPBACK
+    port: int = 8067
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration.
 
@@ -153,6 +167,7 @@ class Config:
     tftp: TftpConfig = TftpConfig()
     httpd: HttpdConfig = HttpdConfig()
     security: SecurityConfig = SecurityConfig()
+    status: StatusConfig = StatusConfig()
     sections: Mapping[str, Section] = field(default_factory=dict)
     warnings: tuple[Fault, ...] = ()
 
@@ -222,6 +237,11 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "connections": values.integer(1, 65535),
         },
         "security": {"user": values.user, "group": values.group},
+        "status": {
+            "address": values.address,
+            "port": values.integer(0, 65535),
+            "token": values.word,
+        },
     }
 )
 ALIASES: Mapping[str, str] = MappingProxyType({"bootpd": "bootp", "tftpd": "tftp"})
@@ -313,6 +333,7 @@ class _Reader(Reading):
             tftp=TftpConfig(**self._files("tftp", bootp)),
             httpd=HttpdConfig(**self._files("httpd", bootp)),
             security=self._security(),
+            status=StatusConfig(**self.table("status", TABLE)),
             sections=self.sections,
             warnings=tuple(self.warnings),
         )

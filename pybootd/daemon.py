@@ -25,7 +25,9 @@ from pybootd.observe.log import EventLog, LogError, open_log
 
 if TYPE_CHECKING:
     from pybootd.access.base import Access
+    from pybootd.dhcp.server import DhcpServer
     from pybootd.http.server import HttpServer
+    from pybootd.watching import Watching
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ FIXED = MappingProxyType(
         "tftp": ("address", "port", "port_range"),
         "httpd": ("address", "port"),
         "security": ("user", "group"),
+        "status": ("address", "port", "token"),
     }
 )
 
@@ -62,9 +65,14 @@ class Daemon:
     Raises ConfigError with the faults that only the parts themselves can see.
     """
 
-    def __init__(self, config: Config, services: Collection[str] = USUAL) -> None:
+    def __init__(
+        self,
+        config: Config,
+        services: Collection[str] = USUAL,
+        loop: Loop | None = None,
+    ) -> None:
         self.config = config
-        self.loop = Loop()
+        self.loop = loop or Loop()
         self.bus = Bus()
         self.clients = Clients()
         self._faults: list[Fault] = []
@@ -72,6 +80,8 @@ class Daemon:
         self._reloads: list[Callable[[Daemon], None]] = []
         self._files: dict[str, Files] = {}
         self._access: Access | None = None
+        self.watching: Watching | None = None
+        self._dhcp_server: DhcpServer | None = None
         self._log = EventLog(self.bus)
         self._debug = False
         self._asked = tuple(services)
@@ -85,6 +95,8 @@ class Daemon:
             self._tftp()
         if "httpd" in services:
             self._httpd()
+        if config.status.port:
+            self._watch()
         if self._faults:
             raise ConfigError(self._faults)
 
@@ -114,6 +126,7 @@ class Daemon:
         with self._noting_faults():
             server = DhcpServer(config, self.loop, self.bus, self.clients, self._access)
             self._services.append(server)
+            self._dhcp_server = server
             self._reloads.append(lambda new: server.reload(new.config, new._access))
         notifier = Notifier(config.bootp.notify, self.bus, self.clients)
         self._services.append(notifier)
@@ -150,6 +163,15 @@ class Daemon:
             self._files[section] = Files.from_config(self.config, section)
         return self._files[section]
 
+    def _watch(self) -> None:
+        from pybootd.watching import Watching
+
+        parts = (self.loop, self.bus, self.clients, self._files, self._dhcp_server)
+        self.watching = Watching(self.config.status, *parts)
+        watching = self.watching
+        self._services.append(watching)
+        self._reloads.append(lambda new: watching.look_into(new._files))
+
     @contextmanager
     def _noting_faults(self) -> Iterator[None]:
         """Keep the faults of one part, so that those of the next are told at the same time."""
@@ -171,22 +193,30 @@ class Daemon:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.loop.on_signal(number, lambda now: self.loop.stop())
             self.loop.on_signal(signal.SIGHUP, lambda now: self.reload())
-            for service in self._services:
-                service.open()
-            privileges.drop(self.config, self._runs)
-            for files in self._files.values():
-                files.start(self.loop)
-            for service in self._services:
-                service.start()
+            self.open()
             log.info("pybootd %s serves %s", __version__, ", ".join(self._serves))
             self.loop.run()
             log.info("pybootd stops")
         finally:
-            for service in reversed(self._services):
-                service.close()
-            for files in self._files.values():
-                files.close()
-            self.loop.close()
+            self.close()
+
+    def open(self) -> None:
+        """Bind everything and begin to serve, the loop being open; raises as ``run`` does."""
+        for service in self._services:
+            service.open()
+        privileges.drop(self.config, self._runs)
+        for files in self._files.values():
+            files.start(self.loop)
+        for service in self._services:
+            service.start()
+
+    def close(self) -> None:
+        """End everything, in the contrary order."""
+        for service in reversed(self._services):
+            service.close()
+        for files in self._files.values():
+            files.close()
+        self.loop.close()
 
     def reload(self) -> None:
         """Serve by the file as it is now, what is under way left alone; open the log anew.
@@ -220,7 +250,7 @@ class Daemon:
             before, after = getattr(self.config, section), getattr(new, section)
             kept = {option: getattr(before, option) for option in options}
             differ = [option for option in options if getattr(after, option) != kept[option]]
-            if section in (*self._runs, "security"):
+            if section in (*self._runs, "security", "status"):
                 changed += [f"[{section}] {option}" for option in differ]
             new = replace(new, **{section: replace(after, **kept)})
         if self._runs != other._runs:

@@ -150,6 +150,7 @@ class Loop:
         self._wake_in: socket.socket | None = None
         self._wake_out: socket.socket | None = None
         self.now = clock()
+        self._longest = 0.0  # seconds of a turn, while timers run
 
     def open(self) -> None:
         """Take the descriptors that the loop itself needs."""
@@ -332,8 +333,16 @@ class Loop:
             heapq.heappop(timers)
         if not timers:
             return limit
-        wait = max(0.0, timers[0][0] - self._clock())
+        clock = self._clock()
+        if clock - self.now > self._longest:
+            self._longest = clock - self.now
+        wait = max(0.0, timers[0][0] - clock)
         return wait if limit is None else min(wait, limit)
+
+    def take_longest(self) -> float:
+        """Return the seconds that the longest turn took since the last call."""
+        longest, self._longest = self._longest, 0.0
+        return longest
 
     def _run_timers(self, now: float) -> None:
         timers = self._timers

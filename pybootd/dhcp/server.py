@@ -72,6 +72,11 @@ class DhcpServer:
         self._networks = Networks(config)
         self._responder = Responder(config, self._networks, self._clients, access, settings)
 
+    @property
+    def networks(self) -> Networks:
+        """The networks that are served, with their pools and leases."""
+        return self._networks
+
     # life
 
     def open(self) -> None:

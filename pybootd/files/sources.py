@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 
 from pybootd.client import Known
 from pybootd.config import Section
@@ -102,12 +102,17 @@ class TextBody(StaticBody):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Who asks for a file: the peer's and the own address, and what is known of the client."""
+    """Who asks for a file: the peer's and the own address, and what is known of the client.
+
+    ``query`` and ``about`` are what an HTTP request said besides; no file depends on them.
+    """
 
     name: str
     peer: str
     server: str
     known: Known | None = None
+    query: str = field(default="", compare=False)
+    about: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 class Source(ABC):
@@ -135,7 +140,12 @@ class Source(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a client's request for a file came down to."""
+    """What a client's request for a file came down to.
+
+    ``media`` and ``fields``: what HTTP says of it, where its name doesn't tell.
+    """
 
     body: Body
     served: str
+    media: str = ""
+    fields: tuple[tuple[str, str], ...] = ()

@@ -26,6 +26,7 @@ _CONDITIONS = frozenset(
         *(b"if-range", b"range"),
     )
 )
+_ABOUT = frozenset((b"authorization", b"host"))
 _NO_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
@@ -37,11 +38,15 @@ class Asked:
     """A request for a file. ``name`` is percent-decoded; octets that are no UTF-8 are escaped.
 
     ``head``: only what GET would say of it. ``fields``: the conditional ones, by lower-case name.
+    No file depends on the rest: ``query``, what stands behind ``?`` as it came, and ``about``, the
+    fields that say who asks whom.
     """
 
     name: str
     head: bool = False
     fields: Mapping[str, str] = field(default_factory=dict)
+    query: str = field(default="", compare=False)
+    about: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +120,12 @@ class Connection:
 
     def _read(self, request: h11.Request) -> Asked | Refusal:
         fields: dict[str, str] = {}
+        about: dict[str, str] = {}
         self._bodiless = request.method == b"HEAD"
         for name, value in request.headers:
-            if name in _CONDITIONS:
+            if name in _ABOUT:
+                about[name.decode("ascii")] = value.decode("latin-1")
+            elif name in _CONDITIONS:
                 text, known = value.decode("latin-1"), name.decode("ascii")
                 # RFC 9110 5.3: a field that comes twice is one list
                 fields[known] = f"{fields[known]}, {text}" if known in fields else text
@@ -130,10 +138,11 @@ class Connection:
         if request.method not in (b"GET", b"HEAD"):
             method = request.method.decode("ascii", "replace")[:20]
             return self._refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{method} is not served")
-        path = _path(request.target.decode("ascii"))
+        target = request.target.decode("ascii")
+        path, query = _path(target), target.partition("?")[2]
         if path is None:
             return self._refusal(HTTPStatus.BAD_REQUEST, "the request names no path")
-        return Asked(path, self._bodiless, fields)
+        return Asked(path, self._bodiless, fields, query, about)
 
     def _refusal(self, status: HTTPStatus, reason: str) -> Refusal:
         self._closing = True
@@ -237,6 +246,7 @@ def _describe(entity: Entity, wall: float) -> Fields:
     fields = [(b"Accept-Ranges", b"bytes" if entity.still else b"none")]
     if entity.etag:
         fields.append((b"ETag", entity.etag.encode("ascii")))
+    fields += ((name.encode("ascii"), value.encode("ascii")) for name, value in entity.fields)
     if entity.modified is not None:
         # RFC 9110 8.8.2.1: never later than the date of the answer
         moment = min(entity.modified, int(wall))

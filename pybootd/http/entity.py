@@ -40,7 +40,7 @@ class Entity:
     """A file that is there. ``size`` in octets, None: nobody knows; ``etag`` in its quotes or "".
 
     ``modified`` is in seconds since the epoch, None: unknown. ``still``: its octets stand still, so
-    a part of them can be had.
+    a part of them can be had. ``fields``: more that the answer's head has.
     """
 
     size: int | None
@@ -48,6 +48,7 @@ class Entity:
     modified: int | None = None
     media: str = OCTETS
     still: bool = True
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 def media_type(served: str, requested: str) -> str:

@@ -51,12 +51,12 @@ class HttpServer:
         self._look: Timer | None = None
         self._complained = float("-inf")
 
-    def open(self) -> None:
-        """Bind the port. Raises BindError."""
+    def open(self, listening: socket.socket | None = None) -> None:
+        """Bind the port, or take a socket that listens already. Raises BindError."""
         config = self._config
         # a connection takes its socket and at most one file; the other services need some too
         self._most = max(16, (net.raise_file_limit() - 64) // 6)
-        self._sock = net.tcp_socket(
+        self._sock = listening or net.tcp_socket(
             config.address, config.port, _BACKLOG, what="http", option="[httpd] port"
         )
 

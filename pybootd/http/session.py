@@ -204,7 +204,8 @@ class Session:
         try:
             if shop.check_ip and known is None:
                 raise Forbidden("this address was not given by this server")
-            opened = shop.files.open(Request(asked.name, self.peer, self._server, known))
+            request = Request(asked.name, self.peer, self._server, known, asked.query, asked.about)
+            opened = shop.files.open(request)
         except FileError as error:
             self._fail(asked, error, now)
             return
@@ -413,10 +414,11 @@ class Session:
 def describe(opened: Opened, requested: str) -> Entity:
     """Say of an open file what HTTP wants to know."""
     body = opened.body
-    media = media_type(opened.served, requested)
+    media = opened.media or media_type(opened.served, requested)
     if isinstance(body, StaticBody):
-        return Entity(body.size, entity_tag(body.key), body.modified, media)
-    return Entity(body.size, "", body.modified, media, still=False)
+        tag = entity_tag(body.key)
+        return Entity(body.size, tag, body.modified, media, fields=opened.fields)
+    return Entity(body.size, "", body.modified, media, still=False, fields=opened.fields)
 
 
 def _shown(asked: Asked) -> str:

@@ -66,6 +66,10 @@ class Timeline:
         """Yield every client, the one heard of last first."""
         return reversed(self._records.values())
 
+    def running(self) -> Iterator[Record]:
+        """Yield the clients that a file is on its way to."""
+        return (one for one in self.records() if one.boots and one.boot.running)
+
     def find(self, name: str) -> Record | None:
         """Return the client with this MAC (any case, ``:`` or ``-``) or address."""
         name = name.strip().lower()

@@ -1,0 +1,276 @@
+"""Timelines, verdicts and leases as JSON values, for programs, commands and the page.
+
+Its version counts up when a field changes its meaning or goes; new fields may come at any time.
+Moments are seconds since the epoch; ``at`` and ``until`` are seconds since the boot began.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from pybootd.events import Outcome
+from pybootd.observe.boot import Boot, Record, Step, Transfer, kind_of
+from pybootd.observe.timeline import Timeline
+from pybootd.observe.verdict import Case, Look, Looker, Verdict, judge, settled
+
+VERSION = 1
+ROWS = 200  # of a list, unless more are asked for
+MOST_ROWS = 1000
+_LOOKED = 256  # looks at files that are remembered
+_FRESH = 30.0  # seconds that a look at a file holds
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """One lease; ``expires`` in seconds from now, None: never."""
+
+    address: str
+    mac: str
+    hostname: str
+    uuid: str
+    state: str
+    expires: float | None
+    network: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRow:
+    """One pool: how many addresses it has, and how many are taken."""
+
+    network: str
+    addresses: int
+    taken: int
+
+
+class Report:
+    """Reads the timeline for those who look; ``clock`` is monotonic, ``wall`` since the epoch."""
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        look: Looker,
+        leases: Callable[[], Iterable[LeaseRow]] = tuple,
+        pools: Callable[[], Iterable[PoolRow]] = tuple,
+    ) -> None:
+        self.timeline = timeline
+        self.clock = clock
+        self._wall = wall
+        self._look = look
+        self.leases = leases
+        self.pools = pools
+        self._looks: OrderedDict[str, tuple[float, Look]] = OrderedDict()
+
+    def verdict(self, boot: Boot) -> Verdict | None:
+        """Judge a boot; what can't change any more is judged once."""
+        if isinstance(boot.cached, tuple):
+            found: Verdict | None = boot.cached[0]
+            return found
+        case = Case(boot, self.clock(), self.look)
+        verdict = judge(case)
+        if settled(case):
+            boot.cached = (verdict,)
+        return verdict
+
+    def look(self, name: str) -> Look:
+        """Look at a file, but at the same one only now and then."""
+        now = self.clock()
+        when, look = self._looks.get(name, (-_FRESH, Look()))
+        if now - when >= _FRESH:
+            look = self._look(name)
+            self._looks[name] = now, look
+            self._looks.move_to_end(name)
+            if len(self._looks) > _LOOKED:
+                self._looks.popitem(last=False)
+        return look
+
+    def state(self, boot: Boot) -> str:
+        """Say how a boot stands: ``up``, ``booting``, ``failed``, or ``quiet`` (nothing known)."""
+        if boot.up or (not boot.booting and boot.stage == "system up"):
+            return "up"
+        verdict = self.verdict(boot)
+        if verdict is not None:
+            return "failed" if verdict.grade == "fault" else "quiet"
+        return "quiet" if boot.followed is not None else "booting"
+
+    # the documents
+
+    def clients(self, search: str = "", offset: int = 0, limit: int = ROWS) -> Json:
+        """List clients, the one heard of last first; ``search`` in names, addresses, verdicts."""
+        found = self.search(search)
+        rows = list(islice(found, offset, offset + min(limit, MOST_ROWS)))
+        total = len(self.timeline) if not search else offset + len(rows) + sum(1 for _ in found)
+        return self._document(total=total, clients=[self.summary(one) for one in rows])
+
+    def search(self, text: str) -> Iterator[Record]:
+        """Find the clients in whose row the text stands."""
+        words = text.lower().split()
+        dashes = [word.replace("-", ":") for word in words]
+        for record in self.timeline.records():
+            if not record.boots:
+                continue
+            if words:
+                shown = self._searched(record)
+                if not all(a in shown or b in shown for a, b in zip(words, dashes, strict=True)):
+                    continue
+            yield record
+
+    def _searched(self, record: Record) -> str:
+        boot = record.boot
+        verdict = self.verdict(boot)
+        told = f"{verdict.name} {verdict.what}" if verdict else ""
+        known = (record.name, record.address, record.hostname, record.uuid, kind_of(boot))
+        return f"{known} {boot.stage} {self.state(boot)} {told}".lower()
+
+    def client(self, name: str) -> Json | None:
+        """Tell everything of one client; None: it isn't known."""
+        record = self.timeline.find(name)
+        if record is None or not record.boots:
+            return None
+        boots = [self.boot(boot) for boot in reversed(record.boots)]
+        return self._document(client=self.summary(record) | {"boots": boots})
+
+    def newest_failure(self) -> Json | None:
+        """Tell everything of the client whose boot failed last; None: none did."""
+        for record in self.timeline.records():
+            if record.boots and self.state(record.boot) == "failed":
+                return self.client(record.name)
+        return None
+
+    def lease_list(self, offset: int = 0, limit: int = ROWS) -> Json:
+        """List leases and pools."""
+        now = self._wall()
+        rows = sorted(self.leases(), key=lambda row: tuple(map(int, row.address.split("."))))
+        listed = [
+            {
+                "address": row.address,
+                "mac": row.mac,
+                "hostname": row.hostname,
+                "uuid": row.uuid,
+                "state": row.state,
+                "expires": None if row.expires is None else round(now + row.expires, 3),
+                "network": row.network,
+            }
+            for row in rows[offset : offset + min(limit, MOST_ROWS)]
+        ]
+        return self._document(total=len(rows), leases=listed, pools=self.pool_list())
+
+    def pool_list(self) -> list[Json]:
+        """List the pools."""
+        return [
+            {"network": row.network, "addresses": row.addresses, "taken": row.taken}
+            for row in self.pools()
+        ]
+
+    def _document(self, **values: object) -> Json:
+        return {"version": VERSION, "now": round(self._wall(), 3), **values}
+
+    # their parts
+
+    def summary(self, record: Record) -> Json:
+        """Tell of a client what one row shows."""
+        boot = record.boot
+        return {
+            "name": record.name,
+            "mac": record.mac.hex(":"),
+            "address": str(record.address or ""),
+            "hostname": record.hostname,
+            "uuid": record.uuid,
+            "kind": kind_of(boot),
+            "state": self.state(boot),
+            "stage": boot.stage,
+            "began": self._moment(boot.began),
+            "last": self._moment(boot.last(self.clock())),
+            "boot": boot.number,
+            "boots": len(record.boots),
+            "verdict": self._told(boot),
+            "transfers": [self._transfer(one, boot) for one in boot.running],
+        }
+
+    def boot(self, boot: Boot) -> Json:
+        """Tell everything of one boot."""
+        return {
+            "number": boot.number,
+            "began": self._moment(boot.began),
+            "seconds": round(boot.last(self.clock()) - boot.began, 4),
+            "kind": kind_of(boot),
+            "vendor_class": boot.vendor_class,
+            "address": str(boot.address or ""),
+            "boot_file": boot.boot_file,
+            "interface": boot.interface,
+            "relay": str(boot.relay or ""),
+            "proxy": boot.proxy,
+            "state": self.state(boot),
+            "stage": boot.stage,
+            "verdict": self._told(boot),
+            "left_out": boot.left_out,
+            "steps": [
+                self._transfer(one, boot) if isinstance(one, Transfer) else self._step(one, boot)
+                for one in boot.steps
+            ],
+        }
+
+    def _moment(self, when: float) -> float:
+        return round(self._wall() - self.clock() + when, 3)
+
+    def _told(self, boot: Boot) -> Json | None:
+        verdict = self.verdict(boot)
+        if verdict is None:
+            return None
+        return {
+            "name": verdict.name,
+            "grade": verdict.grade,
+            "what": verdict.what,
+            "advice": verdict.advice,
+            "evidence": list(verdict.evidence),
+        }
+
+    @staticmethod
+    def _step(step: Step, boot: Boot) -> Json:
+        return {
+            "type": "step",
+            "what": step.kind.value,
+            "at": round(step.began - boot.began, 4),
+            "until": round(step.ended - boot.began, 4),
+            "count": step.count,
+            "text": step.text,
+            "more": step.more,
+        }
+
+    def _transfer(self, one: Transfer, boot: Boot) -> Json:
+        ended = self.clock() if one.outcome is None else one.ended
+        sent, took = one.sent, ended - one.began
+        return {
+            "type": "transfer",
+            "what": one.role.value,
+            "at": round(one.began - boot.began, 4),
+            "until": round(ended - boot.began, 4),
+            "protocol": one.protocol,
+            "name": one.requested,
+            "served": one.served,
+            "size": one.size,
+            "sent": sent,
+            "rate": round(sent / took) if took > 0 else 0,
+            "blocksize": one.blocksize,
+            "windowsize": one.windowsize,
+            "retransmissions": one.retransmissions,
+            "outcome": "running" if one.outcome is None else OUTCOMES[one.outcome],
+            "reason": one.reason,
+        }
+
+
+OUTCOMES = {
+    Outcome.DONE: "done",
+    Outcome.ABORTED: "aborted",
+    Outcome.PROBED: "probed",
+    Outcome.TIMEOUT: "silent",
+    Outcome.FAILED: "failed",
+    Outcome.STOPPED: "stopped",
+}

@@ -1,0 +1,160 @@
+"""What watches the services: timeline, counts, and the status address that tells of them."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from pybootd import net
+from pybootd.client import Clients
+from pybootd.config import StatusConfig
+from pybootd.events import Bus
+from pybootd.files.resolver import Files
+from pybootd.files.sources import Request
+from pybootd.loop import Loop
+from pybootd.observe.counts import Counts
+from pybootd.observe.timeline import Timeline
+
+if TYPE_CHECKING:
+    from pybootd.dhcp.leases import Lease
+    from pybootd.dhcp.server import DhcpServer
+    from pybootd.http.status import StatusServer
+    from pybootd.observe.case import Look
+    from pybootd.observe.report import LeaseRow, PoolRow
+
+log = logging.getLogger(__name__)
+
+_NOBODY = "0.0.0.0"
+_HEAD = 1024  # octets that tell what a boot file is
+_BACKLOG = 64
+
+
+class Watching:
+    """A service like the others: it serves people. ``dhcp`` None: none runs here.
+
+    What answers is loaded when somebody connects for the first time; most daemons are never asked.
+    """
+
+    def __init__(
+        self,
+        config: StatusConfig,
+        loop: Loop,
+        bus: Bus,
+        clients: Clients,
+        files: Mapping[str, Files],
+        dhcp: DhcpServer | None,
+    ) -> None:
+        self._config = config
+        self._loop = loop
+        self._files = files
+        self._dhcp = dhcp
+        self.timeline = Timeline(bus, lambda: loop.now, clients.by_address)
+        self._counts = Counts(bus)
+        self._token = config.token
+        self._sock: socket.socket | None = None
+        self._server: StatusServer | None = None
+
+    def open(self) -> None:
+        """Bind the status address; one that is taken is a warning, and boots go on without it."""
+        config = self._config
+        try:
+            self._sock = net.tcp_socket(
+                config.address, config.port, _BACKLOG, what="status page", option="[status] port"
+            )
+        except net.BindError as error:
+            log.warning("%s; running without it", error)
+            return
+        if not config.address.is_loopback and not self._token:
+            import secrets
+
+            self._token = secrets.token_urlsafe(12)
+            where = f"http://{config.address}:{config.port}/#{self._token}"
+            log.info("status page: %s (set [status] token to keep it)", where)
+
+    def look_into(self, files: Mapping[str, Files]) -> None:
+        """Look at these files from now on."""
+        self._files = files
+
+    def start(self) -> None:
+        """Answer from now on."""
+        if self._sock is not None:
+            self._loop.watch(self._sock, self._first)
+
+    def _first(self, now: float) -> None:
+        """Load what answers, and let it take over."""
+        sock, self._sock = self._sock, None
+        if sock is None:
+            return
+        loop = self._loop
+        loop.unwatch(sock)
+        try:
+            from pybootd.http.status import StatusServer
+            from pybootd.observe.report import Report
+            from pybootd.observe.status import Status
+        except ImportError as error:  # a user that may not read where it is installed
+            log.error("no status page: %s", error)
+            sock.close()
+            return
+        views = (self.look, self.leases, self.pools)
+        report = Report(self.timeline, lambda: loop.now, time.time, *views)
+        status = Status(report, self._counts, loop, loop.take_longest, self._token)
+        self._server = StatusServer(loop, status, guarded=bool(self._token))
+        self._server.serve(sock)
+
+    def close(self) -> None:
+        """Give the status address back."""
+        if self._server is not None:
+            self._server.close()
+        if self._sock is not None:
+            self._loop.unwatch(self._sock)
+            self._sock.close()
+            self._sock = None
+
+    def look(self, name: str) -> Look:
+        """Look at the files: what a boot file is, and which names are like one that is missing."""
+        from pybootd.observe.case import Look
+
+        for files in self._files.values():
+            head = files.peek(Request(name, _NOBODY, _NOBODY), _HEAD)
+            if head is not None:
+                return Look(head)
+        near = (found for files in self._files.values() for found in files.near(name))
+        return Look(None, tuple(dict.fromkeys(near)))
+
+    def leases(self) -> Iterator[LeaseRow]:
+        """Yield the leases of all pools."""
+        from pybootd.observe.report import LeaseRow
+
+        now = self._loop.now
+        for network in self._dhcp.networks if self._dhcp else ():
+            for lease in network.pool.leases():
+                forever = lease.expires == float("inf")
+                yield LeaseRow(
+                    str(lease.address),
+                    lease.mac.hex(":"),
+                    lease.hostname,
+                    str(lease.uuid or ""),
+                    lease.state.value
+                    if lease.active(now) or lease.state.value != "bound"
+                    else "expired",
+                    None if forever else lease.expires - now,
+                    str(network.network),
+                )
+
+    def pools(self) -> Iterator[PoolRow]:
+        """Yield the pools."""
+        from pybootd.observe.report import PoolRow
+
+        now = self._loop.now
+        for network in self._dhcp.networks if self._dhcp else ():
+            pool = network.pool
+            taken = sum(lease.expires > now for lease in pool.leases())
+            yield PoolRow(str(network.network), max(0, pool.last - pool.first + 1), taken)
+
+
+def _state(lease: Lease, now: float) -> str:
+    ran_out = lease.state.value == "bound" and not lease.active(now)
+    return "expired" if ran_out else str(lease.state.value)

@@ -1,0 +1,317 @@
+"""Faults injected into real exchanges, and the one verdict that each gets; good boots get none.
+
+The daemon, its sockets and its files are real, and so is the client's conversation with it; only
+the time that passes afterwards is pushed on.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pybootd.dhcp import options
+from pybootd.dhcp.packet import Message, encode
+from pybootd.tftp import packet as tftp
+from pybootd.tools.network import Network
+from pybootd.tools.pxe import BootError
+
+from .rig import SERVER, Client, Rig
+
+pytestmark = pytest.mark.net
+
+EVERYBODY = ("255.255.255.255", 67)
+EFI = b"MZ" + bytes(58) + (64).to_bytes(4, "little") + b"PE\0\0\x64\x86" + bytes(3000)
+ARM = EFI.replace(b"\x64\x86", b"\x64\xaa")
+
+
+def discover(client: Client, times: int = 1) -> None:
+    """Ask for an address and take no notice of the answers."""
+    with client.broadcaster() as sock:
+        for number in range(times):
+            sock.sendto(encode(client._message(Message.DISCOVER, number)), EVERYBODY)
+            sock.recv(2048)
+
+
+def take_another(client: Client) -> None:
+    discover(client)
+    message = client._message(Message.REQUEST, 0)
+    message.options[options.SERVER_ID] = bytes((10, 7, 0, 9))
+    message.options[options.REQUESTED] = bytes((10, 7, 0, 200))
+    with client.broadcaster() as sock:
+        sock.sendto(encode(message), EVERYBODY)
+
+
+def boot_file(client: Client, name: str = "loader.efi") -> Any:
+    lease = client.obtain()
+    client.fetch(lease.tftp_server, name, blksize=512)
+    return lease
+
+
+def misses(client: Client) -> None:
+    lease = boot_file(client)
+    for name in ("grub.cfg-01-52-54-00-12-34-56", "grub.cfg-0A07", "menu.cfg"):
+        with pytest.raises(BootError):
+            client.fetch(lease.tftp_server, name)
+
+
+def ask(client: Client, name: str, *acknowledged: int, **wanted: int) -> None:
+    """Ask for a file, acknowledge these blocks, and be silent; the port stays open."""
+    sock = client.port()
+    asked = tuple((option, str(value)) for option, value in wanted.items())
+    sock.sendto(tftp.encode(tftp.Rrq(name, "octet", asked)), (SERVER, 69))
+    for block in acknowledged:
+        _, peer = sock.recvfrom(70000)
+        sock.sendto(tftp.encode(tftp.Ack(block)), peer)
+    sock.recvfrom(70000)
+
+
+def lossy(client: Client) -> None:
+    """Hear every second packet only, and give up in the end."""
+    boot_file(client)
+    sock = client.port()
+    sock.sendto(tftp.encode(tftp.Rrq("linux", "octet", ())), (SERVER, 69))
+    for number in range(1, 40):
+        for _ in range(2):  # the first is lost
+            _, peer = sock.recvfrom(2048)
+        sock.sendto(tftp.encode(tftp.Ack(number)), peer)
+    sock.sendto(tftp.encode(tftp.Error(0, "timeout")), peer)
+
+
+def large_blocks(client: Client) -> None:
+    boot_file(client)
+    ask(client, "linux", 0, blksize=8192)
+
+
+def loop(client: Client) -> None:
+    boot_file(client)
+    client.run_ipxe()
+    for _ in range(3):
+        boot_file(client)
+
+
+def start_over(client: Client) -> None:
+    boot_file(client)
+    client.obtain()
+
+
+def kernel(client: Client) -> None:
+    lease = boot_file(client)
+    for name in ("grub.cfg", "linux", "initrd.gz"):
+        client.fetch(lease.tftp_server, name, blksize=1400, windowsize=8)
+
+
+def arm(client: Client) -> None:
+    client.become(11)
+    client.obtain()
+
+
+def old_bios(client: Client) -> None:
+    client.become(0)
+    boot_file(client)
+
+
+def fault(
+    name: str, act: Callable[[Client], object], *said: str, later: float = 60, **ini: str
+) -> Any:
+    return pytest.param(name, act, said, later, ini, id=name + ("-" + "-".join(ini) if ini else ""))
+
+
+FAULTS = [
+    fault("another-server", take_another, "10.7.0.9"),
+    fault("not-requested", discover, "10.7.0.100"),
+    fault("answer-lost", lambda c: discover(c, 4), "4 offers"),
+    fault(
+        "refused",
+        Client.obtain,
+        "52-54-00/24 is blocked in [mac]",
+        bootp="access = mac",
+        more="[mac]\n52-54-00/24 = off",
+        later=0,
+    ),
+    fault("pool-empty", Client.obtain, "pool_count", bootp="pool_count = 0", later=0),
+    fault("no-boot-file", arm, "efi-arm64 = FILE", later=0),
+    fault(
+        "missing-file",
+        lambda c: boot_file(c, "loader2.efi"),
+        "Names like it: sub/loader2.efi",
+        boot_file="loader2.efi",
+        later=0,
+    ),
+    fault(
+        "wrong-architecture", lambda c: boot_file(c, "arm.efi"), "64-bit ARM", boot_file="arm.efi"
+    ),
+    fault("wrong-architecture", old_bios, "x86-64", bootfile="bios = loader.efi"),
+    fault("other-file-server", Client.obtain, "10.7.0.50", bootp="next_server = 10.7.0.50"),
+    fault("not-fetched", Client.obtain, "UDP port 69"),
+    fault("forbidden-file", lambda c: boot_file(c, "out"), "outside [tftp] root", boot_file="out"),
+    fault("block-too-large", large_blocks, "blocks of 1468 octets", "blocksize = 1024"),
+    fault("gave-up", lambda c: (boot_file(c), ask(c, "linux", 1, 2, 3)), "1536 of 200000"),
+    fault("lossy", lossy, "sent again"),
+    fault("size-probe", lambda c: c.probe(c.obtain().tftp_server, "loader.efi", 1468), "how large"),
+    fault("ipxe-loop", loop, "ipxe = "),
+    fault("no-configuration", misses, "grub.cfg-0A07, menu.cfg"),
+    fault("secure-boot", start_over, "signed", later=0),
+    fault("no-system", kernel, "driver", later=200),
+    fault("stopped", boot_file, "memory test"),
+    fault(
+        "origin-down",
+        boot_file,
+        "refused",
+        tftp="",
+        more="[filters]\nloader.efi = http://127.0.0.1:9/loader.efi",
+    ),
+    fault(
+        "authorization-silent",
+        Client.obtain,
+        "127.0.0.1:9",
+        bootp="access = http\ntimeout = 0.5",
+        more="[http]\nlocation = 127.0.0.1:9",
+        later=0,
+    ),
+]
+
+
+def make(network: Network, folder: Path, **ini: str) -> Rig:
+    rig = Rig(network, folder, **ini)
+    for name, content in {
+        "loader.efi": EFI,
+        "sub/loader2.efi": EFI,
+        "arm.efi": ARM,
+        "grub.cfg": b"linux",
+        "linux": 200_000,
+        "initrd.gz": 400_000,
+    }.items():
+        rig.put(name, content)
+    (folder / "boot" / "out").symlink_to("/etc/hostname")
+    return rig
+
+
+@pytest.mark.parametrize(("name", "act", "said", "later", "ini"), FAULTS)
+def test_a_fault_gets_its_verdict_and_no_other(
+    network: Network,
+    tmp_path: Path,
+    name: str,
+    act: Callable[[Client], object],
+    said: tuple[str, ...],
+    later: float,
+    ini: dict[str, str],
+) -> None:
+    with make(network, tmp_path, **ini) as rig:
+        rig.run(act, later)
+        found = [verdict for verdict in rig.verdicts() if verdict is not None]
+        assert [verdict.name for verdict in found] == [name]
+        told = " ".join((found[0].what, found[0].advice, *found[0].evidence))
+        for words in said:
+            assert words in told
+
+
+def pxelinux(client: Client, system: bool = True) -> None:
+    client.become(0)
+    lease = boot_file(client, "pxelinux.0")
+    for name in ("pxelinux.cfg/00112233", "pxelinux.cfg/01-52-54-00-12-34-56", "ldlinux.e64"):
+        with pytest.raises(BootError):
+            client.fetch(lease.tftp_server, name, blksize=1408, tsize=0)
+    for name in ("pxelinux.cfg/default", "linux", "initrd.gz"):
+        client.fetch(lease.tftp_server, name, blksize=1408, tsize=0)
+    if system:
+        client.system_up()
+
+
+def grub(client: Client, system: bool = True, window: int = 4) -> None:
+    lease = client.obtain()
+    client.probe(lease.tftp_server, "loader.efi", 1468)
+    client.fetch(lease.tftp_server, "loader.efi", blksize=1468, windowsize=window)
+    for name in ("revocations_sku.efi", "shim_certificate_0.efi"):
+        with pytest.raises(BootError):
+            client.fetch(lease.tftp_server, name)
+    for name in ("/grub.cfg", "/linux", "/initrd.gz"):
+        client.fetch(lease.tftp_server, name, blksize=1024, tsize=0)
+    if system:
+        client.system_up()
+
+
+def ipxe(client: Client, system: bool = True) -> None:
+    """Load iPXE with another ROM, then its script."""
+    boot_file(client)
+    client.run_ipxe()
+    lease = client.obtain()
+    for name in ("menu.ipxe", "linux", "initrd.gz"):
+        client.fetch(lease.tftp_server, name, blksize=1432, tsize=0)
+    if system:
+        client.system_up()
+
+
+def grub_asks_for_an_address(client: Client) -> None:
+    """Let the loader ask by DHCP, as GRUB's net_dhcp does: that is no system yet."""
+    lease = boot_file(client)
+    before = client.extra
+    client.system_up()
+    client.extra = before
+    for name in ("grub.cfg", "linux", "initrd.gz"):
+        client.fetch(lease.tftp_server, name)
+    client.system_up()
+
+
+def u_boot(client: Client) -> None:
+    for name in ("loader.efi", "linux", "initrd.gz"):
+        client.become(21, "U-Boot.armv7")
+        lease = client.obtain()
+        client.fetch(lease.tftp_server, name, timeout=5, blksize=1468)
+    client.system_up()
+
+
+def http_boot(client: Client) -> None:
+    """Fetch everything from the daemon's own HTTP server."""
+    client.become(16, "HTTPClient:Arch:00016:UNDI:003000")
+    client.obtain()
+    for name in ("loader.efi", "grub.cfg", "linux", "initrd.gz"):
+        client.host.run("curl", "-fsI", f"http://{SERVER}/{name}")
+        client.host.run("curl", "-fs", "-o", "/dev/null", f"http://{SERVER}/{name}")
+    client.system_up()
+
+
+def again(act: Callable[[Client], object], times: int = 2) -> Callable[[Client], None]:
+    def repeat(client: Client) -> None:
+        for _ in range(times):
+            client.extra = {}
+            act(client)
+
+    return repeat
+
+
+GOOD = {
+    "pxelinux": (pxelinux, 1000.0),
+    "pxelinux-now": (pxelinux, 0.0),
+    "pxelinux-kernel-starts": (lambda c: pxelinux(c, system=False), 60.0),
+    "pxelinux-three-times": (again(pxelinux, 3), 1000.0),
+    "grub": (grub, 1000.0),
+    "grub-now": (grub, 0.0),
+    "grub-kernel-starts": (lambda c: grub(c, system=False), 60.0),
+    "grub-ten-times": (again(grub, 10), 1000.0),
+    "grub-window-1": (lambda c: grub(c, window=1), 1000.0),
+    "grub-window-16": (lambda c: grub(c, window=16), 1000.0),
+    "grub-dhcp": (grub_asks_for_an_address, 1000.0),
+    "ipxe": (ipxe, 1000.0),
+    "ipxe-now": (ipxe, 0.0),
+    "ipxe-kernel-starts": (lambda c: ipxe(c, system=False), 60.0),
+    "ipxe-twice": (again(ipxe), 1000.0),
+    "u-boot": (u_boot, 1000.0),
+    "http-boot": (http_boot, 1000.0),
+    "loader-just-now": (boot_file, 5.0),
+    "address-just-now": (Client.obtain, 5.0),
+    "offer-just-now": (discover, 5.0),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_good_boot_gets_no_verdict(network: Network, tmp_path: Path, name: str) -> None:
+    act, later = GOOD[name]
+    more = "bios = pxelinux.0\nipxe = menu.ipxe\nuboot-arm32 = loader.efi\n"
+    more += f"http-efi-x86_64 = http://{SERVER}/loader.efi"
+    with make(network, tmp_path, bootfile=more, more="[httpd]\nenable = yes") as rig:
+        for file in ("pxelinux.0", "pxelinux.cfg/default", "menu.ipxe"):
+            rig.put(file, 2000)
+        rig.run(act, later)
+        assert rig.verdicts()
+        assert [verdict for verdict in rig.verdicts() if verdict is not None] == []
