@@ -107,9 +107,10 @@ def _run(path: Path, services: Sequence[str], debug: bool) -> int:
         for warning in daemon.config.warnings:
             log.log.warning("%s", warning)
         daemon.run(debug)
-    except (BindError, PrivilegeError, log.LogError) as error:
+    except (BindError, PrivilegeError, log.LogError, OSError) as error:
         if debug:
             raise
-        print(f"pybootd: {error}", file=sys.stderr)
+        problem = error.strerror if isinstance(error, OSError) else error
+        print(f"pybootd: {problem}", file=sys.stderr)
         return 1
     return 0

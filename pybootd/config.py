@@ -254,8 +254,11 @@ def find_file(given: str | None) -> Path:
     if given is not None:
         return Path(given)
     for path in SEARCHED:
-        if path.exists():
-            return path
+        try:
+            if path.exists():
+                return path
+        except PermissionError:
+            return path  # what is wrong shows when it is read
     problem = f"no such file, nor {SEARCHED[1]}: name one with -c, or write one: pybootd --sample"
     raise ConfigError([Fault(SEARCHED[0], 0, "", "", problem)])
 

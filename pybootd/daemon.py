@@ -104,7 +104,7 @@ class Daemon:
     def from_file(cls, path: Path, services: Collection[str] = USUAL) -> Daemon:
         """Read a configuration and build its daemon; raises ConfigError with every fault."""
         config, faults = examine(path, services)
-        if faults and not config.sections:  # it could not be read at all
+        if any(fault.line == 0 and not fault.section for fault in faults):  # it could not be read
             raise ConfigError(faults)
         try:
             daemon = cls(config, services)

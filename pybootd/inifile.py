@@ -106,6 +106,7 @@ def parse(text: str, path: Path) -> tuple[dict[str, Section], list[Fault]]:
         inline_comment_prefixes=None,
         interpolation=None,
         default_section="\0",  # no section lends its options to the others
+        strict=False,  # what is written twice is noted below
     )
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string("\n".join(kept), str(path))
@@ -132,6 +133,9 @@ class _Scan:
         content = line.strip()
         if not content or content[0] in "#;":
             return True
+        if "\0" in line:
+            self._fault(number, "", "a NUL character stands here")
+            return False
         indent = len(line) - len(line.lstrip())
         if indent > self._indent >= 0:
             return True
@@ -148,7 +152,7 @@ class _Scan:
         self._section = name
         if name in self.headers:
             self._fault(number, "", f"section written twice, first in line {self.headers[name]}")
-            return False
+            return True
         self.headers[name] = number
         self.lines[name] = {}
         return True

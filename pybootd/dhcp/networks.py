@@ -167,6 +167,8 @@ class Networks:
                 f"[bootp] pool_start: no interface is on the network {where}, so no client gets an "
                 f"address from that pool; there are: {have or 'none with an address'}"
             ]
+        if isinstance(bootp.gateway, IPv4Address) and bootp.gateway not in main.network:
+            return [f"[bootp] gateway: {bootp.gateway} is not in {main.network}, out of reach"]
         if (held := main.pool.last - main.pool.first + 1) < bootp.pool_count:
             network = main.network
             return [f"[bootp] pool_count: {network} ends after {held} of {bootp.pool_count}"]

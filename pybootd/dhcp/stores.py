@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MEMORY = "memory"
 SCHEMA = 1  # PRAGMA user_version; a later one adds its steps to _migrate
+_MAGIC = b"SQLite format 3\0"
 _STEP = 1.0  # seconds by which the wall clock may wander before that is written down
 
 # ``expires``: wall clock less the drift, NULL: never; ``seconds``: NULL: for ever
@@ -87,6 +88,7 @@ class SqliteStore(LeaseStore):
             except sqlite3.OperationalError:
                 raise  # no space, no right, locked: nothing is wrong with the file
             except sqlite3.DatabaseError as error:
+                self._check_ours()
                 self._set_aside(error)
                 self._connect()
         except (OSError, sqlite3.Error) as error:
@@ -173,6 +175,13 @@ class SqliteStore(LeaseStore):
             )
         if version < SCHEMA:
             _migrate(file, version)
+
+    def _check_ours(self) -> None:
+        """Leave alone what never was a database: a path written by mistake. Raises StoreError."""
+        with self.path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+        if head.strip(b"\0") and head != _MAGIC:
+            raise StoreError(f"lease file {self.path}: no lease file: change [bootp] leases")
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:
         """Move a damaged file out of the way, with the journal that belongs to it."""

@@ -218,3 +218,16 @@ def test_ipxe_that_would_load_itself_is_a_warning(tmp_path: Path, text: str, cou
     assert len(warnings) == count
     if count:
         assert ":4: [bootfile] bios: warning: undionly.kpxe is iPXE" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[tftp]\nroot = .\n[httpd]\n[tftp]\n[httpd]\nroot = x\nroot = y\n", [4, 5, 7]),
+        ("[tftp]\nroot = .\n[bootp]\nleases = a\0b\n", [4]),
+    ],
+)
+def test_what_once_ended_in_a_traceback(tmp_path: Path, text: str, said: list[int]) -> None:
+    """Found by mutating the sample: a section written twice with others between, a NUL."""
+    found = faults(tmp_path, text, ("tftp", "httpd"))
+    assert [int(fault.split(":")[1]) for fault in found] == said

@@ -94,6 +94,35 @@ def test_no_configuration_file(tmp_path: Path) -> None:
         one_line(pybootd(cwd=tmp_path), "pybootd.ini", "/etc/pybootd.ini", "--sample")
 
 
+@needs_root
+def test_a_configuration_file_that_can_not_be_looked_at(folder: Path) -> None:
+    write(folder, "[tftp]\nroot = .\n")
+    (folder / "closed").mkdir(mode=0o700)
+    write(folder / "closed", "")
+    start = f"import os; os.chdir('closed')\n{AS_NOBODY.replace('--check', '--sample')}"
+    command = [sys.executable, "-c", start, "-t"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=20)
+    one_line(done, "pybootd.ini: can't be read: Permission denied")
+
+
+def test_an_empty_configuration_file(tmp_path: Path) -> None:
+    write(tmp_path, "")
+    done = pybootd(cwd=tmp_path)
+    assert done.returncode == 1
+    said = done.stderr.splitlines()
+    assert [line.partition(": ")[2].partition(":")[0] for line in said] == [
+        "[bootp] pool_start",
+        "[tftp] root",
+    ]
+
+
+def test_no_descriptors_left_to_start_with(tmp_path: Path) -> None:
+    write(tmp_path, "[tftp]\nroot = .\naddress = 127.0.0.1\n")
+    start = ["bash", "-c", 'ulimit -n 6; exec "$@"', "-", sys.executable, "-m", "pybootd", "-t"]
+    done = subprocess.run(start, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    one_line(done, "pybootd: Too many open files")
+
+
 def test_a_root_that_is_missing_or_no_directory(tmp_path: Path) -> None:
     write(tmp_path, "[tftp]\nroot = ./none\n")
     one_line(pybootd("-t", cwd=tmp_path), "pybootd.ini:2: [tftp] root: ", "does not exist")

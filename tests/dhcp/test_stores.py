@@ -116,7 +116,7 @@ def test_it_is_on_disk_before_save_returns(store: SqliteStore) -> None:
     assert store._file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-@pytest.mark.parametrize("damage", ["text", "middle"])
+@pytest.mark.parametrize("damage", ["lost", "middle"])
 def test_a_damaged_file_is_set_aside(
     path: Path, wall: Wall, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -125,7 +125,7 @@ def test_a_damaged_file_is_set_aside(
     store.save([lease(n) for n in range(1, 200)], 50.0)
     store.close()
     data = path.read_bytes()
-    bad = b"not a database at all" * 99 if damage == "text" else data[:4096] + b"\xa5" * 8192
+    bad = bytes(4096) + data[4096:] if damage == "lost" else data[:4096] + b"\xa5" * 8192
     path.write_bytes(bad)
     store = opened(path, wall)
     assert list(store.load(0.0)) == []
@@ -135,6 +135,14 @@ def test_a_damaged_file_is_set_aside(
     assert aside.read_bytes() == bad
     assert aside.name in caplog.text
     assert "is damaged" in caplog.text
+
+
+def test_a_file_that_never_was_a_database_is_left_alone(path: Path, wall: Wall) -> None:
+    path.parent.mkdir()
+    path.write_text("[bootp]\npool_start = 192.168.1.100\n" * 99)
+    with pytest.raises(StoreError, match=r"no lease file: change \[bootp\] leases"):
+        opened(path, wall)
+    assert path.read_text().startswith("[bootp]")
 
 
 def test_a_newer_schema_is_refused_and_left_alone(path: Path, wall: Wall) -> None:
