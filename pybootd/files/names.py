@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from functools import lru_cache
 
 from pybootd.files.sources import Forbidden, Missing
 
@@ -23,6 +24,7 @@ _LINK_ERRORS = frozenset((errno.ELOOP, errno.ENOTDIR, errno.EMLINK))
 _MOST_LINKS = 40
 
 
+@lru_cache(1024)
 def clean(name: str) -> str:
     """Return the name as a path below a root: no leading slash, no empty, ``.`` or ``..`` part.
 

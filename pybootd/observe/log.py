@@ -18,6 +18,11 @@ from pybootd.events import Bus, Outcome
 
 log = logging.getLogger("pybootd")
 
+# no line names the code, thread or process that wrote it: then a record costs half as much (the
+# logging HOWTO, "Optimization")
+logging._srcfile = None
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
 _SYSLOG_SOCKETS = ("/dev/log", "/var/run/syslog")
 
 
@@ -44,9 +49,7 @@ def _handler(config: LoggerConfig) -> logging.Handler:
         return logging.NullHandler()
     if config.type == "file" and config.file is not None:
         try:
-            return logging.handlers.WatchedFileHandler(
-                config.file, encoding="utf-8", errors="backslashreplace"
-            )
+            return LogFile(config.file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             problem = f"the log file {config.file} can't be opened: {error.strerror}"
             raise LogError(f"{problem}: change [logger] file") from error
@@ -58,6 +61,21 @@ def _handler(config: LoggerConfig) -> logging.Handler:
                 return handler
         raise LogError("no syslog is running (/dev/log is missing): change [logger] type")
     return logging.StreamHandler(sys.stderr)
+
+
+class LogFile(logging.handlers.WatchedFileHandler):
+    """A log file that is opened anew when it was moved away; looks for that once a second."""
+
+    _looked = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record."""
+        second = int(record.created)
+        if second != self._looked:
+            self._looked = second
+            super().emit(record)
+        else:
+            logging.FileHandler.emit(self, record)
 
 
 def printable(text: str) -> str:
@@ -76,6 +94,14 @@ class TextLines(logging.Formatter):
         stamp = "" if target == "syslog" else "%(asctime)s "
         super().__init__(f"{stamp}%(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
         self._debug = debug
+        self._second, self._stamp = 0, ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """Write the time, worked out once for all records of a second."""
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._stamp = second, super().formatTime(record, datefmt)
+        return self._stamp
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """Make the line from the record, control characters escaped."""
