@@ -122,10 +122,10 @@ class Selector:
 # selectors.EpollSelector spends more on each event than it takes to read a datagram
 if sys.platform == "linux":
     Poller = select.epoll
-    _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
+    _READ, _WRITE, _ONCE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
 else:
     Poller = Selector
-    _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+    _READ, _WRITE, _ONCE = selectors.EVENT_READ, selectors.EVENT_WRITE, 0
 
 
 class Loop:
@@ -179,9 +179,18 @@ class Loop:
     # files
 
     def watch(
-        self, file: HasFileno, readable: Callback | None = None, writable: Callback | None = None
+        self,
+        file: HasFileno,
+        readable: Callback | None = None,
+        writable: Callback | None = None,
+        *,
+        once: bool = False,
     ) -> None:
-        """Call ``readable`` or ``writable`` whenever the file is; replaces an earlier watch."""
+        """Call ``readable`` or ``writable`` whenever the file is; replaces an earlier watch.
+
+        ``once``: where the system can, only once for each arrival, which saves it work. Who reads
+        less than everything then has to look again by himself.
+        """
         if readable is None and writable is None:
             self.unwatch(file)
             return
@@ -193,7 +202,7 @@ class Loop:
             self._readers[number] = readable
         if writable is not None:
             self._writers[number] = writable
-        events = (_READ if readable else 0) | (_WRITE if writable else 0)
+        events = (_READ if readable else 0) | (_WRITE if writable else 0) | (_ONCE if once else 0)
         if known:
             poller.modify(number, events)
         else:

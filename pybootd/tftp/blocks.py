@@ -6,7 +6,6 @@ octets that come once. Blocks count from 1 without wrapping, the wire's numbers 
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
@@ -17,8 +16,8 @@ from pybootd.tftp.transfer import UNKNOWN
 
 Buffer = bytes | memoryview
 
-_OVERHEAD = 4 + 100
-"""Octets of a chunk's memory beside its packets: rough, so that tiny files count as well."""
+# octets of a chunk's memory beside its packets, and for each of them
+_OVERHEAD, _SLICE = 512, 200
 
 
 def header(block: int) -> bytes:
@@ -57,18 +56,33 @@ class Blocks(ABC):
 
 
 class Chunk:
-    """Some packets of a file, one behind the other; ``view`` is None once it had to go."""
+    """Some packets of a file, one behind the other, each but the last ``stride`` octets long."""
 
-    __slots__ = ("first", "view", "weight")
+    __slots__ = ("_packets", "first", "stride", "view", "weight")
 
-    def __init__(self, first: int, packets: bytes) -> None:
+    def __init__(self, first: int, packets: bytes, stride: int) -> None:
         self.first = first
-        self.weight = len(packets) + sys.getsizeof(self) + _OVERHEAD
-        self.view: memoryview | None = memoryview(packets)
+        self.stride = stride
+        self.view: memoryview | None = memoryview(packets)  # None once it had to go
+        self.weight = len(packets) + (_OVERHEAD + -(-len(packets) // stride) * _SLICE)
+        self._packets: list[memoryview] = []
+
+    @property
+    def packets(self) -> list[memoryview]:
+        """The packets one by one; empty once it had to go."""
+        if not self._packets and self.view is not None:
+            starts = range(0, len(self.view), self.stride)
+            self._packets += [self.view[start : start + self.stride] for start in starts]
+        return self._packets
+
+    def drop(self) -> None:
+        """Let the packets go, also for those who hold the list."""
+        self.view = None
+        self._packets.clear()
 
 
-_NOTHING = Chunk(0, b"")
-_NOTHING.view = None
+_NOTHING = Chunk(0, b"", 1)
+_NOTHING.drop()
 
 
 class Cut:
@@ -90,7 +104,8 @@ class Cut:
         chunk = self.chunks.get(index)
         if chunk is None:
             first = index * self.per + 1
-            chunk = Chunk(first, self._cut(first, min(self.per, self.last + 1 - first)))
+            packets = self._cut(first, min(self.per, self.last + 1 - first))
+            chunk = Chunk(first, packets, self.stride)
             self.chunks[index] = chunk
         self.cache.used(self, index, chunk)
         return chunk
@@ -147,7 +162,7 @@ class Cache:
         while self.octets > self._limit and len(self._chunks) > 1:
             (_, gone), (owner, old) = self._chunks.popitem(last=False)
             self.octets -= old.weight
-            old.view = None
+            old.drop()
             del owner.chunks[gone]
             self._forget_if_empty(owner)
 
@@ -156,7 +171,7 @@ class Cache:
         for cut in [cut for cut in self._cuts.values() if not cut.users]:
             for index, chunk in cut.chunks.items():
                 self.octets -= chunk.weight
-                chunk.view = None
+                chunk.drop()
                 del self._chunks[id(cut), index]
             cut.chunks.clear()
             self._forget_if_empty(cut)
@@ -169,26 +184,29 @@ class Cache:
 class Shared(Blocks):
     """One transfer's way through a cut."""
 
-    __slots__ = ("_chunk", "_closed", "_cut", "_stride", "last", "size")
+    __slots__ = ("_chunk", "_closed", "_cut", "_first", "_packets", "_stride", "last", "size")
 
     def __init__(self, cut: Cut) -> None:
         self._cut = cut
         self._stride = cut.stride
         self._chunk = _NOTHING
+        self._first = 0  # the chunk's first block, and its packets
+        self._packets: list[memoryview] = []
         self._closed = False
         self.last = cut.last
         self.size: int | None = cut.body.size
 
     def packet(self, block: int) -> memoryview:
         """Return one packet. Raises Unavailable when the file changed."""
-        chunk = self._chunk
-        stride = self._stride
-        start = (block - chunk.first) * stride
-        view = chunk.view
-        if view is None or not 0 <= start < len(view):
-            chunk, view = self._find(block)
-            start = (block - chunk.first) * stride
-        return view[start : start + stride]
+        index = block - self._first
+        if index >= 0:
+            try:
+                return self._packets[index]
+            except IndexError:
+                pass
+        chunk = self._chunk = self._cut.chunk(block)
+        self._first, self._packets = chunk.first, chunk.packets
+        return self._packets[block - self._first]
 
     def run(self, block: int, count: int) -> Sequence[memoryview]:
         """Return packets in one piece, or in more where chunks meet."""

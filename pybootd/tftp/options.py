@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
-from pybootd.tftp.packet import Options
+from pybootd.tftp.packet import Oack, Options, encode
 
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 
@@ -19,23 +20,22 @@ _CURL = ("tsize", "blksize", "timeout")
 class Terms:
     """How a file goes out: octets a block, blocks a window, the client's own timeout in seconds.
 
-    ``granted`` is the OACK's content, empty where none is due.
+    ``granted`` is the OACK's content, and ``oack`` its octets; both empty where none is due.
+    ``probing``: the client asked for the size, and may want no more.
     """
 
     blocksize: int = 512
     windowsize: int = 1
     timeout: int | None = None
     granted: Options = ()
+    oack: bytes = b""
+    probing: bool = False
 
 
 PLAIN = Terms()
 
 
-def asks_for(options: Options, wanted: str) -> bool:
-    """Tell whether an option is there; option names have no letter case (RFC 2347)."""
-    return any(name.lower() == wanted for name, _ in options)
-
-
+@lru_cache(256)
 def negotiate(options: Options, blocksize: int, windowsize: int, size: int | None) -> Terms:
     """Grant what can be granted: at most so large a block and window; ``size`` None: unknown.
 
@@ -62,6 +62,8 @@ def negotiate(options: Options, blocksize: int, windowsize: int, size: int | Non
         values.get("windowsize", 1),
         values.get("timeout"),
         tuple(granted),
+        encode(Oack(tuple(granted))) if granted else b"",
+        bool(granted) and times["tsize"] > 0,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 LARGEST = 4 + 65464
 """The longest packet in octets: DATA with the largest block (RFC 2348)."""
@@ -28,6 +29,9 @@ class Opcode(IntEnum):
     ACK = 4
     ERROR = 5
     OACK = 6
+
+
+_REQUESTS = frozenset((Opcode.RRQ, Opcode.WRQ))
 
 
 class ErrorCode(IntEnum):
@@ -105,7 +109,7 @@ def decode(data: bytes) -> Packet:
     if len(data) < 2:
         raise PacketError("shorter than an opcode")
     opcode = int.from_bytes(data[:2])
-    if opcode in (Opcode.RRQ, Opcode.WRQ):
+    if opcode in _REQUESTS:
         return _decode_request(opcode, data[2:])
     if opcode == Opcode.OACK:
         return Oack(_decode_options(data[2:].split(b"\0")))
@@ -121,6 +125,7 @@ def decode(data: bytes) -> Packet:
     return Error(number, _text(data[4:].partition(b"\0")[0]))
 
 
+@lru_cache(256)  # when a rack powers on, every machine asks the same
 def _decode_request(opcode: int, body: bytes) -> Rrq | Wrq:
     parts = body.split(b"\0")
     if len(parts) < 3:  # each string ends in NUL, so the last part is what follows the last NUL

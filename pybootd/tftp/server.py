@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 import sys
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Protocol
 
@@ -26,7 +27,7 @@ from pybootd.files.sources import (
 from pybootd.files.sources import StreamBody as Stream
 from pybootd.loop import Later, Loop
 from pybootd.tftp.blocks import Blocks, Cache, Held, Netascii, Shared
-from pybootd.tftp.options import Terms, asks_for, negotiate
+from pybootd.tftp.options import Terms, negotiate
 from pybootd.tftp.packet import Error, ErrorCode, Opcode, PacketError, Rrq, Wrq, decode, encode
 from pybootd.tftp.ports import Address, Port, Ports
 from pybootd.tftp.session import Asked, Session, Shelf
@@ -42,6 +43,9 @@ _HEADERS = 20 + 8 + 4
 """Octets of the IP, UDP and TFTP headers before a block."""
 _RECEIVE_BUFFER = 4 << 20
 _ERROR = Opcode.ERROR.to_bytes(2)
+
+
+_address = lru_cache(1024)(IPv4Address)
 
 
 class Opener(Protocol):
@@ -159,7 +163,7 @@ class TftpServer:
         if len(self._sessions) + len(self._opening) >= self._most:
             self._refuse(arrival, packet.name, ErrorCode.UNDEFINED, "too many transfers")
             return
-        known = self._clients.by_address(IPv4Address(arrival.address))
+        known = self._clients.by_address(_address(arrival.address)) if self._clients else None
         request = Request(packet.name, arrival.address, arrival.local, known)
         try:
             opened = self._files.open(request)
@@ -241,7 +245,7 @@ class TftpServer:
     ) -> Session:
         config, body = self._config, opened.body
         largest = config.blocksize
-        if not config.fragments and asks_for(packet.options, "blksize"):
+        if not config.fragments and packet.options:
             largest = max(8, min(largest, net.path_mtu(wire[0]) - _HEADERS))
         if packet.mode == "netascii":
             body = Netascii(body)
@@ -254,11 +258,7 @@ class TftpServer:
         else:
             raise TypeError(f"{type(body).__name__} is neither a StaticBody nor a StreamBody")
         transfer = self._transfer(terms, blocks.last)
-        session = Session(
-            self._shelf, asked, opened.served, blocks, terms, transfer, wire, self._gone
-        )
-        session.probing = bool(terms.granted) and asks_for(packet.options, "tsize")
-        return session
+        return Session(self._shelf, asked, opened.served, blocks, terms, transfer, wire, self._gone)
 
     def _transfer(self, terms: Terms, last: int) -> Transfer:
         timeout = self._config.timeout if terms.timeout is None else float(terms.timeout)

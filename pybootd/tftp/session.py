@@ -9,13 +9,14 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pybootd.events import Bus, Outcome, TransferEnded
 from pybootd.files.sources import FileError
 from pybootd.loop import Loop
-from pybootd.tftp.blocks import Blocks, Shared
+from pybootd.tftp.blocks import Blocks, Buffer, Shared
 from pybootd.tftp.options import Terms
-from pybootd.tftp.packet import Error, ErrorCode, Oack, Opcode, PacketError, decode, encode
+from pybootd.tftp.packet import Error, ErrorCode, Opcode, PacketError, decode, encode
 from pybootd.tftp.ports import Address, Port, Ports
 from pybootd.tftp.transfer import DONE, GONE, Transfer
 
@@ -25,6 +26,7 @@ _BUFFER = bytearray(2048)  # every session's: a datagram is read out before the 
 _VIEW = memoryview(_BUFFER)
 _ACK = Opcode.ACK.value
 
+_MOST_READS = 16
 _PAUSE = 0.002
 """Seconds between the bursts of a window that a client can't take at a stretch."""
 _LOOK = 0.1
@@ -37,6 +39,9 @@ _MOST_SEGMENTS, _MOST_OCTETS = 64, 65507
 _NO_OFFLOAD = frozenset((errno.EMSGSIZE, errno.EINVAL, errno.EIO))
 
 
+Send = Callable[[Buffer], int]
+
+
 @dataclass(slots=True)
 class Shelf:
     """What all sessions of one server share."""
@@ -47,14 +52,19 @@ class Shelf:
     offload: bool = sys.platform == "linux"
     without_offload: set[int] = field(default_factory=set)
     """Numbers of the interfaces that were seen to refuse it."""
-    outbox: list[tuple[Callable[[memoryview], int], memoryview]] = field(default_factory=list)
-    """Packets that leave when everything that came in this turn has been read.
+    outbox: list[tuple[Send, Buffer]] = field(default_factory=list)
 
-    One behind the other they find their receivers awake, which costs a quarter less.
-    """
+    def post(self, send: Send, packet: Buffer) -> None:
+        """Send a packet when everything that came in this turn has been read.
+
+        One behind the other, packets find their receivers awake, which costs a quarter less.
+        """
+        if not self.outbox:
+            self.loop.soon(self.flush)
+        self.outbox.append((send, packet))
 
     def flush(self, now: float) -> None:
-        """Send what is in the outbox; what can't leave is a loss like any other."""
+        """Send what was posted; what can't leave is a loss like any other."""
         for send, packet in self.outbox:
             try:
                 send(packet)
@@ -63,8 +73,7 @@ class Shelf:
         self.outbox.clear()
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A read request: from whom, to which own address, on which interface, when; and its bytes."""
 
     peer: Address
@@ -83,10 +92,9 @@ class Session:
         "_at_hand",
         "_blocks",
         "_gone",
-        "_oack",
-        "_outbox",
         "_pausing",
         "_port",
+        "_post",
         "_receive",
         "_send",
         "_shelf",
@@ -96,7 +104,6 @@ class Session:
         "_timer",
         "_waiting",
         "asked",
-        "probing",
         "served",
         "terms",
         "transfer",
@@ -116,11 +123,9 @@ class Session:
         self.asked = asked
         self.served = served
         self.transfer = transfer
-        self.probing = False  # the client asked for the size, and may want no more
         self._shelf = shelf
         self._blocks = blocks
         self.terms = terms
-        self._oack = encode(Oack(terms.granted)) if terms.granted else b""
         self._sock, self._port = wire
         self._gone: Callable[[Session], None] | None = gone
         self._step = 1  # packets in one system call
@@ -128,7 +133,7 @@ class Session:
         self._pausing = False  # the window's rest leaves in a moment
         self._waiting = False  # the source will call
         # looked up once: these run for every block
-        self._outbox = shelf.outbox
+        self._post = shelf.post
         self._receive = self._sock.recv_into
         self._send = self._sock.send
         self._at_hand: Callable[[int], memoryview] | None = None
@@ -138,8 +143,10 @@ class Session:
 
     def start(self, now: float) -> None:
         """Send the first packet and listen."""
-        self._shelf.loop.watch(self._sock, self._readable)
-        if self.terms.windowsize > 1:
+        windows = self.terms.windowsize > 1
+        # a client without a window has one ACK under way at most
+        self._shelf.loop.watch(self._sock, self._readable, once=not windows)
+        if windows:
             self._use_offload()
         self._timer = self._shelf.loop.at(now + _LOOK, self._check)
         self._dispatch(self.transfer.start(now), now)
@@ -156,29 +163,37 @@ class Session:
     # what arrives
 
     def _readable(self, now: float) -> None:
-        try:
-            octets = self._receive(_BUFFER)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._unreachable(error, now)
-            return
-        if octets < 4 or _BUFFER[1] != _ACK or _BUFFER[0]:
-            self._other(bytes(_VIEW[:octets]), now)
-            return
-        count = self._acknowledge(_BUFFER[2] << 8 | _BUFFER[3], now)
-        if count == 1 and self._at_hand is not None:
+        """Read up to an ACK that is new; behind it there can hardly be anything yet."""
+        reads = 0
+        while True:
             try:
-                packet = self._at_hand(self.transfer.base)
-            except FileError as error:
-                self.fail(str(error), now)
+                octets = self._receive(_BUFFER)
+            except (BlockingIOError, InterruptedError):
                 return
-            outbox = self._outbox
-            if not outbox:
-                self._shelf.loop.soon(self._shelf.flush)
-            outbox.append((self._send, packet))
-        elif count:
-            self._dispatch(count, now)
+            except OSError as error:
+                self._unreachable(error, now)
+                return
+            if octets < 4 or _BUFFER[1] != _ACK or _BUFFER[0]:
+                self._other(bytes(_VIEW[:octets]), now)
+                if self._gone is None:
+                    return
+            else:
+                count = self._acknowledge(_BUFFER[2] << 8 | _BUFFER[3], now)
+                if count == 1 and self._at_hand is not None:
+                    try:
+                        packet = self._at_hand(self.transfer.base)
+                    except FileError as error:
+                        self.fail(str(error), now)
+                        return
+                    self._post(self._send, packet)
+                    return
+                if count:
+                    self._dispatch(count, now)
+                    return
+            reads += 1
+            if reads > _MOST_READS:  # others want to be served as well
+                self._shelf.loop.soon(self._readable)
+                return
 
     def _other(self, data: bytes, now: float) -> None:
         """Take what is no ACK. Nothing but an ERROR means anything (RFC 1350 5)."""
@@ -188,7 +203,7 @@ class Session:
             log.debug("tftp %s: %s", self.asked.peer[0], error)
             return
         if isinstance(packet, Error):
-            probed = self.probing and self.transfer.unanswered
+            probed = self.terms.probing and self.transfer.unanswered
             outcome = Outcome.PROBED if probed else Outcome.ABORTED
             self.end(outcome, now, packet.message or f"error {packet.code}")
 
@@ -216,8 +231,7 @@ class Session:
         self._blocks.acknowledged(transfer.base)
         first = transfer.first
         if first == 0:
-            with contextlib.suppress(OSError):
-                self._send(self._oack)
+            self._shelf.post(self._send, self.terms.oack)
             return
         try:
             sent = self._send_blocks(first, count)
@@ -295,7 +309,9 @@ class Session:
 
     def _check(self, now: float) -> None:
         """Look whether something is late: the only timer, which nothing on the way re-arms."""
-        count = self.transfer.late(now)
+        if now >= self.transfer.due:  # what came may not have been read
+            self._readable(now)
+        count = self.transfer.late(now) if self._gone is not None else 0
         if count:
             self._dispatch(count, now)
         if self._gone is not None:

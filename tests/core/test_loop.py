@@ -19,6 +19,7 @@ def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     if request.param is looping.Selector:
         monkeypatch.setattr(looping, "_READ", selectors.EVENT_READ)
         monkeypatch.setattr(looping, "_WRITE", selectors.EVENT_WRITE)
+        monkeypatch.setattr(looping, "_ONCE", 0)
     made = Loop()
     made.open()
     yield made
@@ -56,6 +57,19 @@ def test_a_writable_socket_calls_back_until_it_is_watched_otherwise(loop: Loop) 
     loop.turn(1.0)  # its reader ends the watch: the writer isn't called any more
     loop.turn(0.0)
     assert got == ["write", "write", "read 4"]
+    here.close()
+    there.close()
+
+
+def test_each_arrival_calls_back_once(loop: Loop) -> None:
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    got: list[bytes] = []
+    loop.watch(here, lambda now: got.append(here.recv(9)), once=True)
+    for word in (b"one", b"two"):
+        there.send(word)
+        loop.turn(1.0)
+        loop.turn(0.0)
+    assert got == [b"one", b"two"]
     here.close()
     there.close()
 

@@ -60,12 +60,14 @@ def test_several_keep_their_order_and_the_bad_ones_are_left_out() -> None:
     terms = grant(
         ("tsize", "0"), ("x", "1"), ("WindowSize", "4"), ("timeout", "0"), ("blksize", "9")
     )
-    assert terms == Terms(9, 4, None, (("tsize", str(SIZE)), ("WindowSize", "4"), ("blksize", "9")))
+    assert terms.granted == (("tsize", str(SIZE)), ("WindowSize", "4"), ("blksize", "9"))
+    assert (terms.blocksize, terms.windowsize, terms.timeout) == (9, 4, None)
+    assert terms.oack == b"\0\6tsize\x005000000000\0WindowSize\x004\0blksize\x009\0"
 
 
 def test_a_repeated_option_is_left_out() -> None:
     terms = grant(("blksize", "1024"), ("timeout", "3"), ("BlkSize", "600"))
-    assert terms == Terms(512, 1, 3, (("timeout", "3"),))
+    assert terms == Terms(512, 1, 3, (("timeout", "3"),), b"\0\6timeout\x003\0")
 
 
 def test_a_size_that_nobody_knows_is_left_out() -> None:
