@@ -22,6 +22,7 @@ from pybootd.events import Bus
 from pybootd.files.resolver import Files
 from pybootd.loop import Loop
 from pybootd.observe.log import EventLog, LogError, open_log
+from pybootd.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from pybootd.access.base import Access
@@ -187,16 +188,19 @@ class Daemon:
         ``debug``: how the log was opened, for when SIGHUP opens it anew. Raises BindError and
         PrivilegeError.
         """
-        self._debug = debug
+        self._debug, supervisor = debug, Supervisor(self.loop)
         self.loop.open()
         try:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.loop.on_signal(number, lambda now: self.loop.stop())
-            self.loop.on_signal(signal.SIGHUP, lambda now: self.reload())
+            self.loop.on_signal(signal.SIGHUP, lambda now: supervisor.reload(self.reload))
             self.open()
-            log.info("pybootd %s serves %s", __version__, ", ".join(self._serves))
+            serves = "serves " + ", ".join(self._serves)
+            log.info("pybootd %s %s", __version__, serves)
+            supervisor.ready(serves)
             self.loop.run()
             log.info("pybootd stops")
+            supervisor.stopping()
         finally:
             self.close()
 

@@ -6,7 +6,6 @@ capabilities(7) and prctl(2) through ctypes, on Linux; elsewhere every right goe
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import grp
 import logging
 import os
@@ -15,8 +14,12 @@ import stat
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pybootd.config import ANY, Config
+
+if TYPE_CHECKING:
+    import ctypes
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +82,8 @@ def needed(config: Config, services: Collection[str]) -> Collection[int]:
 
 def _become(user: str, uid: int, gid: int, kept: Collection[int]) -> None:
     """Change user and groups, on Linux with these capabilities; raises OSError."""
+    import ctypes  # dear, and not needed where somebody else gave up root's rights
+
     libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
     if libc is not None:
         _check(libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
@@ -92,6 +97,8 @@ def _become(user: str, uid: int, gid: int, kept: Collection[int]) -> None:
 
 def _limit(libc: ctypes.CDLL, kept: Collection[int]) -> None:
     """Give up every capability but these; one that we don't have is not had afterwards either."""
+    import ctypes
+
     head = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: 0 to 31, then 32 to 63
     _check(libc.capget(head, sets))
@@ -102,6 +109,8 @@ def _limit(libc: ctypes.CDLL, kept: Collection[int]) -> None:
 
 
 def _check(result: int) -> None:
+    import ctypes
+
     if result:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
