@@ -10,100 +10,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pybootd import events
-from pybootd.client import Clients
-from pybootd.config import StatusConfig
-from pybootd.events import Bus
-from pybootd.files.local import LocalSource
-from pybootd.files.resolver import Files
-from pybootd.loop import Loop
 from pybootd.observe.feed import VIEWERS
-from pybootd.watching import Watching
 
-from .story import SYSTEM, UEFI, Story
+from .looking import Rig
+from .story import SYSTEM, UEFI
 
 EVIL = "<script>alert(1)</script>"
-
-
-class Rig(Story):
-    """Watching on a port of the loopback; its loop turns while a client waits."""
-
-    def __init__(self, folder: Path, **config: Any) -> None:
-        super().__init__()
-        self.loop = Loop(lambda: self.now)
-        self.loop.open()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        files = {"tftp": Files(LocalSource(folder))}
-        status = StatusConfig(**{"port": self.port, **config})
-        self.bus, self.clients = Bus(), Clients()
-        self.watching = Watching(status, self.loop, self.bus, self.clients, files, None)
-        self.timeline = self.watching.timeline
-        self.watching.open()
-        self.watching.start()
-        self.sockets: list[socket.socket] = []
-
-    def tell(self, *told: object, each: float = 0.1) -> None:
-        for event in told:
-            super().tell(event, each=each)
-            self.loop.turn(0.0)
-
-    def close(self) -> None:
-        for sock in self.sockets:
-            sock.close()
-        self.watching.close()
-        self.loop.close()
-
-    def ask(self, path: str, *fields: str) -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", self.port), 5)
-        self.sockets.append(sock)
-        head = "\r\n".join((f"GET {path} HTTP/1.1", "Host: localhost", *fields))
-        sock.sendall(f"{head}\r\n\r\n".encode())
-        sock.setblocking(False)
-        return sock
-
-    def read(self, sock: socket.socket, until: bytes) -> bytes:
-        got = b""
-        for _ in range(500):
-            self.loop.turn(0.005)
-            try:
-                got += sock.recv(1 << 20)
-            except BlockingIOError:
-                continue
-            if until in got:
-                return got
-        raise AssertionError(f"{until!r} did not come: {got!r}")
-
-    def get(self, path: str, *fields: str) -> tuple[int, str]:
-        """Return status and body."""
-        got = b""
-        sock = self.ask(path, "Connection: close", *fields)
-        for _ in range(500):
-            self.loop.turn(0.005)
-            try:
-                data = sock.recv(1 << 20)
-            except BlockingIOError:
-                continue
-            if not data:
-                break
-            got += data
-        head, _, body = got.partition(b"\r\n\r\n")
-        return int(head.split()[1]), body.decode()
-
-    def json(self, path: str) -> Any:
-        status, body = self.get(path)
-        assert status == 200
-        return json.loads(body)
-
-    def pass_time(self, seconds: float) -> None:
-        for _ in range(round(seconds / 0.5)):
-            self.now += 0.5
-            self.loop.turn(0.0)
 
 
 @pytest.fixture
