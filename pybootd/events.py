@@ -108,6 +108,15 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True)
+class ModeChosen:
+    """With ``mode = auto``: what we are on an interface, ``dhcp`` or ``proxy`` beside ``other``."""
+
+    interface: str
+    mode: str
+    other: IPv4Address | None
+
+
+@dataclass(frozen=True, slots=True)
 class Conflict:
     """An address is used by somebody else: a DHCPDECLINE, or a probe that was answered."""
 

@@ -81,7 +81,7 @@ class Responder:
         request = Request(packet, origin, network, server, client, owner, kind)
         if self._profiles:
             request.profile = self._profiles.of(client)
-        if kind == Message.REQUEST and not self._is_for_us(packet):
+        if kind == Message.REQUEST and not self.is_for_us(packet):
             return self._chose_another(request, lease, now)
         if kind not in (BOOTP, Message.DISCOVER, Message.REQUEST, Message.INFORM):
             return []
@@ -320,7 +320,8 @@ class Responder:
 
     # what clients give up
 
-    def _is_for_us(self, packet: Packet) -> bool:
+    def is_for_us(self, packet: Packet) -> bool:
+        """Tell whether the request names no other server."""
         named = packet.options.get(options.SERVER_ID)
         if named is None:
             return True
@@ -345,7 +346,7 @@ class Responder:
         lease = network.pool.find(owner) if network is not None and owner else None
         if network is None or lease is None or lease.address != address:
             return []
-        if not self._is_for_us(packet) or lease.state not in (State.OFFERED, State.BOUND):
+        if not self.is_for_us(packet) or lease.state not in (State.OFFERED, State.BOUND):
             return []
         client = pxe.read_client(packet, origin.interface.name, lease.uuid, address)
         if kind == Message.DECLINE:

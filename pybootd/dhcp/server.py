@@ -17,11 +17,13 @@ from pybootd.dhcp import options, proxy
 from pybootd.dhcp.effects import Effect, Probe, Publish, Wait
 from pybootd.dhcp.ethernet import Ethernet, datagram
 from pybootd.dhcp.leases import Lease, LeaseStore, StoreError
+from pybootd.dhcp.lookout import Lookout
 from pybootd.dhcp.networks import Networks, Origin, Reminder
-from pybootd.dhcp.packet import NOBODY, Packet, PacketError, decode
+from pybootd.dhcp.packet import NOBODY, Message, Packet, PacketError, decode
 from pybootd.dhcp.ports import Ports
 from pybootd.dhcp.replies import Reply
 from pybootd.dhcp.responder import Responder
+from pybootd.dhcp.scout import Role, is_probe
 from pybootd.dhcp.stores import MemoryStore, open_store
 from pybootd.events import Bus, Malformed
 from pybootd.loop import Loop, Timer
@@ -58,6 +60,7 @@ class DhcpServer:
         port = config.bootp.port
         self._ports = Ports(loop, port, "DHCP server", "[bootp] port", RECEIVE_BUFFER)
         self._boot_ports = Ports(loop, proxy.PORT, "PXE boot server", "[bootp] mode")
+        self._lookout = Lookout(loop, bus, self._ethernet)
         self._changes: socket.socket | None = None
         self._look_due: Timer | None = None
         self._interfaces: dict[int, net.Interface] = {}
@@ -88,6 +91,8 @@ class DhcpServer:
             self._open_boot_ports(devices)
             self._ethernet.open()
             self._changes = net.changes()
+            if self._config.bootp.mode == "auto":
+                self._lookout.open()
             self._complain()
         except BaseException:
             self.close()
@@ -104,8 +109,14 @@ class DhcpServer:
             raise net.BindError(f"DHCP server: {error}") from error
         self._ports.start(partial(self._drain, False))
         self._boot_ports.start(partial(self._drain, True))
+        if self._config.bootp.mode == "auto":
+            self._look_out()
         if self._changes is not None:
             self._loop.watch(self._changes, self._changed)
+
+    def _look_out(self) -> None:
+        self._lookout.start()
+        self._lookout.follow(filter(self._serves, self._interfaces.values()), self._loop.now)
 
     def reload(self, config: Config, access: Access | None) -> None:
         """Serve by another configuration from now on; raises ConfigError, and nothing is changed.
@@ -117,6 +128,14 @@ class DhcpServer:
         self._networks.refresh(self._interfaces.values())
         self._networks.changed.update(before.changed)
         self._take(before.leases(), now)
+        if config.bootp.mode != "auto":
+            self._lookout.close()
+        else:
+            try:
+                self._lookout.open()
+            except net.BindError as error:
+                log.error("%s", error)
+            self._look_out()
         effects: list[Effect] = []
         for request in waiting:
             effects += self._respond(request.packet, request.origin, now)
@@ -132,6 +151,7 @@ class DhcpServer:
         """Stop serving and give everything back; may be called twice."""
         self._ports.close()
         self._boot_ports.close()
+        self._lookout.close()
         if self._changes is not None:
             self._loop.unwatch(self._changes)
             self._changes.close()
@@ -206,6 +226,8 @@ class DhcpServer:
         devices = {one.index: one.name for one in found}
         self._ports.follow(devices)
         self._boot_ports.follow(devices)
+        if self._config.bootp.mode == "auto":
+            self._lookout.follow(found, now)
 
     def _serves(self, interface: net.Interface) -> bool:
         """Tell whether the configuration names the interface or its address."""
@@ -251,9 +273,27 @@ class DhcpServer:
     def _respond(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
         if origin.boot_server:
             return self._responder.proxy.serve(packet, origin, now)
-        if self._config.bootp.mode == "proxy":
-            return self._responder.proxy.handle(packet, origin, now)
-        return self._responder.handle(packet, origin, now)
+        return self._in_mode(packet, origin, now)
+
+    def _in_mode(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
+        """Let the server or the proxy decide, as the mode is."""
+        responder, mode = self._responder, self._config.bootp.mode
+        if mode == "dhcp":
+            return responder.handle(packet, origin, now)
+        if mode == "proxy":
+            return responder.proxy.handle(packet, origin, now)
+        index, kind = origin.interface.index, packet.options.get(options.TYPE, b"")
+        chosen = packet.options.get(options.SERVER_ID, b"")
+        ours = responder.is_for_us(packet)
+        if kind == bytes((Message.DISCOVER,)) and not is_probe(packet):
+            self._lookout.asked(index, now)
+        elif kind == bytes((Message.REQUEST,)) and not ours and len(chosen) == 4:
+            self._lookout.heard(index, IPv4Address(chosen), now)
+        if self._lookout.role(index) is Role.SERVER:
+            return responder.handle(packet, origin, now)
+        if kind == bytes((Message.REQUEST,)) and chosen and ours:
+            return responder.handle(packet, origin, now)  # of an offer made before
+        return responder.proxy.handle(packet, origin, now)
 
     def _origin(self, arrival: net.Arrival, now: float) -> Origin | None:
         key = (arrival.interface, arrival.local, arrival.destination, arrival.address)

@@ -137,6 +137,7 @@ class EventLog:
         bus.subscribe(events.Released, self._released)
         bus.subscribe(events.Refused, self._refused)
         bus.subscribe(events.Advice, self._advice)
+        bus.subscribe(events.ModeChosen, self._mode)
         bus.subscribe(events.Conflict, self._conflict)
         bus.subscribe(events.TransferStarted, self._started)
         bus.subscribe(events.TransferEnded, self._ended)
@@ -172,6 +173,10 @@ class EventLog:
 
     def _advice(self, event: events.Advice) -> None:
         _say(logging.WARNING, f"{event.client.name} {event.text}", client=event.client)
+
+    def _mode(self, event: events.ModeChosen) -> None:
+        found = f"the DHCP server {event.other} answers" if event.other else "no other DHCP server"
+        _say(logging.INFO, f"{event.interface}: {found}: mode {event.mode}")
 
     def _conflict(self, event: events.Conflict) -> None:
         message = f"{event.address} is in use by another machine: {event.reason}"

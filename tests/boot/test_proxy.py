@@ -44,7 +44,15 @@ subnet 10.7.0.0 netmask 255.255.255.0 { range 10.7.0.50 10.7.0.60; }
 
 def dnsmasq(folder):
     options = ["--dhcp-range=10.7.0.50,10.7.0.60", "--leasefile-ro", "--interface=eth0"]
-    return ["dnsmasq", "-d", "--port=0", "--user=root", "--bind-interfaces", *options]
+    return [
+        "dnsmasq",
+        "-d",
+        "--log-facility=-",
+        "--port=0",
+        "--user=root",
+        "--bind-interfaces",
+        *options,
+    ]
 
 
 def dhcpd(folder):

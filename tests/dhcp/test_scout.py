@@ -1,0 +1,117 @@
+"""mode = auto: who else is there, and what that makes us."""
+
+from ipaddress import IPv4Address as A
+
+from pybootd.dhcp.packet import BOOTREPLY, Message, Packet
+from pybootd.dhcp.scout import AGAIN, EVERY, FIRST, LISTEN, REST, Role, Scout, is_probe
+
+MAC = b"\2\0\0\0\0\1"
+GIVEN = A("10.7.0.50")
+OTHER = A("10.7.0.2")
+
+
+def offer(xid: int = 9, kind: int = Message.OFFER, yiaddr: A = GIVEN) -> Packet:
+    options = {53: bytes((kind,)), 54: OTHER.packed}
+    return Packet(BOOTREPLY, xid=xid, yiaddr=yiaddr, chaddr=MAC, options=options)
+
+
+def probe(scout: Scout) -> list[float]:
+    """Run a probe to its verdict; when it asked."""
+    asked = []
+    while True:
+        now = scout.due
+        if scout.act(now) is None:
+            return asked
+        asked.append(now)
+
+
+def test_nobody_answers_and_we_are_the_server() -> None:
+    scout = Scout(MAC, 9, 100.0)
+    assert (scout.role, scout.due) == (Role.UNKNOWN, 100.0)
+    assert probe(scout) == [100.0, 102.0, 104.0]
+    assert (scout.role, scout.due) == (Role.SERVER, 100.0 + FIRST + EVERY)
+
+
+def test_an_offer_of_an_address_makes_us_a_proxy_at_once() -> None:
+    scout = Scout(MAC, 9, 100.0)
+    scout.act(100.0)
+    scout.reply(offer(), 100.3)
+    assert (scout.role, scout.other, scout.due) == (Role.PROXY, OTHER, 100.3 + EVERY)
+
+
+def test_what_is_no_offer_of_an_address_is_passed_over() -> None:
+    scout = Scout(MAC, 9, 100.0)
+    scout.act(100.0)
+    for packet in (offer(kind=Message.NAK), offer(yiaddr=A(0)), Packet(xid=9)):
+        scout.reply(packet, 100.1)
+    assert scout.role is Role.UNKNOWN
+
+
+def test_what_another_server_tells_a_client_counts_too() -> None:
+    scout = Scout(MAC, 9, 100.0)
+    probe(scout)
+    scout.reply(offer(xid=8, kind=Message.ACK), 200.0)
+    assert scout.role is Role.PROXY
+
+
+def test_an_offer_after_the_verdict_counts_too() -> None:
+    """Dnsmasq pings for a client first, and then for us: six seconds."""
+    scout = Scout(MAC, 9, 100.0)
+    probe(scout)
+    scout.reply(offer(), 106.0)
+    assert scout.role is Role.PROXY
+
+
+def test_a_client_that_asks_begins_a_probe_but_not_all_the_time() -> None:
+    scout = Scout(MAC, 9, 100.0)
+    probe(scout)
+    resting = scout.due
+    scout.asked(100.0 + FIRST + 1)
+    assert scout.due == resting
+    scout.asked(100.0 + FIRST + REST)
+    assert scout.due == 100.0 + FIRST + REST
+    assert scout.act(scout.due) is not None
+    scout.asked(scout.due)  # it is being done
+    assert scout.due == 100.0 + FIRST + REST + 2
+
+
+def test_a_server_that_has_gone_is_replaced_after_a_longer_wait() -> None:
+    scout = Scout(MAC, 9, 100.0)
+    scout.act(100.0)
+    scout.reply(offer(), 100.3)
+    began = scout.due
+    assert len(probe(scout)) == 3
+    assert scout.role is Role.SERVER
+    assert scout.due == began + AGAIN + EVERY
+
+
+def test_a_client_that_takes_another_servers_offer_tells_of_it() -> None:
+    scout = Scout(MAC, 9, 100.0)
+    probe(scout)
+    scout.heard(OTHER, 200.0)
+    assert (scout.role, scout.other) == (Role.PROXY, OTHER)
+    # a probe under way is answered by that
+    scout.asked(300.0)
+    scout.act(300.0)
+    scout.heard(OTHER, 303.0)
+    assert scout.due == 303.0 + EVERY
+
+
+def test_beside_another_server_a_client_is_left_to_it_first() -> None:
+    scout = Scout(MAC, 9, 100.0)
+    scout.reply(offer(), 100.0)
+    scout.asked(110.0)
+    assert scout.due == 110.0 + LISTEN
+    scout.asked(112.0)
+    assert scout.due == 110.0 + LISTEN
+    scout.reply(offer(xid=8), 113.0)
+    assert scout.due == 113.0 + EVERY
+
+
+def test_a_probe_is_known_by_others_like_us() -> None:
+    scout = Scout(MAC, 9, 100.0)
+    packet = scout.act(100.0)
+    assert packet is not None
+    assert is_probe(packet)
+    assert (packet.flags, packet.chaddr, packet.options[53]) == (0x8000, MAC, b"\1")
+    assert not is_probe(offer())
