@@ -27,10 +27,10 @@ class Part:
     count: int | None = 0
 
 
-@functools.lru_cache(64)
-def http_date(seconds: int) -> str:
+@functools.lru_cache(256)
+def http_date(seconds: int) -> bytes:
     """Write a moment as RFC 9110 5.6.7 wants it; ``seconds`` since the epoch."""
-    return formatdate(seconds, usegmt=True)
+    return formatdate(seconds, usegmt=True).encode("ascii")
 
 
 def parse_date(text: str) -> int | None:

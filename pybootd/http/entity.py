@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Entity:
     fields: tuple[tuple[str, str], ...] = ()
 
 
+@functools.lru_cache(256)
 def media_type(served: str, requested: str) -> str:
     """Tell the media type by the ending of what is served, else of what was asked for."""
     for name in (served, requested):

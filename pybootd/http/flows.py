@@ -11,7 +11,7 @@ from enum import Enum, auto
 from pybootd.files.sources import StaticBody, StreamBody, Unavailable
 from pybootd.http.connection import Connection
 
-BURST = 512 * 1024
+BURST = 2 << 20
 """Octets that one connection sends in one turn of the loop, so that the others get theirs."""
 
 _PIECE = 64 * 1024

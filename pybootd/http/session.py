@@ -91,6 +91,25 @@ class Transfer:
 class Session:
     """One client's connection. ``gone`` is called once, when it is over."""
 
+    __slots__ = (
+        "_address",
+        "_connection",
+        "_flow",
+        "_fresh",
+        "_gone",
+        "_lingering",
+        "_on_readable",
+        "_on_writable",
+        "_opening",
+        "_server",
+        "_shop",
+        "_sock",
+        "_transfer",
+        "_watched",
+        "due",
+        "peer",
+    )
+
     def __init__(
         self,
         shop: Shop,
@@ -103,6 +122,7 @@ class Session:
         self.due = 0.0  # the moment at which its patience ends
         self._shop = shop
         self._sock = sock
+        self._address = IPv4Address(peer)
         self._server = server
         self._gone: Callable[[Session], None] | None = gone
         self._connection = Connection()
@@ -200,7 +220,7 @@ class Session:
 
     def _open(self, asked: Asked, now: float) -> None:
         shop = self._shop
-        known = shop.clients.by_address(IPv4Address(self.peer))
+        known = shop.clients.by_address(self._address)
         try:
             if shop.check_ip and known is None:
                 raise Forbidden("this address was not given by this server")
