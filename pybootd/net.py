@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import resource
 import socket
 import struct
 import sys
+import termios
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
@@ -212,6 +214,16 @@ def path_mtu(sock: socket.socket, default: int = 1500) -> int:
         return sock.getsockopt(socket.IPPROTO_IP, _IP_MTU)
     except OSError:
         return default
+
+
+def unsent(sock: socket.socket) -> int:
+    """Return the octets of a TCP socket that its peer has not acknowledged; 0: who knows."""
+    octets = bytearray(4)
+    try:
+        fcntl.ioctl(sock, termios.TIOCOUTQ, octets)  # tcp(7): SIOCOUTQ is the same number
+    except OSError:
+        return 0
+    return int.from_bytes(octets, sys.byteorder)
 
 
 def explain_bind(

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address
 from typing import Protocol
 
 from pybootd import loop as looping
+from pybootd import net
 from pybootd.client import Clients
 from pybootd.events import (
     Bus,
@@ -45,8 +46,8 @@ IDLE = 60.0
 """Seconds that a connection may wait for its next request."""
 ARRIVAL = 20.0
 """Seconds that a request may take from its first octet to its last."""
-STALL = 60.0
-"""Seconds that a client may take nothing of what it asked for."""
+STALL = 30.0
+"""Seconds between two looks at whether a client takes anything of what it asked for."""
 LINGER = 2.0
 """Seconds that a client has for reading an error, while what it still sends is thrown away."""
 
@@ -98,9 +99,11 @@ class Session:
         "_fresh",
         "_gone",
         "_lingering",
+        "_on_left",
         "_on_readable",
         "_on_writable",
         "_opening",
+        "_queued",
         "_server",
         "_shop",
         "_sock",
@@ -129,12 +132,14 @@ class Session:
         self._fresh = True  # nothing of a request has arrived
         self._lingering = False
         self._opening = False
+        self._queued = -1  # octets that it had still to take when it was looked at last
         self._flow: Flow | None = None
         self._transfer: Transfer | None = None
         self._watched: looping.Callback | None = None
         # the loop knows a watch by its callback's identity
         self._on_readable: looping.Callback = self._readable
         self._on_writable: looping.Callback = self._writable
+        self._on_left: looping.Callback = self._left
 
     def start(self, now: float) -> None:
         """Take requests; one that came with the connection is taken at once."""
@@ -349,14 +354,32 @@ class Session:
         if result is Push.END:
             self._sent(now)
         elif result is Push.EMPTY:
-            self._rest()
-            body = self._transfer.body if self._transfer else None
-            if isinstance(body, StreamBody):
-                self.due = math.inf  # as above
-                body.when_ready(self._on_ready)
+            self._wait_for_source()
         elif self._watched is not self._on_writable:
             self._shop.loop.watch(self._sock, writable=self._on_writable)
             self._watched = self._on_writable
+
+    def _wait_for_source(self) -> None:
+        body = self._transfer.body if self._transfer else None
+        if isinstance(body, StreamBody):
+            self.due = math.inf  # as above
+            self._shop.loop.watch(self._sock, readable=self._on_left)
+            self._watched = self._on_left
+            body.when_ready(self._on_ready)
+
+    def _left(self, now: float) -> None:
+        """See whether the client is gone: it asks for nothing while the source has nothing."""
+        try:
+            ahead = self._sock.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.end(Outcome.ABORTED, now, error.strerror or "")
+            return
+        if ahead:
+            self._rest()  # another request, which has to wait
+        else:
+            self.end(Outcome.ABORTED, now, "it left")
 
     def _on_ready(self, now: float) -> None:
         if self._gone is not None:
@@ -406,7 +429,13 @@ class Session:
         )
 
     def overdue(self, now: float) -> None:
-        """End it, for its patience is over."""
+        """End it, for its patience is over, unless the client has taken a little meanwhile."""
+        if self._flow is not None:
+            # a socket calls for more only when a third of what it holds is gone
+            before, self._queued = self._queued, net.unsent(self._sock)
+            if self._queued != before:
+                self.due = now + STALL
+                return
         self.end(Outcome.TIMEOUT, now)
 
     def end(self, outcome: Outcome, now: float, reason: str = "") -> None:

@@ -442,15 +442,13 @@ def test_all_get_their_share_of_every_turn(lab: Lab) -> None:
 
 
 def test_a_client_that_takes_nothing_is_left(lab: Lab) -> None:
-    peer = lab.peer(buffer=4096)
+    peer = lab.peer(buffer=65536)
     peer.ask(str(BIG))
-    lab.wait(session.STALL - 2)
+    for _ in range(5):  # little: not what the socket would call for
+        lab.wait(session.STALL - 2)
+        assert peer.take(100_000)
     assert not lab.ended()
-    peer.take(200_000)
-    lab.turn()
-    lab.wait(session.STALL - 2)
-    assert not lab.ended()
-    lab.wait(4)
+    lab.wait(session.STALL * 2 + 2)
     assert [event.outcome for event in lab.ended()] == [Outcome.TIMEOUT]
     assert not lab.server._sessions
 
@@ -618,6 +616,21 @@ def test_a_stream_whose_client_left(lab: Lab) -> None:
     peer.sock.close()
     for _ in range(3):
         body.give(lab, b"x" * 100_000)
+    assert [event.outcome for event in lab.ended()] == [Outcome.ABORTED]
+    assert body.closed
+
+
+def test_a_client_that_leaves_while_the_source_is_silent(lab: Lab) -> None:
+    body, peer = stream(lab), lab.peer()
+    peer.ask("x")
+    body.give(lab, b"x" * 100_000)
+    peer.send(b"GET ")  # it may ask on
+    assert not lab.ended()
+    staying = lab.peer()
+    staying.ask("x")
+    staying.take()
+    staying.sock.close()
+    lab.turn()
     assert [event.outcome for event in lab.ended()] == [Outcome.ABORTED]
     assert body.closed
 
