@@ -39,6 +39,7 @@ class Cause(Enum):
     ACCESS = "access list"
     NO_ACCESS = "access list can't tell"
     POOL = "no free address"
+    NO_FILE = "no boot file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Confirmed:
     """A client's address is confirmed: DHCPACK, or the reply to a BOOTP request.
 
     ``booting``: the client is a network boot ROM or loader, not an operating system.
-    ``file_server`` and ``proxy`` as in Offered.
+    ``file_server`` and ``proxy`` as in Offered; another server confirms the address then, or will.
     """
 
     client: Client

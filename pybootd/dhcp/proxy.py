@@ -19,7 +19,7 @@ from pybootd.dhcp.leases import Pool
 from pybootd.dhcp.networks import Network, Networks, Origin, Request
 from pybootd.dhcp.packet import BOOTREQUEST, NOBODY, Message, Packet
 from pybootd.dhcp.replies import Replies
-from pybootd.events import Confirmed, Offered
+from pybootd.events import Cause, Confirmed, Offered
 
 PORT = 4011
 """Where clients ask that were told of a boot server and of no file."""
@@ -104,6 +104,9 @@ class Proxy:
         sent = request.packet.options
         address = _address(sent.get(options.REQUESTED)) or request.packet.ciaddr
         known = self._note(request, address)
+        if known is not None and known.booted and not request.client.network_boot:
+            client = replace(request.client, address=address)
+            return [Publish(Confirmed(client, address, "", booting=False, proxy=True))]
         if known is None or not self._asks(request) or _asks_again(request):
             return []
         if options.SERVER_ID not in sent or not known.booted:
@@ -125,6 +128,9 @@ class Proxy:
         known.hostname = request.client.hostname or known.hostname
         return known
 
+    def _no_file(self, request: Request, now: float) -> list[Effect]:
+        return self._admission.refuse(request, "there is no file for it", now, cause=Cause.NO_FILE)
+
     def _offer(self, request: Request, verdict: Verdict, now: float) -> list[Effect]:
         return self._answer(request, verdict, Message.OFFER, now)
 
@@ -138,7 +144,7 @@ class Proxy:
         file = self._replies.boot_file(request, verdict.file)
         advice = self._advisor.advise(request, verdict.file)
         if not file and not pxe.is_pi(request.packet):
-            return [*advice, *self._admission.refuse(request, "there is no file for it", now)]
+            return [*advice, *self._no_file(request, now)]
         later = kind is Message.OFFER and _asks_again(request)
         known = self._clients.seen(request.client)
         known.booted, known.server, known.boot_file = True, request.server, file

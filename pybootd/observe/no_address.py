@@ -57,7 +57,7 @@ def refused(case: Case) -> Verdict | None:
             " that are gone: reclaim = expired.",
             seen,
         )
-    if not case.silent(QUIET):
+    if newest.cause is Cause.NO_FILE or not case.silent(QUIET):
         return None
     return fault(
         "refused-address",
@@ -115,7 +115,10 @@ def _proxy_not_asked(case: Case) -> Verdict:
 def no_boot_file(case: Case) -> Verdict | None:
     """Find that no boot file is configured for this kind of machine."""
     boot = case.boot
-    if boot.boot_file or not is_step(case.newest, Kind.CONFIRMED, Kind.OFFERED):
+    newest = case.newest
+    told = is_step(newest, Kind.CONFIRMED, Kind.OFFERED) and not boot.boot_file
+    lacks = isinstance(newest, Step) and newest.cause is Cause.NO_FILE
+    if not told and not lacks:
         return None
     if boot.ipxe and boot.architecture is None:
         line = "ipxe = URL or file"

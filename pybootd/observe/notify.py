@@ -53,6 +53,8 @@ class Notifier:
             self._socket = None
 
     def _confirmed(self, event: Confirmed) -> None:
+        if event.proxy and not event.booting:
+            return  # the lease is another server's
         self._send("BOOT" if event.booting else "LEASE", event.client, event.address)
 
     def _released(self, event: Released) -> None:

@@ -193,7 +193,9 @@ def test_a_client_is_known_by_the_address_that_it_takes() -> None:
     assert known is not None
     assert known.server == SERVER
     # and so is the system that it boots
-    assert desk.effects(request(REQUEST, wanted=HAD + 1, server=A("192.168.1.2"))) == []
+    (event,) = events(desk.effects(request(REQUEST, wanted=HAD + 1, server=A("192.168.1.2"))))
+    assert isinstance(event, Confirmed)
+    assert (event.address, event.booting, event.proxy) == (HAD + 1, False, True)
     assert desk.clients.by_address(HAD + 1) is known
 
 

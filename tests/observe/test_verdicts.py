@@ -5,6 +5,7 @@ the time that passes afterwards is pushed on.
 """
 
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,44 @@ def discover(client: Client, times: int = 1) -> None:
             sock.recv(2048)
 
 
-def take_another(client: Client) -> None:
-    discover(client)
+def take_another(client: Client, discover_first: bool = True) -> None:
+    if discover_first:
+        discover(client)
     message = client._message(Message.REQUEST, 0)
     message.options[options.SERVER_ID] = bytes((10, 7, 0, 9))
     message.options[options.REQUESTED] = bytes((10, 7, 0, 200))
     with client.broadcaster() as sock:
         sock.sendto(encode(message), EVERYBODY)
+
+
+def proxied(client: Client) -> None:
+    """Take an address of another server, and ask port 4011 for the boot file."""
+    take_another(client)
+    client.host.ip("address", "replace", "10.7.0.200/24", "dev", client.interface)
+    message = client._message(Message.REQUEST, 0)
+    message.ciaddr = IPv4Address("10.7.0.200")
+    sock = client.port()
+    sock.bind(("10.7.0.200", 4011))
+    sock.sendto(encode(message), (SERVER, 4011))
+    sock.recv(2048)
+
+
+def proxied_grub(client: Client) -> None:
+    proxied(client)
+    client.fetch(IPv4Address(SERVER), "grubx64.efi", blksize=1400)
+
+
+def proxied_boot(client: Client) -> None:
+    proxied(client)
+    for name in ("loader.efi", "grub.cfg", "linux", "initrd.gz"):
+        client.fetch(IPv4Address(SERVER), name, blksize=1400)
+    client.run_system()
+    take_another(client, discover_first=False)
+
+
+def arm_alone(client: Client) -> None:
+    client.become(11)
+    client.obtain()
 
 
 def boot_file(client: Client, name: str = "loader.efi") -> Any:
@@ -154,6 +186,10 @@ FAULTS = [
     fault("secure-boot", start_over, "signed", later=0),
     fault("no-system", kernel, "driver", later=200),
     fault("stopped", boot_file, "memory test"),
+    fault("proxy-not-asked", take_another, "UDP port 4011", bootp="mode = proxy"),
+    fault("other-file-server", proxied, "options 66 and 67", bootp="mode = proxy"),
+    fault("other-file-server", proxied_grub, "grub-mkimage", bootp="mode = proxy", later=30),
+    fault("no-boot-file", arm_alone, "efi-arm64 = FILE", bootp="mode = proxy", later=0),
     fault(
         "origin-down",
         boot_file,
@@ -179,6 +215,7 @@ def make(network: Network, folder: Path, **ini: str) -> Rig:
         "sub/loader2.efi": EFI,
         "arm.efi": ARM,
         "grub.cfg": b"linux",
+        "grubx64.efi": EFI,
         "linux": 200_000,
         "initrd.gz": 400_000,
     }.items():
@@ -302,6 +339,14 @@ GOOD = {
     "address-just-now": (Client.obtain, 5.0),
     "offer-just-now": (discover, 5.0),
 }
+
+
+def test_a_good_boot_beside_another_server_gets_no_verdict(
+    network: Network, tmp_path: Path
+) -> None:
+    with make(network, tmp_path, bootp="mode = proxy") as rig:
+        rig.run(proxied_boot, 1000.0)
+        assert rig.verdicts() == [None]
 
 
 @pytest.mark.parametrize("name", GOOD)
