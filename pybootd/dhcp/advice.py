@@ -21,6 +21,8 @@ class Advisor:
     def advise(self, request: Request, own: str) -> list[Effect]:
         """Tell once for each architecture which line it lacks; ``own``: the client's own file."""
         client = request.client
+        if not client.network_boot and not client.ipxe:
+            return []
         key = (client.architecture, client.ipxe)
         if key in self._told or len(self._told) >= _MOST:
             return []

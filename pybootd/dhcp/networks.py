@@ -96,11 +96,12 @@ class Networks:
         self._config = config
         self.changed: dict[int, Lease] = {}
         self.own: frozenset[IPv4Address] = frozenset()
+        self.identifiers: frozenset[bytes] = frozenset()  # the same, as option 54 has them
         self._networks: list[Network] = []
         self._main: Network | None = None  # that of [bootp]
         self._homeless: list[Lease] = []
         self._by_interface: dict[int, tuple[Network, IPv4Address] | None] = {}
-        self._by_relay: dict[IPv4Address, Network | None] = {}
+        self._by_relay: dict[IPv4Address, Network] = {}
 
     def __iter__(self) -> Iterator[Network]:
         return iter(self._networks)
@@ -109,6 +110,7 @@ class Networks:
         """Take note of the host's interfaces: at start, and when they have changed."""
         addresses = [own for interface in interfaces for own in interface.addresses]
         self.own = frozenset(own.ip for own in addresses)
+        self.identifiers = frozenset(own.packed for own in self.own)
         self._by_interface.clear()
         self._by_relay.clear()
         bootp = self._config.bootp
@@ -197,11 +199,11 @@ class Networks:
         return self._by_interface[index]
 
     def _behind(self, relay: IPv4Address, origin: Origin) -> tuple[Network, IPv4Address] | None:
-        if relay not in self._by_relay:
+        found = self._by_relay.get(relay)
+        if found is None and (found := self.holding(relay)) is not None:
             if len(self._by_relay) >= _CACHED:
                 self._by_relay.clear()
-            self._by_relay[relay] = self.holding(relay)
-        found = self._by_relay[relay]
+            self._by_relay[relay] = found
         return None if found is None else (found, origin.local)
 
     def _on(self, interface: Interface) -> tuple[Network, IPv4Address] | None:

@@ -153,8 +153,17 @@ def encode(packet: Packet, limit: int = 65507) -> bytes:
         raise ValueError("chaddr holds 16 octets at most")
     file, sname, vendor = packet.file, packet.sname, b""
     if packet.cookie:
-        vendor = b"".join([_piece(code, value) for code, value in packet.options.items()])
-        if len(vendor) + _START + 1 > limit or _RELAY_AGENT in packet.options:
+        sent = packet.options
+        if _RELAY_AGENT in sent:
+            sent = {code: value for code, value in sent.items() if code != _RELAY_AGENT}
+            sent[_RELAY_AGENT] = packet.options[_RELAY_AGENT]
+        vendor = b"".join(
+            [
+                bytes((code, len(value))) + value if len(value) <= _LONGEST else _piece(code, value)
+                for code, value in sent.items()
+            ]
+        )
+        if len(vendor) + _START + 1 > limit:
             file, sname, vendor = _place(packet, limit - _START - 1)
         vendor = COOKIE + vendor + b"\xff"
     header = _HEADER.pack(
@@ -165,10 +174,10 @@ def encode(packet: Packet, limit: int = 65507) -> bytes:
         packet.xid,
         packet.secs,
         packet.flags,
-        packet.ciaddr.packed,
-        packet.yiaddr.packed,
-        packet.siaddr.packed,
-        packet.giaddr.packed,
+        *[
+            _ZERO if address is NOBODY else address.packed
+            for address in (packet.ciaddr, packet.yiaddr, packet.siaddr, packet.giaddr)
+        ],
         packet.chaddr,
         sname,
         file,

@@ -11,7 +11,7 @@ from pybootd.client import Client
 from pybootd.config import Config
 from pybootd.dhcp import options, pxe
 from pybootd.dhcp.leases import FOREVER
-from pybootd.dhcp.networks import Network, Request
+from pybootd.dhcp.networks import Network, Request, override
 from pybootd.dhcp.packet import BOOTREPLY, BROADCAST_FLAG, NOBODY, Message, Packet, encode
 from pybootd.net import BROADCAST
 
@@ -19,6 +19,7 @@ _HEADERS = 28  # IP and UDP
 _SMALLEST = 576  # RFC 2131 2: without option 57, an IP datagram of this size
 _INFINITE = 0xFFFFFFFF  # RFC 2131 3.3
 _FILE, _SNAME = 127, 63  # the octets of the fields, less a closing NUL
+_CLASSES = 1024  # of clients that are answered alike, remembered
 
 # for a client that asks for nothing (GRUB's DISCOVER holds option 53 alone)
 _UNASKED = (
@@ -61,7 +62,7 @@ class Replies:
         self._port = bootp.port
         self._given = {one.code: one.value for one in settings}
         self._always = {one.code: one.value for one in settings if one.always}
-        self._common: dict[tuple[Network, IPv4Address, IPv4Address | None], dict[int, bytes]] = {}
+        self._bodies: dict[tuple[object, ...], dict[int, bytes]] = {}
 
     def boot_file(self, request: Request, own: str = "") -> str:
         """Choose the client's boot file, ``own`` being what is set for it alone; empty: none."""
@@ -113,12 +114,13 @@ class Replies:
         if kind is not None:
             sent[options.TYPE] = bytes((kind,))
             sent[options.SERVER_ID] = request.identifier.packed
-        have = self._have(request, boot_file, hostname)
-        if kind is not None and address != NOBODY:
-            have = _times(seconds) | have
-            sent[options.LEASE_TIME] = have[options.LEASE_TIME]
+            if address != NOBODY:
+                sent[options.LEASE_TIME] = _whole(seconds).to_bytes(4)
         self._echo(sent, asked)  # before what may be left out
-        self._fill(sent, have, request, boot_file)
+        timed = options.LEASE_TIME in sent
+        sent |= self._body(request, boot_file, hostname, seconds if timed else None)
+        if options.UUID in asked.options and options.UUID in sent:
+            sent[options.UUID] = asked.options[options.UUID]  # its own, not its class's
         file = boot_file.encode()
         return self._send(
             request,
@@ -209,15 +211,41 @@ class Replies:
 
     # inside
 
+    def _body(
+        self, request: Request, boot_file: str, hostname: str, seconds: float | None
+    ) -> dict[int, bytes]:
+        """Return what all clients of a class are told alike, worked out once for the class."""
+        asked, client = request.packet, request.client
+        key = (
+            request.network,
+            request.server,
+            asked.giaddr,
+            override(asked),
+            asked.options.get(options.WANTED),
+            options.UUID in asked.options,
+            client.vendor_class,
+            client.network_boot,
+            client.ipxe,
+            boot_file,
+            hostname,
+            seconds,
+        )
+        body = self._bodies.get(key)
+        if body is None:
+            have = self._have(request, boot_file, hostname)
+            if seconds is not None:
+                have = _renewals(seconds) | have
+            body = self._fill(have, request, boot_file)
+            if client.network_boot and pxe.is_pi(asked):
+                return body  # its MAC decides, too
+            if len(self._bodies) >= _CLASSES:
+                self._bodies.clear()
+            self._bodies[key] = body
+        return body
+
     def _have(self, request: Request, boot_file: str, hostname: str) -> dict[int, bytes]:
         """Return every option that the client may ask for."""
-        key = (request.network, request.server, _router(request))
-        common = self._common.get(key)
-        if common is None:
-            if len(self._common) >= 1024:  # relays come and go
-                self._common.clear()
-            common = self._common[key] = self._common_options(*key)
-        have = dict(common)
+        have = self._common_options(request.network, request.server, _router(request))
         if hostname:
             have[options.HOSTNAME] = hostname.encode()
         if boot_file:
@@ -246,10 +274,10 @@ class Replies:
             have[options.ROUTER] = gateway.packed
         return {code: value for code, value in have.items() if value} | self._given
 
-    def _fill(
-        self, sent: dict[int, bytes], have: dict[int, bytes], request: Request, boot_file: str
-    ) -> None:
+    def _fill(self, have: dict[int, bytes], request: Request, boot_file: str) -> dict[int, bytes]:
+        """Choose from what there is, in the order in which the client asks."""
         client = request.client
+        sent: dict[int, bytes] = {}
         if client.network_boot:
             sent |= pxe.reply_options(request.packet, client, boot_file)
             if client.ipxe:
@@ -261,7 +289,7 @@ class Replies:
             sent.setdefault(options.BOOT_FILE, have[options.BOOT_FILE])
             if not client.vendor_class.startswith("HTTPClient"):
                 sent.setdefault(options.TFTP_SERVER, have[options.TFTP_SERVER])
-        sent |= self._always
+        return sent | self._always
 
     @staticmethod
     def _echo(sent: dict[int, bytes], asked: Packet) -> None:
@@ -332,13 +360,13 @@ def _wanted(asked: bytes | None) -> Sequence[int]:
     return asked
 
 
-def _times(seconds: float) -> dict[int, bytes]:
-    """Return lease time, T1 and T2 (RFC 2131 4.4.5: half and seven eighths)."""
-    whole = _INFINITE if seconds == FOREVER else min(int(seconds), _INFINITE)
+def _whole(seconds: float) -> int:
+    return _INFINITE if seconds == FOREVER else min(int(seconds), _INFINITE)
+
+
+def _renewals(seconds: float) -> dict[int, bytes]:
+    """Return T1 and T2, half and seven eighths (RFC 2131 4.4.5), of a lease that ends."""
+    whole = _whole(seconds)
     if whole == _INFINITE:
-        return {options.LEASE_TIME: whole.to_bytes(4)}
-    return {
-        options.LEASE_TIME: whole.to_bytes(4),
-        options.T1: (whole // 2).to_bytes(4),
-        options.T2: (whole * 7 // 8).to_bytes(4),
-    }
+        return {}
+    return {options.T1: (whole // 2).to_bytes(4), options.T2: (whole * 7 // 8).to_bytes(4)}

@@ -149,7 +149,6 @@ class Responder:
         here = request.packet.giaddr == NOBODY  # a relay's network is out of ARP's reach
         if self._bootp.conflict_check and here and not lease.checked and now < deadline:
             return self._probe(request, verdict, lease, deadline)
-        client = replace(request.client, address=lease.address)
         boot_file = self._boot_file(request, verdict)
         seconds = self._replies.lease_time(request)
         reply = self._replies.give(
@@ -158,7 +157,7 @@ class Responder:
         if pxe.is_pi(request.packet):
             self._expect_no_request(request, lease)
         offered = Publish(
-            Offered(client, lease.address, boot_file, self._networks.elsewhere(request))
+            Offered(request.client, lease.address, boot_file, self._networks.elsewhere(request))
         )
         return [reply, offered, *self._advisor.advise(request, verdict.file)]
 
@@ -323,12 +322,10 @@ class Responder:
     def is_for_us(self, packet: Packet) -> bool:
         """Tell whether the request names no other server."""
         named = packet.options.get(options.SERVER_ID)
-        if named is None:
+        if named is None or named in self._networks.identifiers:
             return True
-        if len(named) != 4:
-            return False
-        server = IPv4Address(named)
-        return server in self._networks.own or server == override(packet)
+        other = override(packet)
+        return other is not None and named == other.packed
 
     def _chose_another(self, request: Request, lease: Lease | None, now: float) -> list[Effect]:
         if lease is not None and lease.state is State.OFFERED:

@@ -6,7 +6,7 @@ import logging
 import socket
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import IPv4Address
 
 from pybootd import net
@@ -37,6 +37,9 @@ _ORIGINS = 1024  # places that requests come from, remembered
 _FIRMWARE_ASKS = 67  # RFC 2131 4.1
 _SETTLE = 0.2  # seconds until interfaces that have changed are looked at: changes come in droves
 _LOOK_AGAIN = 1.0  # seconds between two looks at the interfaces
+
+
+_text = lru_cache(maxsize=1024)(IPv4Address.__str__)
 
 
 class DhcpServer:
@@ -397,7 +400,7 @@ class DhcpServer:
         sock = ports.of(reply.interface)
         if sock is not None:
             index = reply.interface if to == net.BROADCAST else 0
-            net.send(sock, reply.data, (str(to), reply.port), index, str(reply.source))
+            net.send(sock, reply.data, (_text(to), reply.port), index, _text(reply.source))
 
 
 def _has(interface: net.Interface, address: IPv4Address) -> bool:

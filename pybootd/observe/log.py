@@ -6,6 +6,7 @@ import json
 import logging
 import logging.handlers
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -121,7 +122,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
-        line.update(getattr(record, "facts", {}))
+        line.update(_plain(getattr(record, "facts", {})))
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=True)
@@ -221,6 +222,11 @@ def _kind(client: Client) -> str:
 def _say(level: int, message: str, **facts: Client | IPv4Address | str | int) -> None:
     if not log.isEnabledFor(level):
         return
+    log.log(level, "%s", message, extra={"facts": facts})
+
+
+def _plain(facts: Mapping[str, Client | IPv4Address | str | int]) -> dict[str, str | int]:
+    """Write an event's facts as JSON has them."""
     known: dict[str, str | int] = {}
     for name, value in facts.items():
         if isinstance(value, Client):
@@ -229,4 +235,4 @@ def _say(level: int, message: str, **facts: Client | IPv4Address | str | int) ->
                 known["uuid"] = str(value.uuid)
         elif value != "":
             known[name] = value if isinstance(value, int) else str(value)
-    log.log(level, "%s", message, extra={"facts": known})
+    return known
