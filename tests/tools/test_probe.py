@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import pytest
 
