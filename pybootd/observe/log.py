@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import logging.handlers
+import os
+import socket
 import sys
 from collections.abc import Mapping
 from datetime import datetime
@@ -25,6 +28,8 @@ logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 _SYSLOG_SOCKETS = ("/dev/log", "/var/run/syslog")
+_DAEMON = 3 << 3
+_SEVERITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
 
 
 class LogError(Exception):
@@ -56,16 +61,17 @@ def _handler(config: LoggerConfig) -> logging.Handler:
             raise LogError(f"{problem}: change [logger] file") from error
     if config.type == "syslog":
         for path in _SYSLOG_SOCKETS:
-            if Path(path).exists():
-                handler = logging.handlers.SysLogHandler(path, "daemon")
-                handler.ident = "pybootd: "
-                return handler
-        raise LogError("no syslog is running (/dev/log is missing): change [logger] type")
+            with contextlib.suppress(OSError):
+                return Syslog(path)
+        raise LogError(f"no syslog listens at {_SYSLOG_SOCKETS[0]}: change [logger] type")
     return logging.StreamHandler(sys.stderr)
 
 
 class LogFile(logging.handlers.WatchedFileHandler):
-    """A log file that is opened anew when it was moved away; looks for that once a second."""
+    """A log file that is begun anew when it was moved away; looks for that once a second.
+
+    Where no new one can be made, for want of rights or of its folder, the old one goes on.
+    """
 
     _looked = 0
 
@@ -74,9 +80,66 @@ class LogFile(logging.handlers.WatchedFileHandler):
         second = int(record.created)
         if second != self._looked:
             self._looked = second
-            super().emit(record)
-        else:
-            logging.FileHandler.emit(self, record)
+            self.reopenIfNeeded()
+        logging.FileHandler.emit(self, record)
+
+    def reopenIfNeeded(self) -> None:  # noqa: N802
+        """Look whether the file at the path is still the one that is written to."""
+        try:
+            status = Path(self.baseFilename).stat()
+            if (status.st_dev, status.st_ino) == (self.dev, self.ino):
+                return
+        except OSError:
+            pass
+        with contextlib.suppress(OSError):
+            earlier, self.stream = self.stream, self._open()
+            self._statstream()
+            if earlier is not None:
+                earlier.close()  # last, for on a full disk it fails
+
+
+class Syslog(logging.Handler):
+    """Lines to the system's log (RFC 3164 4.1, facility daemon).
+
+    Where it doesn't listen or doesn't read, lines are lost and nobody waits. Raises OSError when
+    it can't be reached at first.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+        self._socket = self._connect()
+
+    def _connect(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.connect(self._path)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one line, to a new socket where the old one's other end is gone."""
+        severity = _SEVERITIES.get(record.levelno, 7)
+        text = f"<{_DAEMON | severity}>pybootd[{os.getpid()}]: {self.format(record)}"
+        line = text.encode(errors="backslashreplace")
+        try:
+            self._socket.send(line)
+        except BlockingIOError:
+            pass
+        except OSError:
+            with contextlib.suppress(OSError):
+                anew = self._connect()
+                self._socket.close()
+                self._socket = anew
+                self._socket.send(line)
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._socket.close()
+        super().close()
 
 
 def printable(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -99,3 +100,43 @@ def test_stderr_is_the_default(capsys: pytest.CaptureFixture[str], logged: Path)
     EventLog(bus)
     bus.publish(BOOTS)
     assert "boots efi-x86_64" in capsys.readouterr().err
+
+
+def test_a_log_file_goes_on_while_no_new_one_can_be_made(logged: Path) -> None:
+    folder, moved = logged.parent / "folder", logged.parent / "moved"
+    folder.mkdir()
+    handler = open_log(LoggerConfig(type="file", file=folder / "log"))
+    log = logging.getLogger("pybootd")
+    folder.rename(moved)
+    log.info("one")
+    folder.mkdir()
+    handler._looked = 0  # type: ignore[attr-defined]  # a second later
+    log.info("two")
+    assert "one" in (moved / "log").read_text()
+    assert "two" in (folder / "log").read_text()
+
+
+def test_syslog_holds_up_nobody(logged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that doesn't read, is gone, and is back; a blocking socket once stopped the daemon."""
+
+    def listen() -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        sock.bind(str(logged))
+        return sock
+
+    monkeypatch.setattr("pybootd.observe.log._SYSLOG_SOCKETS", (str(logged),))
+    with pytest.raises(LogError, match="no syslog listens"):
+        open_log(LoggerConfig(type="syslog"))
+    log = logging.getLogger("pybootd")
+    with listen() as reader:
+        open_log(LoggerConfig(type="syslog"))
+        for _ in range(2000):
+            log.warning("hello\n")
+        head, _, said = reader.recv(1000).partition(b"]: ")
+        assert head.startswith(b"<28>pybootd[")
+        assert said == rb"WARNING hello\n"
+    logged.unlink()
+    log.info("nobody is there")
+    with listen() as reader:
+        log.info("here again")
+        assert reader.recv(1000).endswith(b"here again")

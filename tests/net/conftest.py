@@ -45,7 +45,7 @@ class Firmware:
                     return answer
         return None
 
-    def boot(self, mac, uuid=None, patience=3.0):
+    def boot(self, mac, uuid=None, patience=15.0):
         """Do the exchange of four messages; return the ACK, or None when there is no answer."""
         offer = self.receive(self.send(mac, Message.DISCOVER, uuid), patience)
         if offer is None:
@@ -60,7 +60,7 @@ class Log:
     def __init__(self, path):
         self.path = path
 
-    def line_of(self, text, patience=5.0):
+    def line_of(self, text, patience=20.0):
         """Wait for the last line that holds the text."""
         deadline = time.monotonic() + patience
         while True:

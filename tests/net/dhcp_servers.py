@@ -112,7 +112,7 @@ def start(host: Host, words: list[str], log: Path) -> subprocess.Popen[str]:
     """Start a server and wait until it holds port 67."""
     with log.open("w") as output:
         process = host.popen(*words, stdout=output, stderr=output)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while 67 not in host.udp_ports():
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(log.read_text()[-500:])

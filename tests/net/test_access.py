@@ -161,7 +161,7 @@ def listeners(lan):
             with lan[0].inside():
                 sock = sockets.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             sock.bind(("127.0.0.1", port))
-            sock.settimeout(5)
+            sock.settimeout(20)
             return lambda: sock.recv(1000).decode("ascii")
 
         yield listener(4000), listener(4001)

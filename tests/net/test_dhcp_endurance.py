@@ -55,7 +55,7 @@ def lab(network: Network, tmp_path: Path) -> Iterator[Lab]:
     crowd.close()
 
 
-def wait(what: Callable[[], object], seconds: float = 10.0) -> None:
+def wait(what: Callable[[], object], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not happen"

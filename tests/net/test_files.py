@@ -121,7 +121,7 @@ def test_each_filter_example_of_the_readme(lab: Lab) -> None:
         files = ("-cf", config, "-lf", lab.folder / "leases", "-pf", lab.folder / "pid")
         lab.client.run("ip", "address", "flush", "dev", "eth0")
         lab.client.popen("dhclient", "-4", "-d", "-1", *files, "eth0")
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 40
         while LEASED not in lab.client.ip("address", "show", "dev", "eth0"):
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -51,7 +51,7 @@ class Lab:
         return (self.folder / "log").read_text()
 
     def wait_for(self, line: str) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while line not in self.said():
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.02)

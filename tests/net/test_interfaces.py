@@ -20,7 +20,7 @@ pool_start = 10.9.0.100
 """
 
 
-def address(client, patience=5.0):
+def address(client, patience=20.0):
     """Ask until there is an answer; the address."""
     deadline = time.monotonic() + patience
     while True:
