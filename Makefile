@@ -14,6 +14,7 @@ help:
 	@echo "make test                 every check and test; test-unit, test-net, test-boot, lint: one group"
 	@echo "make peers                the DHCP behaviour rows, tried on other servers, too"
 	@echo "make bench                speed beside other servers; bench-dhcp: one group"
+	@echo "make deb                  a Debian package, in build/"
 	@echo "make clean                take away what these have made"
 
 demo: .venv/package.done
@@ -42,6 +43,9 @@ bench: bench-dhcp
 bench-dhcp: .venv/package.done
 	@tests/packages.sh iproute2 kea-admin strace $(DHCP_SERVERS)
 	@.venv/bin/python bench/dhcp/run.py
+
+deb: .venv/test.done
+	@packaging/deb.sh .venv/bin/python
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

@@ -22,6 +22,7 @@ TEST = [
     "hypothesis>=6.100",
     "import-linter>=2.0",
     "mypy>=1.10",
+    "packaging>=23.0",
     "pytest>=8.0",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.5",
