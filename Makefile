@@ -6,15 +6,15 @@ FIRMWARE_PACKAGES = qemu-system-x86 ipxe-qemu ovmf debian-installer-12-netboot-a
 DHCP_SERVERS = dnsmasq-base isc-dhcp-server kea-dhcp4-server
 TEST_PACKAGES = $(shell sed 's/\#.*//' tests/debian-packages.txt)
 
-.PHONY: help demo test test-unit test-net test-boot lint peers bench bench-dhcp clean
+.PHONY: help demo test test-unit test-net test-boot lint peers bench bench-dhcp bench-http clean
 
 help:
 	@echo "make demo                 a machine boots in a private network, before your eyes"
 	@echo "make demo FIRMWARE=bios   the same with a real virtual machine; or FIRMWARE=uefi"
 	@echo "make test                 every check and test; test-unit, test-net, test-boot, lint: one group"
 	@echo "make peers                the DHCP behaviour rows, tried on other servers, too"
-	@echo "make bench                speed beside other servers; bench-dhcp: one group"
 	@echo "make deb                  a Debian package, in build/"
+	@echo "make bench                speed beside other servers; bench-dhcp, bench-http: one group"
 	@echo "make clean                take away what these have made"
 
 demo: .venv/package.done
@@ -38,7 +38,7 @@ peers: .venv/test.done
 	@tests/packages.sh $(TEST_PACKAGES) $(DHCP_SERVERS)
 	@.venv/bin/python -m tests.net.dhcp_servers
 
-bench: bench-dhcp
+bench: bench-dhcp bench-http
 
 bench-dhcp: .venv/package.done
 	@tests/packages.sh iproute2 kea-admin strace $(DHCP_SERVERS)
@@ -46,6 +46,10 @@ bench-dhcp: .venv/package.done
 
 deb: .venv/test.done
 	@packaging/deb.sh .venv/bin/python
+
+bench-http: .venv/package.done
+	@tests/packages.sh iproute2 gcc libc6-dev
+	@.venv/bin/python bench/http/run.py --json bench/http/results.json
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

@@ -234,7 +234,8 @@ class Timeline:
 
     def _stale(self, boot: Boot) -> bool:
         now = self._clock()
-        return now - boot.last(now) > _PAUSE
+        # the second is dear where many files were fetched, and seldom asked
+        return now - boot.touched > _PAUSE and now - boot.last(now) > _PAUSE
 
     def _begin(self, record: Record) -> Boot:
         if len(record.boots) == BOOTS:
