@@ -31,7 +31,7 @@ def checksum(data: bytes) -> int:
     if len(data) % 2:
         data += b"\0"
     # a number modulo 0xffff is the ones' complement sum of its 16-bit digits
-    return 0xFFFF - int.from_bytes(data) % 0xFFFF
+    return -int.from_bytes(data) % 0xFFFF
 
 
 def datagram(data: bytes, source: IPv4Address, target: IPv4Address, sport: int, port: int) -> bytes:

@@ -56,7 +56,7 @@ class Proxy:
             return []
         if request.kind == Message.REQUEST:
             return self._taken(request)
-        if request.kind != Message.DISCOVER or not self._asks(request):
+        if request.kind != Message.DISCOVER or not request.client.network_boot:
             return []
         return self._admission.ask(request, self._offer, now)
 
@@ -65,7 +65,7 @@ class Proxy:
         request = self._request(packet, origin)
         if request is None or request.kind not in (Message.REQUEST, Message.INFORM):
             return []
-        if not self._asks(request):
+        if not request.client.network_boot:
             return []
         return self._admission.ask(request, self._acknowledge, now)
 
@@ -93,12 +93,6 @@ class Proxy:
             request.profile = self._profiles.of(client)
         return request
 
-    @staticmethod
-    def _asks(request: Request) -> bool:
-        """Tell a client that knows of proxies; U-Boot takes every offer for one of an address."""
-        client = request.client
-        return client.network_boot and not client.vendor_class.startswith("U-Boot")
-
     def _taken(self, request: Request) -> list[Effect]:
         """See which address a client takes; one that asks no more has all that it needs."""
         sent = request.packet.options
@@ -107,7 +101,7 @@ class Proxy:
         if known is not None and known.booted and not request.client.network_boot:
             client = replace(request.client, address=address)
             return [Publish(Confirmed(client, address, "", booting=False, proxy=True))]
-        if known is None or not self._asks(request) or _asks_again(request):
+        if known is None or not request.client.network_boot or _asks_again(request):
             return []
         if options.SERVER_ID not in sent or not known.booted:
             return []
@@ -170,7 +164,7 @@ def _asks_again(request: Request) -> bool:
     """
     client = request.client
     uefi = client.architecture not in (None, pxe.BIOS)
-    return uefi and not client.ipxe and not client.vendor_class.startswith("HTTPClient")
+    return uefi and not client.ipxe and client.vendor_class.startswith("PXEClient")
 
 
 def _address(value: bytes | None) -> IPv4Address | None:
