@@ -6,7 +6,8 @@ FIRMWARE_PACKAGES = qemu-system-x86 ipxe-qemu ovmf debian-installer-12-netboot-a
 DHCP_SERVERS = dnsmasq-base isc-dhcp-server kea-dhcp4-server
 TEST_PACKAGES = $(shell sed 's/\#.*//' tests/debian-packages.txt)
 
-.PHONY: help demo test test-unit test-net test-boot lint peers bench bench-dhcp bench-http clean
+.PHONY: help demo test test-unit test-net test-boot lint peers bench bench-dhcp bench-http deb docs \
+    clean
 
 help:
 	@echo "make demo                 a machine boots in a private network, before your eyes"
@@ -15,6 +16,7 @@ help:
 	@echo "make peers                the DHCP behaviour rows, tried on other servers, too"
 	@echo "make deb                  a Debian package, in build/"
 	@echo "make bench                speed beside other servers; bench-dhcp, bench-http: one group"
+	@echo "make docs                 the guide, in build/docs/"
 	@echo "make clean                take away what these have made"
 
 demo: .venv/package.done
@@ -50,6 +52,10 @@ deb: .venv/test.done
 bench-http: .venv/package.done
 	@tests/packages.sh iproute2 gcc libc6-dev
 	@.venv/bin/python bench/http/run.py --json bench/http/results.json
+
+docs: .venv/test.done
+	@.venv/bin/sphinx-build -q -W -b html docs build/docs
+	@echo "build/docs/index.html"
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

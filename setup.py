@@ -29,6 +29,7 @@ TEST = [
     "ruff>=0.5",
     "scapy>=2.5",
     "setuptools>=70.1",
+    "sphinx>=7.2",
 ]
 
 setup(
