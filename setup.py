@@ -42,7 +42,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["pybootd", "pybootd.*"]),
-    package_data={"pybootd": ["etc/*", "py.typed"]},
+    package_data={"pybootd": ["etc/*", "observe/page/*", "py.typed"]},
     install_requires=[
         "h11>=0.14",
         "netifaces-plus>=0.12",
@@ -50,7 +50,7 @@ setup(
         "rich>=13.0",
         "urllib3>=2.3",
     ],
-    extras_require={"test": TEST},
+    extras_require={"test": TEST, "browser": ["playwright>=1.40"]},
     entry_points={
         "console_scripts": ["pybootd = pybootd.cli:main"],
         # as pybootd/plugins.py lists them

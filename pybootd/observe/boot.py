@@ -105,7 +105,6 @@ class Transfer:
         self._sent, self._retransmissions = event.sent, event.retransmissions
         self.outcome = event.outcome
         self.reason = kept(event.reason)
-        self.began = min(self.began, when - event.seconds)
         self.ended = when
 
 

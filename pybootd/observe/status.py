@@ -9,6 +9,8 @@ import hmac
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
 
 _JSON = "application/json"
 _STREAM = "text/event-stream"
+_PAGE = Path(__file__).parent / "page"
+_SHIPPED = MappingProxyType(
+    {
+        "/": ("index.html", "text/html; charset=utf-8"),
+        "/page.css": ("page.css", "text/css; charset=utf-8"),
+        "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    }
+)
 # nothing is loaded from or sent to anywhere else, and nobody puts the page into a frame
 _SAFE = (
     (
@@ -75,6 +85,9 @@ class Status:
     def answer(self, path: str, query: str = "", authorization: str = "") -> Answer:
         """Answer one GET request. Raises Unknown, Denied."""
         asked = {name: values[-1] for name, values in parse_qs(query).items()}
+        if path in _SHIPPED:  # it holds no secret, and asks for the token itself
+            name, media = _SHIPPED[path]
+            return Answer(media, (_PAGE / name).read_bytes())
         self._check(asked.get("token", ""), authorization)
         if path == "/metrics":
             return self._metrics_text()
@@ -96,7 +109,7 @@ class Status:
     def _document(self, path: str, asked: dict[str, str]) -> dict[str, Any] | None:
         report = self._report
         offset, limit = _number(asked, "offset", 0), _number(asked, "limit", ROWS)
-        if path in ("/", "/api"):
+        if path == "/api":
             return self.index()
         if path == "/api/clients":
             return report.clients(asked.get("search", "")[:200], offset, limit)

@@ -1,0 +1,223 @@
+"""The status page in a real browser: it shows, moves, searches, and obeys nobody's file names."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pybootd import events
+from pybootd.client import Clients
+from pybootd.config import StatusConfig
+from pybootd.events import Bus, Outcome
+from pybootd.files.local import LocalSource
+from pybootd.files.resolver import Files
+from pybootd.loop import Loop
+from pybootd.watching import Watching
+
+from .browser import browser, keep, page
+from .story import SYSTEM, UEFI, Story
+
+pytestmark = pytest.mark.net
+
+TOKEN = "sesame"  # noqa: S105
+EVIL = "<img src=x onerror=alert(1)><script>alert(1)</script>"
+
+
+class Running(Story):
+    """The status address in a thread of its own, as in a daemon."""
+
+    def __init__(self, folder: Path, token: str = "") -> None:
+        self.loop, self.bus, self.clients = Loop(), Bus(), Clients()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        files = {"tftp": Files(LocalSource(folder))}
+        status = StatusConfig(port=self.port, token=token)
+        self.watching = Watching(status, self.loop, self.bus, self.clients, files, None)
+        self.timeline = self.watching.timeline
+        self.octets = 0
+
+    def run(self) -> None:
+        self.loop.open()
+        self.watching.open()
+        self.watching.start()
+        self.thread = threading.Thread(target=self.loop.run)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.loop.post(lambda now: self.loop.stop())
+        self.thread.join()
+        self.watching.close()
+        self.loop.close()
+
+    def tell(self, *told: object, each: float = 0.0) -> None:
+        done = threading.Event()
+
+        def publish(now: float) -> None:
+            for event in told:
+                self.bus.publish(event)
+            done.set()
+
+        self.loop.post(publish)
+        assert done.wait(5)
+
+    def start(self, name: str, size: int = 1000, peer: str = "10.7.0.100") -> None:
+        progress = {"progress": lambda: (self.octets, 0)}
+        self.tell(events.TransferStarted("tftp", peer, name, name, size, 512, 1, **progress))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as made:
+        yield made
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    made = Running(tmp_path)
+    made.run()
+    yield made
+    made.close()
+
+
+def populate(running: Running) -> None:
+    for number, name in enumerate(("linux", "initrd.gz", "menu.cfg", "x.efi")):
+        mac, address = bytes((2, 0, 0, 0, 0, number)), IPv4Address(0x0A070010 + number)
+        client = replace(UEFI, mac=mac, uuid=None, architecture=(7, 0, 11, 7)[number])
+        running.lease(client, address)
+        running.fetch("loader.efi", 800_000, peer=str(address))
+        running.fetch(name, 9_000_000, peer=str(address))
+        if number < 2:
+            running.lease(replace(SYSTEM, mac=mac, hostname=f"rack-{number}"), address)
+    refused = replace(UEFI, mac=bytes((2, 0, 0, 0, 0, 9)), uuid=None)
+    running.refuse(refused)
+
+
+def test_it_shows_machines_moves_bars_and_opens_the_waterfall(
+    chromium: Any, running: Running
+) -> None:
+    populate(running)
+    with page(chromium, running.url) as shown:
+        rows = shown.locator("tr.machine")
+        rows.nth(4).wait_for()
+        running.lease()
+        running.fetch("loader.efi", 700_000)
+        running.miss("grub.cfg-01-52-54-00-12-34-56")
+        running.fetch("grub.cfg", 400)
+        running.start("linux", 8_000_000)
+        row = shown.locator("tr.machine", has_text="52:54:00:12:34:56")
+        bar = row.locator("progress")
+        bar.wait_for()
+        values = set()
+        for octets in (1_000_000, 4_000_000, 7_000_000):
+            running.octets = octets
+            shown.wait_for_function(
+                "wanted => document.querySelector('progress').value === wanted",
+                arg=octets,
+            )
+            values.add(bar.evaluate("bar => bar.value / bar.max"))
+        assert values == {0.125, 0.5, 0.875}
+        row.get_by_role("button").click()
+        fall = shown.get_by_role("list", name="What happened, in order")
+        fall.wait_for()
+        told = fall.inner_text()
+        for words in ("address confirmed", "boot file: loader.efi", "file not found", "kernel"):
+            assert words in told
+        keep(shown, "desktop-light")
+        running.end("linux", 8_000_000)
+        running.lease(replace(SYSTEM, hostname="box"))
+        shown.locator("tr.machine .state.up", has_text="up").first.wait_for()
+        shown.get_by_text("The system is up.").wait_for()
+
+
+def test_dark_and_phone(chromium: Any, running: Running) -> None:
+    populate(running)
+    running.lease()
+    running.octets = 3_000_000
+    running.start("linux", 8_000_000)
+    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+    for name, more in {
+        "desktop-dark": {"color_scheme": "dark"},
+        "phone-light": phone,
+        "phone-dark": {**phone, "color_scheme": "dark"},
+    }.items():
+        with page(chromium, running.url, **more) as shown:
+            shown.locator("progress").wait_for()
+            shown.locator("tr.machine", has_text="failed").get_by_role("button").click()
+            shown.get_by_text("not allowed to boot").first.wait_for()
+            keep(shown, name)
+            assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            paper = shown.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert (paper == "rgb(22, 23, 24)") == name.endswith("dark")
+
+
+def test_search_and_keyboard(chromium: Any, running: Running) -> None:
+    populate(running)
+    with page(chromium, running.url) as shown:
+        rows = shown.locator("tr.machine")
+        rows.nth(4).wait_for()
+        for words, found in {
+            "02-00-00-00-00-01": 1,
+            "10.7.0.18": 1,
+            "rack-0": 1,
+            "not allowed": 1,
+            "refused failed": 1,
+            "nothing at all": 0,
+        }.items():
+            shown.keyboard.press("/")
+            shown.locator("#search").fill(words)
+            shown.wait_for_function(
+                "count => document.querySelectorAll('tr.machine').length === count", arg=found
+            )
+        shown.keyboard.press("Escape")
+        rows.nth(4).wait_for()
+        shown.keyboard.press("Tab")
+        shown.keyboard.press("Enter")
+        opened = shown.locator("button[aria-expanded=true]")
+        opened.wait_for()
+        assert opened.evaluate("button => button === document.activeElement")
+        shown.keyboard.press("Enter")
+        opened.wait_for(state="detached")
+
+
+def test_names_of_strangers_do_nothing(chromium: Any, running: Running) -> None:
+    running.lease(UEFI)
+    running.fetch(f"{EVIL}\n\x1b[2J\u202e.efi", 5000)
+    running.fetch(EVIL, 5000, Outcome.ABORTED)
+    running.lease(replace(SYSTEM, hostname=EVIL))
+    with page(chromium, running.url) as shown:  # a dialog or a strange request fails it
+        row = shown.locator("tr.machine")
+        row.get_by_role("button").click()
+        shown.get_by_role("list", name="What happened, in order").wait_for()
+        text = shown.locator("main").inner_text()
+        assert EVIL in text
+        assert "\\x1b[2J\\u202e" in text
+        assert shown.locator("img, main script").count() == 0
+
+
+def test_a_token_is_asked_for_once(chromium: Any, tmp_path: Path) -> None:
+    running = Running(tmp_path, token=TOKEN)
+    running.run()
+    try:
+        running.lease()
+        context = chromium.new_context()
+        shown = context.new_page()
+        shown.goto(running.url)
+        shown.get_by_label("token").fill(TOKEN)
+        shown.get_by_role("button", name="Show").click()
+        shown.locator("tr.machine").wait_for()
+        context.close()
+        with page(chromium, f"{running.url}#{TOKEN}") as shown:
+            shown.locator("tr.machine").wait_for()
+            assert TOKEN not in shown.url
+    finally:
+        running.close()
