@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -39,6 +40,7 @@ def read_bootfile(reading: Reading) -> BootFileConfig:
             reading.faults.append(section.fault(option, str(error), guess))
     if not words["ipxe"]:
         _warn_of_loops(reading)
+    _warn_of_names(reading)
     return BootFileConfig(words["default"], words["ipxe"], MappingProxyType(files))
 
 
@@ -56,3 +58,25 @@ def _warn_of_loops(reading: Reading) -> None:
                 problem = f"{name} is iPXE, which has nothing to boot then: write [bootfile] "
                 reading.warnings.append(section.warning(option, problem + "ipxe = SCRIPT"))
                 return
+
+
+def _warn_of_names(reading: Reading) -> None:
+    """Warn of a URL that names its host where clients are told of no name server to ask."""
+    bootp = reading.section("bootp").options
+    told = {
+        option.lower()
+        for name, section in reading.sections.items()
+        if name == "bootp" or name.startswith("subnet ")
+        for option in section.options
+    }
+    if "dns" in told or bootp.get("mode", "").lower() == "proxy":  # then the other server tells
+        return
+    section = reading.section("bootfile")
+    for option, file in section.options.items():
+        host = re.match(r"[a-z+]+://(?:\[[^]]*\]|([^/:?#]*))", file, re.I)
+        if host and re.search("[a-z]", host[1] or "", re.I):
+            problem = (
+                f"clients know no name server to ask for {host[1]}: write [bootp] dns = ADDRESS"
+            )
+            reading.warnings.append(section.warning(option, problem))
+            return

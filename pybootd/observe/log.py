@@ -22,6 +22,15 @@ from pybootd.events import Bus, Outcome
 
 log = logging.getLogger("pybootd")
 
+# what the boot loaders of Raspberry Pis try and mostly don't find (their documentation)
+_TRIED = frozenset(
+    (
+        *("bootsig.bin", "autoboot.txt", "tryboot.txt", "bootcfg.txt", "bootconf.sig"),
+        *("recovery.elf", "recover4.elf", "pieeprom.upd", "pieeprom.sig", "vl805.sig"),
+        *("dt-blob.bin", "armstub8.bin"),
+    )
+)
+
 # no line names the code, thread or process that wrote it: then a record costs half as much (the
 # logging HOWTO, "Optimization")
 logging._srcfile = None
@@ -267,6 +276,8 @@ class EventLog:
     def _transfer_refused(self, event: events.TransferRefused) -> None:
         # a miss is normal traffic: pxelinux makes ten before its default
         level = logging.INFO if event.missing else logging.WARNING
+        if event.missing and event.requested.rpartition("/")[2] in _TRIED:
+            level = logging.DEBUG
         message = f"{event.protocol} {event.peer} {event.requested}: {event.reason}"
         _say(level, message, ip=event.peer, file=event.requested, reason=event.reason)
 

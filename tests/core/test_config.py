@@ -231,3 +231,22 @@ def test_what_once_ended_in_a_traceback(tmp_path: Path, text: str, said: list[in
     """Found by mutating the sample: a section written twice with others between, a NUL."""
     found = faults(tmp_path, text, ("tftp", "httpd"))
     assert [int(fault.split(":")[1]) for fault in found] == said
+
+
+@pytest.mark.parametrize(
+    ("bootp", "url", "warned"),
+    [
+        ("", "http://boot.example/x.efi", True),
+        ("dns = 10.0.0.1\n", "http://boot.example/x.efi", False),
+        ("mode = proxy\n", "http://boot.example/x.efi", False),
+        ("", "http://10.0.0.1:8080/x.efi", False),
+        ("", "boot/x.efi", False),
+    ],
+)
+def test_a_url_with_a_name_wants_a_name_server(
+    tmp_path: Path, bootp: str, url: str, warned: bool
+) -> None:
+    text = f"[bootp]\npool_start = 10.0.0.10\n{bootp}[bootfile]\nhttp-efi-x86_64 = {url}\n"
+    warnings = load(write(tmp_path, text), ("bootp",)).warnings
+    assert bool(warnings) is warned
+    assert not warned or "no name server to ask for boot.example" in str(warnings[0])

@@ -140,3 +140,14 @@ def test_syslog_holds_up_nobody(logged: Path, monkeypatch: pytest.MonkeyPatch) -
     with listen() as reader:
         log.info("here again")
         assert reader.recv(1000).endswith(b"here again")
+
+
+def test_what_a_raspberry_pi_tries_in_vain_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    open_log(LoggerConfig())
+    bus = events.Bus()
+    EventLog(bus)
+    for name in ("bootsig.bin", "12345678/recovery.elf", "12345678/start.elf"):
+        bus.publish(events.TransferRefused("tftp", "10.0.0.9", name, "no such file", True))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "12345678/start.elf: no such file" in said[0]
