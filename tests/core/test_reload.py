@@ -39,7 +39,7 @@ class Running:
         self.wait_for(said)
 
     def wait_for(self, words: str, times: int = 1) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self.log.exists() or self.log.read_text().count(words) < times:
             assert time.monotonic() < deadline, self.said.read_text()
             assert self.process.poll() is None, self.said.read_text()
@@ -78,7 +78,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield begin
     for daemon in running:
         daemon.process.terminate()
-        assert daemon.process.wait(5) == 0
+        assert daemon.process.wait(20) == 0
         assert "Traceback" not in daemon.said.read_text()
 
 
