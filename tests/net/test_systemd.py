@@ -40,7 +40,7 @@ cp {folder}/pybootd.service /run/systemd/system/
 cp {folder}/test.conf /run/systemd/system/pybootd.service.d/
 exec env -i PATH=$PATH container=lxc "$(command -v systemd)" --system --unit=pybootd.service
 """
-# only where the program and its file are, and where it logs
+# only where the program and its file are, and where it logs; PrivateTmp hides what is below /tmp
 DROP_IN = """
 [Unit]
 DefaultDependencies=no
@@ -48,7 +48,7 @@ DefaultDependencies=no
 ExecStart=
 ExecStart={python} -B -m pybootd -c {folder}/pybootd.ini
 WorkingDirectory={top}
-BindReadOnlyPaths={folder}
+BindReadOnlyPaths={folder} {base} {prefix} {top}
 StandardError=append:{folder}/log
 """
 INI = """
@@ -95,7 +95,7 @@ class Systemd:
         log = self._folder / "log"
         return log.read_text() if log.exists() else self.ctl("status", "pybootd").stdout
 
-    def wait(self, name, value, patience=12):
+    def wait(self, name, value, patience=60):
         deadline = time.monotonic() + patience
         while (found := self.property(name)) != value:
             assert time.monotonic() < deadline, f"{name} is {found!r}: {self.said()}"
@@ -113,7 +113,8 @@ def systemd(lan):
         (folder / "files" / "pxelinux.0").write_bytes(b"boot me" * 300)
         (folder / "pybootd.ini").write_text(INI)
         shutil.copy(TOP / "etc" / "pybootd.service", folder)
-        own = DROP_IN.format(python=sys.executable, folder=folder, top=TOP)
+        where = {"base": sys.base_prefix, "prefix": sys.prefix, "top": TOP}
+        own = DROP_IN.format(python=sys.executable, folder=folder, **where)
         (folder / "test.conf").write_text(textwrap.dedent(own))
         made = Systemd(lan[0], folder)
         yield made
@@ -137,7 +138,7 @@ def test_the_unit_serves_reloads_and_stops(lan, firmware, systemd):
     assert done.stdout == "boot me" * 300
 
     assert unit.ctl("reload", "pybootd").returncode == 0
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while "is in force" not in unit.said():
         assert time.monotonic() < deadline
         time.sleep(0.05)
