@@ -318,8 +318,8 @@ class Replies:
             to = asked.ciaddr  # even with the broadcast bit
         elif reply.yiaddr == NOBODY:
             to = origin.source if origin.source != NOBODY else BROADCAST
-        elif asked.flags & BROADCAST_FLAG or self._buggy(asked.chaddr):
-            to = BROADCAST
+        elif asked.flags & BROADCAST_FLAG or not asked.chaddr or self._buggy(asked.chaddr):
+            to = BROADCAST  # RFC 4390 2.1: an InfiniBand client shows no hardware address
         else:
             # the client's hardware address, not the frame's sender: that may be a bridge
             to, mac = reply.yiaddr, asked.chaddr

@@ -95,7 +95,10 @@ def test_a_client_without_any_identity_is_passed_over() -> None:
 
 
 def test_a_client_without_hardware_address_goes_by_its_id() -> None:
-    assert Desk().lease(mac=b"", options={61: b"\0abc"}).yiaddr == FIRST
+    desk = Desk()
+    assert desk.lease(mac=b"", options={61: b"\0abc"}).yiaddr == FIRST
+    reply = desk.reply(request(DISCOVER, mac=b"", options={61: b"\0abc"}))
+    assert str(reply.to) == "255.255.255.255"
 
 
 def test_no_pool_on_that_network_no_answer() -> None:
