@@ -45,6 +45,7 @@ setup(
     package_data={"pybootd": ["etc/*", "observe/page/*", "py.typed"]},
     install_requires=[
         "h11>=0.14",
+        "jinja2>=3.1",
         "netifaces-plus>=0.12",
         "prometheus-client>=0.20",
         "rich>=13.0",

@@ -44,6 +44,9 @@ _LISTED = names.LONGEST + 1  # octets of a list that are read: one more than its
 _SECTIONS = MappingProxyType({"patterns": "filters"})  # the one whose section has another name
 _PATIENCE = 60.0  # seconds that a list's first line may take, an origin's own limits apart
 
+TEMPLATE = ".j2"
+"""How the name of a template ends, beside the name that it is rendered for."""
+
 
 class Files:
     """What one file service serves: a root, and filters in front of it.
@@ -130,7 +133,7 @@ class Files:
             if answer is not None:
                 break
         if answer is None:
-            return (yield from _opened(self.root, request.name, request))
+            return (yield from _served(self.root, request.name, request))
         if isinstance(answer, bytes):
             return Opened(TextBody(answer), request.name)
         target = _target(answer)
@@ -145,7 +148,7 @@ class Files:
 
     def _open(self, target: Target, request: Request) -> Steps[Opened]:
         source, name = self._locate(target)
-        return (yield from _opened(source, name, request))
+        return (yield from _served(source, name, request))
 
     def _locate(self, target: Target) -> tuple[Source, str]:
         """Find the source that has the target, and the name that it knows it by."""
@@ -231,6 +234,31 @@ def _target(answer: str | Target) -> Target:
     if is_url(answer) or answer.startswith("/"):
         return Target(answer)
     return Target("", answer)
+
+
+def _served(source: Source, name: str, request: Request) -> Steps[Opened]:
+    """Open the name or, where only that is there, the template for it, rendered."""
+    try:
+        return (yield from _opened(source, name, request))
+    except Missing:
+        # a mirror's files are someone else's: none of them is run here
+        if not isinstance(source, LocalSource):
+            raise
+        template = name + TEMPLATE
+        try:
+            source.open(template, request).close()
+        except Missing:
+            pass
+        else:
+            body = yield Later(lambda: _rendered(source, template, request), "templates", 2)
+            return Opened(body, template)
+        raise
+
+
+def _rendered(source: LocalSource, template: str, request: Request) -> Body:
+    from pybootd.files import templates  # where there is a template: jinja2 is dear to load
+
+    return templates.render(source, template, request)
 
 
 def _opened(source: Source, name: str, request: Request) -> Steps[Opened]:

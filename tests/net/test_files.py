@@ -72,6 +72,18 @@ class Lab:
         # it ends with 0 whatever happens
         return ran.stdout + ran.stderr if "Error code" in ran.stdout else into.read_bytes()
 
+    def lease(self) -> None:
+        """Let the client get its address from the server, as a host of the name "node7"."""
+        config = self.folder / "dhclient.conf"
+        config.write_text('send host-name "node7";\n')
+        files = ("-cf", config, "-lf", self.folder / "leases", "-pf", self.folder / "pid")
+        self.client.run("ip", "address", "flush", "dev", "eth0")
+        self.client.popen("dhclient", "-4", "-d", "-1", *files, "eth0")
+        deadline = time.monotonic() + 40
+        while LEASED not in self.client.ip("address", "show", "dev", "eth0"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
 
 @pytest.fixture
 def lab(network: Network, tmp_path: Path) -> Lab:
@@ -116,15 +128,7 @@ def test_each_filter_example_of_the_readme(lab: Lab) -> None:
         f"[tftp]\nroot = ./root\n[filters]\n{examples}"
     ):
         assert "{hostname} of this client is not known" in str(lab.get("startup"))
-        config = lab.folder / "dhclient.conf"
-        config.write_text('send host-name "node7";\n')
-        files = ("-cf", config, "-lf", lab.folder / "leases", "-pf", lab.folder / "pid")
-        lab.client.run("ip", "address", "flush", "dev", "eth0")
-        lab.client.popen("dhclient", "-4", "-d", "-1", *files, "eth0")
-        deadline = time.monotonic() + 40
-        while LEASED not in lab.client.ip("address", "show", "dev", "eth0"):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        lab.lease()
         served = {
             "pxelinux.cfg/default": (TOP / "pybootd/etc/pxe.cfg").read_bytes(),
             "/pxelinux.cfg/01-52-54-00-12-34-56": (TOP / "pybootd/etc/pxe.cfg").read_bytes(),
@@ -225,3 +229,43 @@ def test_fifty_clients_of_a_remote_file_cost_little_memory(lab: Lab) -> None:
     print(f"50 x 40 MB in {seconds:.1f} s, {repeated} repetitions, peak memory {peak:.1f} MB")
     assert peak < 100
     assert [str(path) for path in lab.folder.rglob("initrd")] == [f"{lab.folder}/site/initrd"]
+
+
+TEMPLATES = f"""\
+[bootp]
+pool_start = {LEASED}
+allow_simple_dhcp = on
+leases = memory
+conflict_check = off
+[client 52-54-00-00-00-07]
+release = trixie
+[tftp]
+root = ./root
+[httpd]
+enable = on
+"""
+
+
+@pytest.mark.net("tftp", "dhclient", "curl")
+def test_a_template_over_tftp_and_http(lab: Lab) -> None:
+    text = "{{ mac }} {{ ip }} {{ hostname }} {{ release }} {{ server }}\n"
+    put(lab.root, {"grub/grub.cfg.j2": text, "bad.j2": "\n{{ nope }}\n"})
+    lab.client.ip("link", "set", "eth0", "address", "52:54:00:00:00:07")
+    rendered = f"52-54-00-00-00-07 {LEASED} node7 trixie {SERVER}\n"
+    url = f"http://{SERVER}"
+    with lab.serving(TEMPLATES):
+        lab.lease()
+        assert lab.get("/grub/grub.cfg") == rendered.encode()
+        assert lab.client.run("curl", "-s", f"{url}/grub/grub.cfg").stdout == rendered
+        head = lab.client.run("curl", "-s", "-I", f"{url}/grub/grub.cfg").stdout
+        assert f"Content-Length: {len(rendered)}" in head
+        assert "text/plain" in head
+        why = "bad.j2 line 2: 'nope' is undefined"
+        assert why in lab.get("bad")
+        failed = lab.client.run("curl", "-s", "-w", "%{http_code}", f"{url}/bad").stdout
+        assert why in failed
+        assert failed.endswith("503")
+    said = lab.said()
+    assert "grub/grub.cfg (grub/grub.cfg.j2): done" in said
+    assert re.search(rf"WARNING *tftp {LEASED} bad: {re.escape(why)}", said)
+    assert re.search(rf"WARNING *http {LEASED} bad: {re.escape(why)}", said)

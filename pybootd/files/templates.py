@@ -1,0 +1,189 @@
+"""Templates: text rendered with what is known of the client that asks for it.
+
+Everything here blocks, and jinja2 takes its time to load: it is for workers, where there is a
+template at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import SandboxedEnvironment
+
+from pybootd.files import names
+from pybootd.files.filters import VARIABLES
+from pybootd.files.local import LocalFile, LocalSource
+from pybootd.files.sources import FileError, Missing, Request, TextBody, Unavailable
+
+LARGEST = 1 << 20
+"""Octets of a template, and characters that one may make."""
+STEPS = 1_000_000
+"""Lines and calls that one rendering may go through: a second or so."""
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_BITS = 4096  # of the largest number that a product or a power may come to
+
+
+class TooMuch(Exception):
+    """A template would take too long or too much memory; the text says what of."""
+
+
+class _Environment(SandboxedEnvironment):
+    """Sandboxed, and without sums that only hold up the processor or fill the memory."""
+
+    intercepted_binops = frozenset(("*", "**"))
+
+    def call_binop(
+        self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any
+    ) -> Any:
+        """Multiply or raise to a power, unless the result would be huge."""
+        if isinstance(left, int) and isinstance(right, int):
+            bits = left.bit_length() * right if operator == "**" else left.bit_length()
+            if bits + right.bit_length() > _BITS:
+                raise TooMuch("a number is too large")
+        for one, other in ((left, right), (right, left)):
+            if isinstance(one, int) and hasattr(other, "__len__") and len(other) * one > LARGEST:
+                raise TooMuch(f"a product is longer than {LARGEST}")
+        return super().call_binop(context, operator, left, right)
+
+
+class _Loader(jinja2.BaseLoader):
+    """Reads templates through a source, which keeps them below its root."""
+
+    def __init__(self, source: LocalSource) -> None:
+        self._source = source
+
+    def get_source(
+        self, environment: jinja2.Environment, template: str
+    ) -> tuple[str, str, Callable[[], bool]]:
+        """Return the text, its name for reports, and what tells whether it is still the same."""
+        with contextlib.closing(self._open(template)) as file:
+            if file.size > LARGEST:
+                raise TooMuch(f"{template} is longer than {LARGEST} octets")
+            data, key = file.pread(file.size, 0), file.key
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise Unavailable(f"{template} is no UTF-8 text: octet {error.start}") from None
+        return text, template, lambda: self._is(template, key)
+
+    def _open(self, template: str) -> LocalFile:
+        try:
+            return self._source.open(names.clean(template), Request(template, "", ""))
+        except Missing:
+            raise jinja2.TemplateNotFound(template, f"{template}: no such template") from None
+
+    def _is(self, template: str, key: object) -> bool:
+        try:
+            with contextlib.closing(self._open(template)) as file:
+                return file.key == key
+        except (jinja2.TemplateNotFound, FileError):
+            return False
+
+
+@lru_cache(16)
+def _environment(root: Path) -> _Environment:
+    """Make what renders the templates below this root; it keeps those that it has read."""
+    made = _Environment(
+        loader=_Loader(LocalSource(root)),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # kernel command lines and shell scripts are no HTML
+        keep_trailing_newline=True,
+        # a line that holds a block alone leaves nothing behind
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["quote"] = shlex.quote
+    return made
+
+
+class _Budget:
+    """Counts lines of templates and calls of functions; ends a rendering that goes on for ever."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    def enter(self, frame: FrameType, event: str, argument: object) -> Any:
+        """Count a call, and follow it line by line if it is a template's own (``sys.settrace``)."""
+        self._step(frame, event, argument)
+        return self._step if "__jinja_template__" in frame.f_globals else None
+
+    def _step(self, frame: FrameType, event: str, argument: object) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise TooMuch("stopped: it seems to go on for ever")
+        return self._step
+
+
+def render(source: LocalSource, name: str, request: Request) -> TextBody:
+    """Render the template ``name`` of the source for the client that asks.
+
+    Other templates that it includes are below the source's root, or, where the administrator gave
+    an absolute name, below its own directory. Raises Unavailable, which says file and line.
+    """
+    root = source.root
+    name = name.removeprefix(f"{root}/")
+    if name.startswith("/"):
+        root, name = Path(posixpath.dirname(name)), posixpath.basename(name)
+    environment = _environment(root)
+    before = sys.gettrace()
+    try:
+        template, values = environment.get_template(name), _values(environment, request)
+        pieces, length = [], 0
+        sys.settrace(_Budget(STEPS).enter)  # this thread's alone
+        for piece in template.generate(values):
+            pieces.append(piece)
+            length += len(piece)
+            if length > LARGEST:
+                raise TooMuch(f"makes more than {LARGEST} characters")
+    except Exception as error:  # whatever a template can do wrong
+        raise Unavailable(_explain(error, name)) from error
+    finally:
+        sys.settrace(before)
+    return TextBody("".join(pieces).encode("utf-8", "surrogateescape"))
+
+
+def _values(environment: jinja2.Environment, request: Request) -> dict[str, object]:
+    """Return what is known of the client; what isn't is an error where it is used."""
+    own = request.known.variables if request.known else {}
+    values: dict[str, object] = dict(own)
+    for name, of in VARIABLES.items():
+        text = _CONTROL.sub("", of(request))
+        if not text:
+            hint = f"{name} of this client is not known"
+            values[name] = environment.undefined(hint, name=name)
+        elif name == "hostname" and not _HOSTNAME.fullmatch(text):
+            # it comes from the network, and may be meant to end a string or begin a command
+            hint = f"hostname of this client is no host name: {text!r}"
+            values[name] = environment.undefined(hint, name=name)
+        else:
+            values[name] = text
+    return values
+
+
+def _explain(error: Exception, name: str) -> str:
+    """Say in one line what went wrong, in which file and line."""
+    line = 0
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        name, line = error.name or name, error.lineno
+    else:
+        for frame, number in traceback.walk_tb(error.__traceback__):
+            # jinja2 puts frames into the traceback that have the template's own name and lines
+            if "__jinja_exception__" in frame.f_globals:
+                name, line = frame.f_code.co_filename, number
+    text = str(error) or type(error).__name__
+    if not isinstance(error, (jinja2.TemplateError, FileError, TooMuch)):
+        text = f"{type(error).__name__}: {error}"
+    return " ".join(f"{name}{f' line {line}' if line else ''}: {text}".split())[:300]

@@ -1,0 +1,244 @@
+"""Templates: X.j2 beside where X was asked for."""
+
+import re
+import subprocess
+import sys
+import threading
+from ipaddress import IPv4Address
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pybootd.client import Client, Known
+from pybootd.files import templates
+from pybootd.files.filters import Patterns
+from pybootd.files.local import LocalSource
+from pybootd.files.remote import RemoteSource
+from pybootd.files.resolver import Files
+from pybootd.files.sources import FileError, Missing, Opened, Request, StaticBody, Unavailable
+from pybootd.loop import Later, Loop
+
+from .origin import Site
+
+MAC = bytes.fromhex("525400123456")
+
+
+def known(hostname: str = "node7", **variables: str) -> Known:
+    made = Known(Client(MAC, architecture=7), IPv4Address("192.0.2.9"), hostname=hostname)
+    made.uuid = UUID("00112233-4455-6677-8899-aabbccddeeff")
+    made.variables = variables
+    return made
+
+
+def fetch(files: Files, name: str, client: Known | None = None) -> tuple[str, str]:
+    """Return the text and the name that was served."""
+    opened = files.open(Request(name, "192.0.2.9", "192.0.2.1", client or known()))
+    if isinstance(opened, Later):
+        opened = opened.call()
+    assert isinstance(opened, Opened)
+    body = opened.body
+    assert isinstance(body, StaticBody)
+    text = body.pread(body.size, 0).decode()
+    body.close()
+    return text, opened.served
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = tmp_path / "root"
+    (made / "grub").mkdir(parents=True)
+    return made
+
+
+@pytest.fixture
+def files(root: Path) -> Files:
+    return Files(LocalSource(root), str(root))
+
+
+def refusal(files: Files, name: str, client: Known | None = None) -> str:
+    with pytest.raises(Unavailable) as caught:
+        fetch(files, name, client)
+    return str(caught.value)
+
+
+def test_a_template_holds_what_is_known_of_the_client(root: Path, files: Files) -> None:
+    (root / "grub/grub.cfg.j2").write_text(
+        "{{ mac }} {{ ip }} {{ uuid }}\n"
+        "{% if arch == 'efi-x86_64' %}\n"
+        "{{ hostname }} asks {{ server }} for {{ filename }}: {{ release }}\n"
+        "{% endif %}\n"
+    )
+    assert fetch(files, "/grub/grub.cfg", known(release="a<b>&'")) == (
+        "52-54-00-12-34-56 192.0.2.9 00112233-4455-6677-8899-aabbccddeeff\n"
+        "node7 asks 192.0.2.1 for grub/grub.cfg: a<b>&'\n",
+        "grub/grub.cfg.j2",
+    )
+
+
+def test_the_file_itself_goes_first_and_a_changed_template_is_read_again(
+    root: Path, files: Files
+) -> None:
+    (root / "x.j2").write_text("one")
+    assert fetch(files, "x") == ("one", "x.j2")
+    (root / "x.j2").write_text("other")
+    assert fetch(files, "x") == ("other", "x.j2")
+    (root / "x").write_text("{{ itself }}")
+    assert fetch(files, "x") == ("{{ itself }}", "x")
+    assert fetch(files, "x.j2") == ("other", "x.j2")
+
+
+def test_a_plain_miss_costs_one_look_more_and_never_loads_jinja2(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    source = LocalSource(root)
+    opening = source.open
+    monkeypatch.setattr(source, "open", lambda *each: looks.append(each[0]) or opening(*each))
+    with pytest.raises(Missing, match=r"^no such file$"):
+        fetch(Files(source, str(root)), "grub/none")
+    assert looks == ["grub/none", "grub/none.j2"]
+    code = """
+import sys
+from pathlib import Path
+from pybootd.files.local import LocalSource
+from pybootd.files.resolver import Files
+from pybootd.files.sources import Missing, Request
+try:
+    Files(LocalSource(Path(sys.argv[1]))).open(Request("none", "192.0.2.9", "192.0.2.1"))
+except Missing:
+    print("jinja2" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code, root], text=True, capture_output=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_a_filter_may_lead_to_a_template(root: Path, tmp_path: Path) -> None:
+    (root / "menu.j2").write_text("{{ filename }}")
+    (tmp_path / "far.j2").write_text("{% include 'part' %} {{ filename }}")
+    (tmp_path / "part").write_text("far")
+    lines = {"menus/*": "menu", "far": f"{tmp_path}/far", "own/*": f"{tmp_path}/{{filename}}"}
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/x.j2").write_text("{% include 'part' %}{% include 'own/y' %}")
+    (tmp_path / "own/y").write_text(" {{ ip }}")
+    files = Files(LocalSource(root), str(root), [Patterns(lines)])
+    assert fetch(files, "menus/a") == ("menus/a", f"{root}/menu.j2")
+    assert fetch(files, "far") == ("far far", f"{tmp_path}/far.j2")
+    assert fetch(files, "own/x") == ("far 192.0.2.9", "own/x.j2")
+
+
+ERRORS = [
+    ("\n\n{{ nope }}", r"x\.j2 line 3: 'nope' is undefined"),
+    ("a\n{% for %}", r"x\.j2 line 2: Expected an expression.*"),
+    ("\n{{ 1 / 0 }}", r"x\.j2 line 2: ZeroDivisionError: division by zero"),
+    ("\n{% include 'grub/part' %}", r"grub/part line 2: 'nope' is undefined"),
+    ("\n{% include 'none' %}", r"x\.j2 line 2: none: no such template"),
+    ("{% include '../secret' %}", r"x\.j2 line 1: the name leads out of the root"),
+    ("{% include '/etc/hostname' %}", r"x\.j2 line 1: /etc/hostname: no such template"),
+    ("{% include 'link' %}", r"x\.j2 line 1: the name leads out of the root"),
+    ("{% include 'grub' %}", r"x\.j2 line 1: is a directory"),
+    ("{{ ''.__class__.__mro__ }}", r"x\.j2 line 1: access to attribute '__class__'.* unsafe\."),
+    ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", r"x\.j2 line 1: RecursionError: .*"),
+    ("{{ 9 ** 99999 }}", r"x\.j2 line 1: a number is too large"),
+    ("{{ 'ab' * 999999 }}", r"x\.j2 line 1: a product is longer than 1048576"),
+    ("{% for a in range(99999) %}0123456789ab{% endfor %}", r"x\.j2: makes more than 1048576.*"),
+    ("\udcff", r"x\.j2 is no UTF-8 text: octet 0"),
+    ("x" * (templates.LARGEST + 1), r"x\.j2 is longer than 1048576 octets"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), ERRORS)
+def test_an_error_says_file_and_line(
+    root: Path, files: Files, tmp_path: Path, text: str, says: str
+) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (root / "link").symlink_to(tmp_path / "secret")
+    (root / "grub/part").write_text("\n{{ nope }}")
+    (root / "x.j2").write_bytes(text.encode("utf-8", "surrogateescape"))
+    said = refusal(files, "x")
+    assert re.fullmatch(rf"(x\.j2: )?{says}", said), said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% for a in r %}{% for b in r %}{% for c in r %}{% endfor %}{% endfor %}{% endfor %}",
+        "{% for a in r if a in r|map('string') %}{% endfor %}",
+    ],
+)
+def test_a_template_that_goes_on_for_ever_is_stopped(
+    root: Path, files: Files, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(templates, "STEPS", 50_000)
+    (root / "x.j2").write_text("{% set r = range(9999)|list %}\n" + text)
+    tracing = sys.gettrace()
+    assert refusal(files, "x") == "x.j2 line 2: stopped: it seems to go on for ever"
+    assert sys.gettrace() is tracing
+
+
+def test_what_is_not_known_is_an_error_only_where_it_is_needed(root: Path, files: Files) -> None:
+    (root / "x.j2").write_text("{{ uuid|default('none') }}{% if mac is defined %}!{% endif %}")
+    (root / "y.j2").write_text("{{ mac }}")
+    nobody = Known(Client(b""), hostname="")
+    assert fetch(files, "x", nobody) == ("none", "x.j2")
+    assert refusal(files, "y", nobody) == "y.j2 line 1: mac of this client is not known"
+
+
+@pytest.mark.parametrize("said", ["a b", 'a"; reboot', "a'", "$(reboot)", "-x", "a\\", "h\u00e9"])
+def test_a_host_name_that_is_none_breaks_nothing(root: Path, files: Files, said: str) -> None:
+    (root / "x.j2").write_text("hostname={{ hostname }}")
+    (root / "y.j2").write_text("hostname={{ hostname|default('unnamed') }}")
+    assert refusal(files, "x", known(said)).startswith(
+        "x.j2 line 1: hostname of this client is no host name: "
+    )
+    assert fetch(files, "y", known(said)) == ("hostname=unnamed", "y.j2")
+
+
+@given(st.text(st.characters(max_codepoint=0x2100)))
+def test_no_value_of_a_client_brings_a_line_or_a_control_character(text: str) -> None:
+    client = known(text)
+    client.file = text
+    made = Request("a", "192.0.2.9", "192.0.2.1", client)
+    values = templates._values(templates._environment(Path("/")), made)
+    for name in ("hostname", "file"):
+        value = values[name]
+        if isinstance(value, str):
+            assert len((value + "x").splitlines()) == 1
+            assert "\x1b" not in value
+
+
+def test_a_value_can_be_quoted_for_a_shell(root: Path, files: Files) -> None:
+    (root / "x.j2").write_text("echo {{ note|quote }}")
+    assert fetch(files, "x", known(note="it's; reboot")) == (
+        "echo 'it'\"'\"'s; reboot'",
+        "x.j2",
+    )
+
+
+def test_a_template_renders_while_the_loop_goes_on(root: Path, loop: Loop) -> None:
+    (root / "x.j2").write_text("{{ ip }}")
+    files = Files(LocalSource(root), str(root))
+    files.start(loop)
+    later = files.open(Request("x", "192.0.2.9", "192.0.2.1"))
+    assert isinstance(later, Later)
+    seen: list[object] = []
+    caller = threading.get_ident()
+
+    def call() -> Opened:
+        seen.append(threading.get_ident() != caller)
+        return later.call()
+
+    loop.work(Later(call, later.pool), lambda outcome, now: seen.append(outcome.get().served))
+    while len(seen) < 2:
+        loop.turn(1.0)
+    assert seen == [True, "x.j2"]
+    assert files.peek(Request("x", "192.0.2.9", "192.0.2.1"), 10) is None
+
+
+def test_a_mirror_has_no_templates(site: Site, source: RemoteSource) -> None:
+    files = Files(source, site.url)
+    with pytest.raises(FileError):
+        fetch(files, "none")
+    assert [path for path, _ in site.requests] == ["/none"]
