@@ -15,6 +15,7 @@ from pybootd.config import ConfigError, find_file, sample
 
 COMMANDS = {
     "demo": "boot a virtual machine in a private network and show how it goes",
+    "doctor": "look for what on this host and network would keep machines from booting",
     "leases": "list the addresses that clients have, or take one away",
     "probe": "ask the network as a machine's firmware would: would it boot, and why not?",
     "status": "show what every machine does",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pybootd import net
@@ -114,15 +114,8 @@ class Watching:
             self._sock = None
 
     def look(self, name: str) -> Look:
-        """Look at the files: what a boot file is, and which names are like one that is missing."""
-        from pybootd.observe.case import Look
-
-        for files in self._files.values():
-            head = files.peek(Request(name, _NOBODY, _NOBODY), _HEAD)
-            if head is not None:
-                return Look(head)
-        near = (found for files in self._files.values() for found in files.near(name))
-        return Look(None, tuple(dict.fromkeys(near)))
+        """Look at a file that is served."""
+        return look_at(self._files.values(), name)
 
     def leases(self) -> Iterator[LeaseRow]:
         """Yield the leases of all pools."""
@@ -158,3 +151,16 @@ class Watching:
 def _state(lease: Lease, now: float) -> str:
     ran_out = lease.state.value == "bound" and not lease.active(now)
     return "expired" if ran_out else str(lease.state.value)
+
+
+def look_at(all_files: Iterable[Files], name: str) -> Look:
+    """Look at the files: what a boot file is, and which names are like one that is missing."""
+    from pybootd.observe.case import Look
+
+    near: dict[str, None] = {}
+    for files in all_files:
+        head = files.peek(Request(name, _NOBODY, _NOBODY), _HEAD)
+        if head is not None:
+            return Look(head)
+        near |= dict.fromkeys(files.near(name))
+    return Look(None, tuple(near))
