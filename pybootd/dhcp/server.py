@@ -113,13 +113,10 @@ class DhcpServer:
         self._ports.start(partial(self._drain, False))
         self._boot_ports.start(partial(self._drain, True))
         if self._config.bootp.mode == "auto":
-            self._look_out()
+            self._lookout.start()
+            self._lookout.follow(filter(self._serves, self._interfaces.values()), self._loop.now)
         if self._changes is not None:
             self._loop.watch(self._changes, self._changed)
-
-    def _look_out(self) -> None:
-        self._lookout.start()
-        self._lookout.follow(filter(self._serves, self._interfaces.values()), self._loop.now)
 
     def reload(self, config: Config, access: Access | None) -> None:
         """Serve by another configuration from now on; raises ConfigError, and nothing is changed.
@@ -131,14 +128,6 @@ class DhcpServer:
         self._networks.refresh(self._interfaces.values())
         self._networks.changed.update(before.changed)
         self._take(before.leases(), now)
-        if config.bootp.mode != "auto":
-            self._lookout.close()
-        else:
-            try:
-                self._lookout.open()
-            except net.BindError as error:
-                log.error("%s", error)
-            self._look_out()
         effects: list[Effect] = []
         for request in waiting:
             effects += self._respond(request.packet, request.origin, now)

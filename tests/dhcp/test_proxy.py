@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pybootd.access.base import Access, Verdict
 from pybootd.client import Client
@@ -242,3 +244,26 @@ def test_the_configuration(tmp_path: Path) -> None:
     path.write_text("[bootp]\nmode = auto\n")
     with pytest.raises(ConfigError, match="pool_start"):
         load(path, ("bootp",))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from((43, 50, 53, 54, 55, 57, 60, 61, 77, 82, 93, 97, 118, 175)),
+        st.binary(max_size=300),
+    ),
+    st.integers(0, 9),
+    st.booleans(),
+)
+def test_whatever_is_sent_is_survived(sent: dict[int, bytes], kind: int, boot: bool) -> None:
+    packet = Packet(chaddr=MAC, ciaddr=HAD, options=sent | {53: bytes((kind,))})
+    for desk in (SHARED, SHARED_PROXY):
+        for origin in (HERE, elsewhere(source=HAD, port=4011, boot_server=True)):
+            proxy = desk.responder.proxy
+            effects = (proxy.serve if boot else proxy.handle)(packet, origin, 1.0)
+            for effect in (*effects, *desk.responder.handle(packet, origin, 1.0)):
+                if isinstance(effect, Reply):
+                    assert len(effect.data) >= 300
+                    assert decode(effect.data).op == 2
+
+
+SHARED, SHARED_PROXY = Desk(), ProxyDesk()
