@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -172,11 +172,6 @@ class Daemon:
         watching = self.watching
         self._services.append(watching)
         self._reloads.append(lambda new: watching.look_into(new._files))
-
-    @property
-    def files(self) -> Mapping[str, Files]:
-        """What is served, by the section that names its root."""
-        return self._files
 
     @contextmanager
     def _noting_faults(self) -> Iterator[None]:

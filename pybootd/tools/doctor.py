@@ -13,13 +13,13 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from uuid import UUID
 
 from pybootd import net
 from pybootd.client import architecture_name
-from pybootd.config import ANY, Config, ConfigError, find_file
-from pybootd.daemon import Daemon
+from pybootd.config import ANY, Config, ConfigError, Fault, find_file
+from pybootd.config import examine as examine_config
+from pybootd.files.resolver import Files
 from pybootd.observe.files import bios_only, examine
 from pybootd.tools import hostinfo
 from pybootd.tools.probing import ProbeError, Prober
@@ -41,16 +41,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """What is examined: the daemon as it would be, and the host's interfaces."""
+    """What is examined: the configuration, the files that are served, the host's interfaces."""
 
-    daemon: Daemon
+    config: Config
+    files: tuple[Files, ...]
     interfaces: tuple[net.Interface, ...]
     wait: float
-
-    @property
-    def config(self) -> Config:
-        """The configuration."""
-        return self.daemon.config
 
     def served(self) -> list[net.Interface]:
         """Return the interfaces that the DHCP server would serve."""
@@ -165,7 +161,7 @@ def _boot_file(patient: Patient, name: str, file: str) -> Iterator[Finding]:
     if "://" in file:
         yield fine(f"{name}: {file} is a URL; pybootd probe fetches it")
         return
-    look = look_at(patient.daemon.files.values(), file)
+    look = look_at(patient.files, file)
     if look.head is None:
         like = f" Names like it: {', '.join(look.near)}." if look.near else ""
         yield fault(f"{name}: {file} is not there", f"Put it below [tftp] root.{like}")
@@ -286,16 +282,31 @@ def main(argv: list[str]) -> int:
 def examine_host(given: str | None, wait: float) -> list[Finding]:
     """Run every check; a configuration at fault is all that is found then."""
     try:
-        path: Path = find_file(given)
-        daemon = Daemon.from_file(path)
+        config, faults = examine_config(find_file(given), ("bootp", "tftp"))
+        faults += config.warnings
+        files = tuple(_files(config, faults))
     except ConfigError as error:
-        return [
-            warning(str(one), "") if one.warning else fault(str(one), "Correct that line.")
-            for one in error.faults
-        ]
-    findings = [warning(str(one), "") for one in daemon.config.warnings]
-    patient = Patient(daemon, tuple(net.interfaces()), wait)
+        config, files, faults = Config(), (), list(error.faults)
+    findings = [
+        warning(str(one), "") if one.warning else fault(str(one), "Correct that line.")
+        for one in faults
+    ]
+    if any(one.grade == "fault" for one in findings):
+        return findings  # whatever else is found would be found of something that can't run
+    patient = Patient(config, files, tuple(net.interfaces()), wait)
     for check in CHECKS:
         with contextlib.suppress(OSError):
             findings += check(patient)
     return findings
+
+
+def _files(config: Config, faults: list[Fault]) -> Iterator[Files]:
+    """Yield what TFTP and HTTP serve, noting what is wrong with their roots."""
+    sections = ["tftp"] if config.tftp.root else []
+    if config.httpd.enable and config.httpd.root:
+        sections.append("httpd")
+    for section in sections:
+        try:
+            yield Files.from_config(config, section)
+        except ConfigError as error:
+            faults += error.faults
