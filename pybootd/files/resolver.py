@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from urllib.parse import quote
 from pybootd import plugins
 from pybootd.config import Config, ConfigError, Fault, HttpdConfig, Section, TftpConfig
 from pybootd.files import names
+from pybootd.files.elsewhere import Places, Spelling
 from pybootd.files.filters import Answer, Filter, Patterns, Target, is_url
 from pybootd.files.local import LocalSource
 from pybootd.files.near import like
@@ -62,6 +63,8 @@ class Files:
         self._sources: dict[str, Source] = {_scheme(base): root}
         self._shipped = LocalSource(_ETC)
         self._host = root if isinstance(root, LocalSource) else LocalSource(Path("/"))
+        self._places = Places()
+        self._spelling = Spelling(root.root) if isinstance(root, LocalSource) else None
         self._loop: Loop | None = None
 
     @classmethod
@@ -133,7 +136,7 @@ class Files:
             if answer is not None:
                 break
         if answer is None:
-            return (yield from _served(self.root, request.name, request))
+            return (yield from self._open_own(request))
         if isinstance(answer, bytes):
             return Opened(TextBody(answer), request.name)
         target = _target(answer)
@@ -144,7 +147,37 @@ class Files:
                 target = Target("", names.clean(name))
             except FileError as error:
                 raise type(error)(f"{listing.served}: {error}") from error
-        return (yield from self._open(target, request))
+        opened = yield from self._open(target, request)
+        inside = opened.served.removeprefix(f"{self.base}/")
+        outside = inside.startswith("/") or is_url(inside)
+        self._places.note(request, request.name if outside else inside)
+        return opened
+
+    def _open_own(self, request: Request) -> Steps[Opened]:
+        """Open the name that the client asked for below the root, else what it must have meant."""
+        try:
+            opened = yield from _served(self.root, request.name, request)
+        except Missing:
+            for name in self._elsewhere(request):
+                try:
+                    opened = yield from _served(self.root, name, request)
+                except (Missing, Forbidden):
+                    continue
+                break
+            else:
+                raise
+        self._places.note(request, opened.served)
+        return opened
+
+    def _elsewhere(self, request: Request) -> Iterator[str]:
+        beside = tuple(self._places.beside(request))
+        yield from beside
+        if self._spelling is not None:
+            now = self._loop.now if self._loop else 0.0
+            for name in (request.name, *beside):
+                found = self._spelling.found(name, now)
+                if found not in (None, name):
+                    yield found
 
     def _open(self, target: Target, request: Request) -> Steps[Opened]:
         source, name = self._locate(target)
