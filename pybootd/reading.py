@@ -36,8 +36,13 @@ class Reading:
     def options(self, section: Section, table: Mapping[str, Parser]) -> dict[str, Any]:
         """Read the options of a section; one that the table lacks is a warning with a guess."""
         found: dict[str, Any] = {}
+        earlier: dict[str, str] = {}
         for written, text in section.options.items():
             option = written.lower()
+            if option in earlier:
+                line = section.lines.get(earlier[option], section.line)
+                self.faults.append(section.fault(written, f"written twice, first in line {line}"))
+            earlier[option] = written
             if option not in table:
                 guess = near(option, table)
                 self.warnings.append(section.warning(written, "unknown option, passed over", guess))
@@ -52,8 +57,10 @@ class Reading:
         try:
             return parser(text)
         except ValueError as error:
-            meant = getattr(error, "meant", "")
-            self.faults.append(section.fault(option, str(error), meant))
+            meant, problem = getattr(error, "meant", ""), str(error)
+            if " ;" in text or " #" in text:
+                problem += "; a comment needs a line of its own"
+            self.faults.append(section.fault(option, problem, meant))
             return None
 
     def below(self, path: Path) -> Path:

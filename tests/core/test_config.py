@@ -250,3 +250,13 @@ def test_a_url_with_a_name_wants_a_name_server(
     warnings = load(write(tmp_path, text), ("bootp",)).warnings
     assert bool(warnings) is warned
     assert not warned or "no name server to ask for boot.example" in str(warnings[0])
+
+
+def test_an_option_written_twice_in_other_letters(tmp_path: Path) -> None:
+    (said,) = faults(tmp_path, "[tftp]\nroot = .\nPort = 1\nport = 2\n", ("tftp",))
+    assert said == ":4: [tftp] port: written twice, first in line 3"
+
+
+def test_a_comment_behind_a_value_is_explained(tmp_path: Path) -> None:
+    (said,) = faults(tmp_path, "[tftp]\nroot = .\nport = 69 ; as usual\n", ("tftp",))
+    assert said.endswith("'69 ; as usual' is no whole number; a comment needs a line of its own")

@@ -1,12 +1,15 @@
 """What is written for people can be rendered."""
 
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from pybootd import config
+from pybootd.daemon import USUAL, Daemon
 
 docutils = pytest.importorskip("docutils.core")
 
@@ -37,3 +40,21 @@ def test_the_guide_can_be_built_without_a_warning(tmp_path):
         assert f"[{section}]" in options
         assert not {option for option in table if f'"{option}"' not in options}
     assert "class" in (tmp_path / "plugins.txt").read_text(encoding="utf-8")
+
+
+def test_every_sample_of_the_readme_passes_its_check(tmp_path):
+    """Each with what it leaves out, for it is about something else."""
+    readme = (TOP / "README.rst").read_text(encoding="utf-8")
+    found = re.findall(r"::\n\n((?:    .*\n|\n)+)", readme)
+    samples = [text for text in map(textwrap.dedent, found) if re.match(r"\[\w", text)]
+    assert len(samples) > 9
+    (tmp_path / "tftpboot").mkdir()
+    ini = tmp_path / "pybootd.ini"
+    for sample in samples:
+        start, root = "pool_start = 192.168.1.100\n", "[tftp]\nroot = ./tftpboot\n"
+        if "[bootp]" not in sample:
+            sample += f"[bootp]\n{start}"
+        elif "pool_start" not in sample.partition("[bootp]")[2].partition("\n[")[0]:
+            sample = sample.replace("[bootp]\n", f"[bootp]\n{start}")
+        ini.write_text(sample if "[tftp]" in sample else sample + root)
+        assert Daemon.from_file(ini, USUAL).config.warnings == ()
