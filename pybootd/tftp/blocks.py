@@ -94,7 +94,7 @@ class Cut:
         self.blocksize = blocksize
         self.stride = blocksize + 4
         self.last = body.size // blocksize + 1
-        self.per = max(1, octets // self.stride)  # blocks a chunk
+        self.per = _whole_windows(octets // self.stride)  # blocks a chunk
         self.chunks: dict[int, Chunk] = {}
         self.users = 0
 
@@ -118,6 +118,11 @@ class Cut:
             parts.append(header(first + number))
             parts.append(data[number * size : (number + 1) * size])
         return b"".join(parts)
+
+
+def _whole_windows(blocks: int) -> int:
+    """Round to what windows of usual sizes fill, so that few of them have a chunk's edge inside."""
+    return max(1, blocks) if blocks < 32 else (blocks + 32) // 64 * 64
 
 
 class Cache:
@@ -207,6 +212,15 @@ class Shared(Blocks):
         chunk = self._chunk = self._cut.chunk(block)
         self._first, self._packets = chunk.first, chunk.packets
         return self._packets[block - self._first]
+
+    def stretch(self, block: int, count: int) -> memoryview | None:
+        """Return packets in one piece if they are in the chunk that was used last."""
+        chunk, stride = self._chunk, self._stride
+        start = (block - chunk.first) * stride
+        if chunk.view is None or start < 0:
+            return None
+        piece = chunk.view[start : start + count * stride]
+        return piece if len(piece) > (count - 1) * stride else None
 
     def run(self, block: int, count: int) -> Sequence[memoryview]:
         """Return packets in one piece, or in more where chunks meet."""

@@ -39,6 +39,8 @@ _LONGEST = 2048
 """Octets that a request may have; RFC 2347 says 512."""
 _DRAINED = 16
 """Requests taken in one turn of the loop, so that running transfers go on between them."""
+_MOST = 8192
+"""Transfers at a time: requests that nobody means cost bounded memory."""
 _HEADERS = 20 + 8 + 4
 """Octets of the IP, UDP and TFTP headers before a block."""
 _RECEIVE_BUFFER = 4 << 20
@@ -80,7 +82,7 @@ class TftpServer:
         """Bind the port. Raises BindError."""
         config = self._config
         # a transfer takes its socket, its port's other socket, and at most one file
-        self._most = max(16, (net.raise_file_limit() - 64) // 3)
+        self._most = min(_MOST, max(16, (net.raise_file_limit() - 64) // 3))
         self._sock = net.udp_socket(
             config.address,
             config.port,

@@ -89,14 +89,16 @@ class Session:
 
     __slots__ = (
         "_acknowledge",
-        "_at_hand",
         "_blocks",
         "_gone",
+        "_many",
+        "_one",
         "_pausing",
         "_port",
         "_post",
         "_receive",
         "_send",
+        "_shared",
         "_shelf",
         "_sock",
         "_step",
@@ -136,17 +138,18 @@ class Session:
         self._post = shelf.post
         self._receive = self._sock.recv_into
         self._send = self._sock.send
-        self._at_hand: Callable[[int], memoryview] | None = None
-        if isinstance(blocks, Shared) and terms.windowsize == 1:
-            self._at_hand = blocks.packet
         self._acknowledge = transfer.acknowledge
+        # where packets are at hand: of a file, singly or (once that was seen to work) as windows
+        self._one: Callable[[int], Buffer] | None = None
+        self._many: Callable[[int, int], Buffer | None] | None = None
+        self._shared = blocks if isinstance(blocks, Shared) else None
+        if self._shared is not None and terms.windowsize == 1:
+            self._one = self._shared.packet
 
     def start(self, now: float) -> None:
         """Send the first packet and listen."""
-        windows = self.terms.windowsize > 1
-        # a client without a window has one ACK under way at most
-        self._shelf.loop.watch(self._sock, self._readable, once=not windows)
-        if windows:
+        self._shelf.loop.watch(self._sock, self._readable, once=True)
+        if self.terms.windowsize > 1:
             self._use_offload()
         self._timer = self._shelf.loop.at(now + _LOOK, self._check)
         self._dispatch(self.transfer.start(now), now)
@@ -163,7 +166,7 @@ class Session:
     # what arrives
 
     def _readable(self, now: float) -> None:
-        """Read up to an ACK that is new; behind it there can hardly be anything yet."""
+        """Read up to an ACK of all that was sent; behind it there can hardly be anything yet."""
         reads = 0
         while True:
             try:
@@ -179,21 +182,32 @@ class Session:
                     return
             else:
                 count = self._acknowledge(_BUFFER[2] << 8 | _BUFFER[3], now)
-                if count == 1 and self._at_hand is not None:
-                    try:
-                        packet = self._at_hand(self.transfer.base)
-                    except FileError as error:
-                        self.fail(str(error), now)
-                        return
-                    self._post(self._send, packet)
-                    return
                 if count:
-                    self._dispatch(count, now)
-                    return
+                    self._answer(count, now)
+                    if self._gone is None or not self.transfer.partial:
+                        return
             reads += 1
             if reads > _MOST_READS:  # others want to be served as well
                 self._shelf.loop.soon(self._readable)
                 return
+
+    def _answer(self, count: int, now: float) -> None:
+        """Send what an ACK asks for: quickly where that is plain, else with all that may happen."""
+        try:
+            if count == 1 and self._one is not None:
+                self._post(self._send, self._one(self.transfer.base))
+                return
+            if 0 < count <= self._step and self._many is not None:
+                packets = self._many(self.transfer.base, count)
+                if packets is not None:
+                    self._post(self._send, packets)
+                    if self.transfer.unsent:
+                        self._pause()
+                    return
+        except FileError as error:
+            self.fail(str(error), now)
+            return
+        self._dispatch(count, now)
 
     def _other(self, data: bytes, now: float) -> None:
         """Take what is no ACK. Nothing but an ERROR means anything (RFC 1350 5)."""
@@ -267,6 +281,8 @@ class Session:
                 # a loss; if it was a closed port, the next receive tells so again
                 log.debug("tftp %s: %s", self.asked.peer[0], error)
             sent += sum(-(-len(piece) // self._stride) for piece in pieces)
+        if self._step > 1 and self._shared is not None:
+            self._many = self._shared.stretch
         return sent
 
     def _drop_offload(self, error: OSError) -> None:
@@ -274,6 +290,7 @@ class Session:
         self._sock.setsockopt(_SOL_UDP, _UDP_SEGMENT, 0)
         self._shelf.without_offload.add(self.asked.interface)
         self._step = 1
+        self._many = None
 
     def _short(self, block: int) -> None:
         """Send the blocks from this one on when the source has them, or the system has room."""

@@ -49,6 +49,8 @@ class Transfer:
     )
 
     window = 1
+    partial = False
+    """Whether the last ACK was one of a part of the window."""
 
     def __init__(self, last: int, timeout: float, retries: int, *, oack: bool, fixed: bool) -> None:
         self.last = last
@@ -176,7 +178,7 @@ class Windowed(Transfer):
     They leave in bursts of all of them, or of fewer where the client can't take so many.
     """
 
-    __slots__ = ("_first", "_trouble", "burst", "end", "next", "top", "window")
+    __slots__ = ("_first", "_trouble", "burst", "end", "next", "partial", "top", "window")
 
     def __init__(
         self, last: int, window: int, timeout: float, retries: int, *, oack: bool, fixed: bool
@@ -188,6 +190,7 @@ class Windowed(Transfer):
         self.next = self.base  # the next block of the window to send
         self.top = self.base  # the first block that has never been sent
         self.end = self.base + 1  # the first block behind the window
+        self.partial = False
         self._trouble = False  # the last window got lost in part
 
     @property
@@ -224,7 +227,8 @@ class Windowed(Transfer):
         if base > self.last:
             return DONE
         # RFC 7440 4: an ACK in mid-window starts the new window right behind it
-        if base < self.end:
+        self.partial = base < self.end
+        if self.partial:
             self._lost(self.end - base, was_late)
         else:
             self._trouble = False

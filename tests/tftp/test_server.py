@@ -13,7 +13,7 @@ from pybootd.events import Malformed, Outcome, TransferRefused, TransferStarted
 from pybootd.files.sources import Missing, Opened, Request, Unavailable
 from pybootd.loop import Later
 from pybootd.net import BindError
-from pybootd.tftp.packet import Ack, Data, Error, Oack, Packet, Rrq, Wrq
+from pybootd.tftp.packet import Ack, Data, Error, Oack, Packet, Rrq, Wrq, encode
 from pybootd.tftp.server import TftpServer
 
 from .lab import Client, Lab, RefusedError, Trickle, running
@@ -175,6 +175,26 @@ def test_a_window_leaves_at_a_stretch_and_restarts_behind_a_gap(lab: Lab) -> Non
     assert numbers(client.ack(3)) == []
     assert numbers(client.ack(11)) == list(range(12, 20))
     assert numbers(client.ack(5)) == []
+
+
+@pytest.mark.parametrize("options", [{}, {"windowsize": "4"}], ids=str)
+def test_acks_that_come_at_the_same_time_are_all_read(lab: Lab, options: dict[str, str]) -> None:
+    client = lab.client()
+    client.ask("70000", blksize="1000", **options)
+    client.receive()
+    client.ack(0)
+    window = int(options.get("windowsize", 1))
+    for number in (0, window, 0, window - 1, window, 0):  # old ones, the new one, double ones
+        client.sock.sendto(encode(Ack(number)), client.tid)
+    lab.turn()
+    assert numbers(client.waiting()) == list(range(window + 1, 2 * window + 1))
+    # the next one is read although others were left, and so is what stands behind it, in time
+    client.sock.sendto(encode(Ack(2 * window)), client.tid)
+    client.sock.sendto(encode(Error(0, "enough")), client.tid)
+    lab.turn()
+    assert numbers(client.waiting()) == list(range(2 * window + 1, 3 * window + 1))
+    lab.wait(0.2)
+    assert [event.reason for event in lab.ended()] == ["enough"]
 
 
 def numbers(packets: list[Packet]) -> list[int]:
