@@ -6,7 +6,7 @@ FIRMWARE_PACKAGES = qemu-system-x86 ipxe-qemu ovmf debian-installer-12-netboot-a
 DHCP_SERVERS = dnsmasq-base isc-dhcp-server kea-dhcp4-server
 TEST_PACKAGES = $(shell sed 's/\#.*//' tests/debian-packages.txt)
 
-.PHONY: help demo test test-unit test-net test-boot lint peers bench bench-dhcp bench-http deb docs \
+.PHONY: help demo test test-unit test-net test-boot lint peers bench bench-dhcp bench-http bench-tftp deb docs \
     clean
 
 help:
@@ -15,7 +15,7 @@ help:
 	@echo "make test                 every check and test; test-unit, test-net, test-boot, lint: one group"
 	@echo "make peers                the DHCP behaviour rows, tried on other servers, too"
 	@echo "make deb                  a Debian package, in build/"
-	@echo "make bench                speed beside other servers; bench-dhcp, bench-http: one group"
+	@echo "make bench                speed beside other servers; bench-dhcp, bench-http, bench-tftp: one"
 	@echo "make docs                 the guide, in build/docs/"
 	@echo "make clean                take away what these have made"
 
@@ -40,7 +40,7 @@ peers: .venv/test.done
 	@tests/packages.sh $(TEST_PACKAGES) $(DHCP_SERVERS)
 	@.venv/bin/python -m tests.net.dhcp_servers
 
-bench: bench-dhcp bench-http
+bench: bench-dhcp bench-http bench-tftp
 
 bench-dhcp: .venv/package.done
 	@tests/packages.sh iproute2 kea-admin strace $(DHCP_SERVERS)
@@ -56,6 +56,10 @@ bench-http: .venv/package.done
 docs: .venv/test.done
 	@.venv/bin/sphinx-build -q -W -b html docs build/docs
 	@echo "build/docs/index.html"
+bench-tftp: .venv/package.done
+	@tests/packages.sh iproute2 util-linux dnsmasq-base gcc libc6-dev
+	@.venv/bin/python bench/tftp/run.py --json .cache/bench-tftp.json
+	@.venv/bin/python bench/tftp/dhcp.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
