@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
 
 from pybootd import net
 from pybootd.access.base import Access
@@ -17,7 +18,6 @@ from pybootd.dhcp import options, proxy
 from pybootd.dhcp.effects import Effect, Probe, Publish, Wait
 from pybootd.dhcp.ethernet import Ethernet, datagram
 from pybootd.dhcp.leases import Lease, LeaseStore, StoreError
-from pybootd.dhcp.lookout import Lookout
 from pybootd.dhcp.networks import Networks, Origin, Reminder
 from pybootd.dhcp.packet import NOBODY, Message, Packet, PacketError, decode
 from pybootd.dhcp.ports import Ports
@@ -27,6 +27,9 @@ from pybootd.dhcp.scout import Role, is_probe
 from pybootd.dhcp.stores import MemoryStore, open_store
 from pybootd.events import Bus, Malformed
 from pybootd.loop import Loop, Timer
+
+if TYPE_CHECKING:
+    from pybootd.dhcp.lookout import Lookout
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +66,11 @@ class DhcpServer:
         port = config.bootp.port
         self._ports = Ports(loop, port, "DHCP server", "[bootp] port", RECEIVE_BUFFER)
         self._boot_ports = Ports(loop, proxy.PORT, "PXE boot server", "[bootp] mode")
-        self._lookout = Lookout(loop, bus, self._ethernet)
+        self._lookout: Lookout | None = None
+        if config.bootp.mode == "auto":
+            from pybootd.dhcp.lookout import Lookout  # what it needs is dear to load
+
+            self._lookout = Lookout(loop, bus, self._ethernet)
         self._changes: socket.socket | None = None
         self._look_due: Timer | None = None
         self._interfaces: dict[int, net.Interface] = {}
@@ -94,7 +101,7 @@ class DhcpServer:
             self._open_boot_ports(devices)
             self._ethernet.open()
             self._changes = net.changes()
-            if self._config.bootp.mode == "auto":
+            if self._lookout is not None:
                 self._lookout.open()
             self._complain()
         except BaseException:
@@ -112,7 +119,7 @@ class DhcpServer:
             raise net.BindError(f"DHCP server: {error}") from error
         self._ports.start(partial(self._drain, False))
         self._boot_ports.start(partial(self._drain, True))
-        if self._config.bootp.mode == "auto":
+        if self._lookout is not None:
             self._lookout.start()
             self._lookout.follow(filter(self._serves, self._interfaces.values()), self._loop.now)
         if self._changes is not None:
@@ -143,7 +150,8 @@ class DhcpServer:
         """Stop serving and give everything back; may be called twice."""
         self._ports.close()
         self._boot_ports.close()
-        self._lookout.close()
+        if self._lookout is not None:
+            self._lookout.close()
         if self._changes is not None:
             self._loop.unwatch(self._changes)
             self._changes.close()
@@ -218,7 +226,7 @@ class DhcpServer:
         devices = {one.index: one.name for one in found}
         self._ports.follow(devices)
         self._boot_ports.follow(devices)
-        if self._config.bootp.mode == "auto":
+        if self._lookout is not None:
             self._lookout.follow(found, now)
 
     def _serves(self, interface: net.Interface) -> bool:
@@ -269,19 +277,19 @@ class DhcpServer:
 
     def _in_mode(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
         """Let the server or the proxy decide, as the mode is."""
-        responder, mode = self._responder, self._config.bootp.mode
-        if mode == "dhcp":
-            return responder.handle(packet, origin, now)
-        if mode == "proxy":
+        responder, lookout = self._responder, self._lookout
+        if self._config.bootp.mode == "proxy":
             return responder.proxy.handle(packet, origin, now)
+        if lookout is None:
+            return responder.handle(packet, origin, now)
         index, kind = origin.interface.index, packet.options.get(options.TYPE, b"")
         chosen = packet.options.get(options.SERVER_ID, b"")
         ours = responder.is_for_us(packet)
         if kind == bytes((Message.DISCOVER,)) and not is_probe(packet):
-            self._lookout.asked(index, now)
+            lookout.asked(index, now)
         elif kind == bytes((Message.REQUEST,)) and not ours and len(chosen) == 4:
-            self._lookout.heard(index, IPv4Address(chosen), now)
-        if self._lookout.role(index) is Role.SERVER:
+            lookout.heard(index, IPv4Address(chosen), now)
+        if lookout.role(index) is Role.SERVER:
             return responder.handle(packet, origin, now)
         if kind == bytes((Message.REQUEST,)) and chosen and ours:
             return responder.handle(packet, origin, now)  # of an offer made before
