@@ -9,6 +9,8 @@ import logging.handlers
 import os
 import socket
 import sys
+import time
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from ipaddress import IPv4Address
@@ -38,6 +40,8 @@ logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 _SYSLOG_SOCKETS = ("/dev/log", "/var/run/syslog")
 _DAEMON = 3 << 3
+_REFUSALS = 200  # lines in a minute on what one peer was refused; firmware has ten misses in a boot
+_PEERS = 10_000
 _SEVERITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
 
 
@@ -216,6 +220,8 @@ class EventLog:
         bus.subscribe(events.TransferEnded, self._ended)
         bus.subscribe(events.TransferRefused, self._transfer_refused)
         bus.subscribe(events.Malformed, self._malformed)
+        self._minute = 0
+        self._refusals: Counter[str] = Counter()  # by peer, in this minute
 
     def _offered(self, event: events.Offered) -> None:
         client, address = event.client, event.address
@@ -278,12 +284,24 @@ class EventLog:
         level = logging.INFO if event.missing else logging.WARNING
         if event.missing and event.requested.rpartition("/")[2] in _TRIED:
             level = logging.DEBUG
+        level = self._moderate(event.peer, level)
         message = f"{event.protocol} {event.peer} {event.requested}: {event.reason}"
         _say(level, message, ip=event.peer, file=event.requested, reason=event.reason)
 
     def _malformed(self, event: events.Malformed) -> None:
         message = f"{event.protocol} {event.peer}: not understood: {event.reason}"
-        _say(logging.INFO, message, reason=event.reason)
+        _say(self._moderate(event.peer, logging.INFO), message, reason=event.reason)
+
+    def _moderate(self, peer: str, level: int) -> int:
+        """Keep one peer that sends nonsense from filling the disk."""
+        minute = int(time.time() // 60)
+        if minute != self._minute or len(self._refusals) > _PEERS:
+            self._minute = minute
+            self._refusals.clear()
+        self._refusals[peer] += 1
+        if self._refusals[peer] == _REFUSALS:
+            log.warning("%s: refused %d times in a minute, the rest at debug", peer, _REFUSALS)
+        return level if self._refusals[peer] <= _REFUSALS else logging.DEBUG
 
 
 def _kind(client: Client) -> str:

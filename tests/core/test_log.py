@@ -151,3 +151,14 @@ def test_what_a_raspberry_pi_tries_in_vain_is_no_news(capsys: pytest.CaptureFixt
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert "12345678/start.elf: no such file" in said[0]
+
+
+def test_one_peer_does_not_fill_the_disk(logged: Path) -> None:
+    config = LoggerConfig(type="file", file=logged)
+    nonsense = events.Malformed("tftp", "10.0.0.2", "no packet")
+    missed = events.TransferRefused("tftp", "10.0.0.3", "none", "no such file", True)
+    said = lines(logged, config, *[nonsense] * 10_000, missed)
+    assert "tftp 10.0.0.3 none: no such file" in said[-1]
+    # its own 200 and the word on them; twice, where a new minute began meanwhile
+    assert len(said) - 1 in range(200, 404)
+    assert any("10.0.0.2: refused 200 times in a minute" in line for line in said)
