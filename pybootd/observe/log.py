@@ -21,6 +21,7 @@ from pybootd import events
 from pybootd.client import Client, architecture_name
 from pybootd.config import LoggerConfig
 from pybootd.events import Bus, Outcome
+from pybootd.observe.throttle import Throttle
 
 log = logging.getLogger("pybootd")
 
@@ -53,6 +54,8 @@ def open_log(config: LoggerConfig, debug: bool = False) -> logging.Handler:
     """Send the package's log where the configuration says; replaces an earlier one."""
     handler = _handler(config)
     handler.setFormatter(JsonLines() if config.format == "json" else TextLines(config.type, debug))
+    if not debug and config.level != "debug":
+        handler.addFilter(Throttle())
     for earlier in log.handlers[:]:
         log.removeHandler(earlier)
         earlier.close()

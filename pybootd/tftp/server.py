@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 import sys
+from collections import deque
 from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Protocol
@@ -41,6 +42,8 @@ _DRAINED = 16
 """Requests taken in one turn of the loop, so that running transfers go on between them."""
 _MOST = 8192
 """Transfers at a time: requests that nobody means cost bounded memory."""
+_UNANSWERED = 4096
+"""Transfers whose clients have acknowledged nothing yet."""
 _HEADERS = 20 + 8 + 4
 """Octets of the IP, UDP and TFTP headers before a block."""
 _RECEIVE_BUFFER = 4 << 20
@@ -74,6 +77,7 @@ class TftpServer:
         self._shelf = Shelf(loop, bus, self._ports)
         self._shelf.offload = self._shelf.offload and config.offload
         self._sessions: dict[Address, Session] = {}
+        self._newest: deque[Address] = deque()
         self._opening: dict[Address, Asked] = {}
         self._most = 0
         self._sock: socket.socket | None = None
@@ -188,7 +192,8 @@ class TftpServer:
         session = self._sessions.get(peer)
         if session is not None:
             # RFC 1123 4.2.3.1 in spirit: a request that is still unanswered came once more
-            if session.asked.data == data and session.transfer.unanswered:
+            transfer = session.transfer
+            if session.asked.data == data and transfer.unanswered and not transfer.silent:
                 return True
             session.end(Outcome.ABORTED, now, "the client began anew")
         return False
@@ -228,6 +233,7 @@ class TftpServer:
             return
         session = self._make(asked, packet, opened, wire)
         self._sessions[asked.peer] = session
+        self._bound(asked.peer, now)
         self._bus.publish(
             TransferStarted(
                 "tftp",
@@ -241,6 +247,17 @@ class TftpServer:
             )
         )
         session.start(now)
+
+    def _bound(self, peer: Address, now: float) -> None:
+        """End the oldest transfer of those that were never answered, if they are too many.
+
+        A flood of requests, from forged addresses perhaps, so keeps no client out.
+        """
+        self._newest.append(peer)
+        if len(self._newest) > _UNANSWERED:
+            oldest = self._sessions.get(self._newest.popleft())
+            if oldest is not None and oldest.transfer.unanswered:
+                oldest.end(Outcome.TIMEOUT, now, "too many requests at once")
 
     def _make(
         self, asked: Asked, packet: Rrq, opened: Opened, wire: tuple[socket.socket, Port]

@@ -18,6 +18,10 @@ _SHORTEST = 0.05
 """Seconds below which no retransmission time adapts."""
 
 
+_UNANSWERED = 2
+"""How often the first packet is sent again: the request may bear a forged address."""
+
+
 class Transfer:
     """Decides which block leaves when, one block for each acknowledgement (RFC 1350).
 
@@ -87,6 +91,11 @@ class Transfer:
         return self.base == self._start
 
     @property
+    def silent(self) -> bool:
+        """Whether nothing more is sent before the client has acknowledged something."""
+        return self._tries >= _UNANSWERED and self.unanswered
+
+    @property
     def complete(self) -> bool:
         """Whether the last block has been sent."""
         return self.base >= self.last
@@ -151,6 +160,8 @@ class Transfer:
         self._timed = False  # Karn: an answer to a block sent twice tells no time
         if not self._fixed:
             self.rto = min(self.rto * 2, self._timeout)
+        if self._tries > _UNANSWERED and self.unanswered:
+            return 0
         count = self._resend()
         self.retransmissions += count
         return count
