@@ -71,8 +71,9 @@ class Scout:
         Beside another server it is enough to hear that one answer, and a probe costs its clients
         time; where nothing is heard, ask.
         """
-        if self._resting and now - self._rested >= REST:
-            self.due = min(self.due, now + (LISTEN if self.role is Role.PROXY else 0.0))
+        if self._resting:
+            beside = self.role is Role.PROXY
+            self.due = min(self.due, now + LISTEN if beside else max(now, self._rested + REST))
 
     def heard(self, server: IPv4Address, now: float) -> None:
         """Note that another server is there: it offers an address, or a client takes its offer."""

@@ -65,9 +65,8 @@ def test_an_offer_after_the_verdict_counts_too() -> None:
 def test_a_client_that_asks_begins_a_probe_but_not_all_the_time() -> None:
     scout = Scout(MAC, 9, 100.0)
     probe(scout)
-    resting = scout.due
     scout.asked(100.0 + FIRST + 1)
-    assert scout.due == resting
+    assert scout.due == 100.0 + FIRST + REST
     scout.asked(100.0 + FIRST + REST)
     assert scout.due == 100.0 + FIRST + REST
     assert scout.act(scout.due) is not None
@@ -100,12 +99,12 @@ def test_a_client_that_takes_another_servers_offer_tells_of_it() -> None:
 def test_beside_another_server_a_client_is_left_to_it_first() -> None:
     scout = Scout(MAC, 9, 100.0)
     scout.reply(offer(), 100.0)
-    scout.asked(110.0)
-    assert scout.due == 110.0 + LISTEN
-    scout.asked(112.0)
-    assert scout.due == 110.0 + LISTEN
-    scout.reply(offer(xid=8), 113.0)
-    assert scout.due == 113.0 + EVERY
+    scout.asked(101.0)
+    assert scout.due == 101.0 + LISTEN
+    scout.asked(103.0)
+    assert scout.due == 101.0 + LISTEN
+    scout.reply(offer(xid=8), 104.0)
+    assert scout.due == 104.0 + EVERY
 
 
 def test_a_probe_is_known_by_others_like_us() -> None:
