@@ -182,6 +182,12 @@ class Session:
                     return
             else:
                 count = self._acknowledge(_BUFFER[2] << 8 | _BUFFER[3], now)
+                if count == 1 and self._one is not None:
+                    try:
+                        self._post(self._send, self._one(self.transfer.base))
+                    except FileError as error:
+                        self.fail(str(error), now)
+                    return
                 if count:
                     self._answer(count, now)
                     if self._gone is None or not self.transfer.partial:
@@ -192,21 +198,14 @@ class Session:
                 return
 
     def _answer(self, count: int, now: float) -> None:
-        """Send what an ACK asks for: quickly where that is plain, else with all that may happen."""
-        try:
-            if count == 1 and self._one is not None:
-                self._post(self._send, self._one(self.transfer.base))
+        """Send a window: in one piece where it lies so, else with all that may happen."""
+        if 0 < count <= self._step and self._many is not None:
+            packets = self._many(self.transfer.base, count)
+            if packets is not None:
+                self._post(self._send, packets)
+                if self.transfer.unsent:
+                    self._pause()
                 return
-            if 0 < count <= self._step and self._many is not None:
-                packets = self._many(self.transfer.base, count)
-                if packets is not None:
-                    self._post(self._send, packets)
-                    if self.transfer.unsent:
-                        self._pause()
-                    return
-        except FileError as error:
-            self.fail(str(error), now)
-            return
         self._dispatch(count, now)
 
     def _other(self, data: bytes, now: float) -> None:
