@@ -53,8 +53,8 @@ def test_a_host_that_is_well(ask):
 
 def test_what_is_wrong_with_the_configuration(ask, host):
     assert "required" in ask(bootp="")[0]
-    (told,) = ask(bootfile="efi-x86_64 = Loader.efi")
-    assert told == "efi-x86_64: Loader.efi is not there"
+    (told,) = ask(bootfile="efi-x86_64 = missing.efi")
+    assert told == "efi-x86_64: missing.efi is not there"
     (told,) = ask(bootfile="efi-arm64 = loader.efi")
     assert told == "efi-arm64: loader.efi is a UEFI program for x86-64"
     (told,) = ask(bootp="pool_start = 10.8.0.1")
