@@ -18,6 +18,7 @@ COMMANDS = {
     "doctor": "look for what on this host and network would keep machines from booting",
     "leases": "list the addresses that clients have, or take one away",
     "probe": "ask the network as a machine's firmware would: would it boot, and why not?",
+    "replay": "show a captured boot, why it stopped, and what pybootd would have answered",
     "status": "show what every machine does",
     "why": "show a machine's boot step by step, and why it stopped",
 }
