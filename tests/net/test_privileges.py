@@ -64,14 +64,16 @@ def serve(lan):
         (folder / "files" / "pxelinux.0").write_bytes(b"boot me" * 300)
         running = []
 
-        def start(security, bootp=""):
+        def start(security, bootp="", said="log"):
             ini = folder / "pybootd.ini"
             ini.write_text(INI.format(folder=folder, security=security, bootp=bootp))
             daemon = Daemon(lan[0], ini, folder / "log", (67, 69))
             running.append(daemon)
             daemon.start()
             deadline = time.monotonic() + 30
-            while " serves " not in (folder / "log").read_text():
+            while not (folder / said).exists() or " serves " not in (folder / said).read_text():
+                if daemon._process.poll() is not None:  # its ports were bound, but no more
+                    raise DaemonError(daemon._complaint("it ended"))
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
             return daemon, folder
@@ -180,3 +182,22 @@ def test_a_root_that_the_user_can_not_read(serve, lan):
     with pytest.raises(DaemonError, match="nobody has no right to read") as told:
         serve("user = nobody")
     assert "Traceback" not in str(told.value)
+
+
+def test_it_reloads_and_logs_as_the_user(serve, firmware):
+    logger = "user = nobody\n[logger]\ntype = file\nfile = ./own.log"
+    daemon, folder = serve(logger, said="own.log")
+    own = folder / "own.log"
+    assert own.stat().st_uid == NOBODY.pw_uid
+    ini = folder / "pybootd.ini"
+    ini.write_text(ini.read_text().replace("user = nobody", "user = daemon"))
+    os.kill(daemon.pid, signal.SIGHUP)
+    deadline = time.monotonic() + 10
+    while "is in force" not in own.read_text():
+        assert time.monotonic() < deadline, own.read_text()
+        time.sleep(0.02)
+    assert "[security] user: changed, but that needs a new start" in own.read_text()
+    assert status(daemon.pid)[0] == {NOBODY.pw_uid}
+    assert firmware.boot("52:54:00:12:34:56", UUID_) is not None
+    assert daemon.stop() == 0
+    assert "Traceback" not in own.read_text()
