@@ -171,6 +171,8 @@ def test_dhcpcd_gets_rebinds_and_releases(lab: Lab) -> None:
     with lab.serving(""):
         running = lab.client.popen("dhcpcd", "-B", *words)
         wait(lambda: lab.address() == FIRST)
+        own = bytes.fromhex(lab.client.mac().replace(":", ""))
+        assert [lab.capture.last(kind).target for kind in (Message.OFFER, Message.ACK)] == [own] * 2
         lab.client.run("dhcpcd", "-4", "-n", "eth0", check=False)
         wait(lambda: lab.count(Message.ACK) == 2)
         assert lab.capture.last(Message.ACK).packet.yiaddr == A(FIRST)
