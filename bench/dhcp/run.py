@@ -175,10 +175,10 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=3, help="repetitions (3)")
-    parser.add_argument("--only", help="servers whose name holds this")
+    parser.add_argument("--only", default="", help="servers whose name fits this expression")
     parser.add_argument("--json", type=Path, default=Path("bench-dhcp.json"), help="raw data")
     options = parser.parse_args()
-    chosen = [peer for peer in PEERS if not options.only or options.only in peer.name]
+    chosen = [peer for peer in PEERS if re.search(options.only, peer.name)]
     results: dict[str, list[dict[str, Any]]] = defaultdict(list)
     # a real disk: a sync into memory proves nothing
     root = Path(tempfile.mkdtemp(prefix="bench-dhcp-", dir="/var/tmp"))
