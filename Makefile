@@ -44,7 +44,7 @@ bench: bench-dhcp bench-http bench-tftp
 
 bench-dhcp: .venv/package.done
 	@tests/packages.sh iproute2 kea-admin strace $(DHCP_SERVERS)
-	@.venv/bin/python bench/dhcp/run.py --json bench/dhcp/results.json
+	@.venv/bin/python bench/dhcp/run.py
 
 deb: .venv/test.done
 	@packaging/deb.sh .venv/bin/python
