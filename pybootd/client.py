@@ -122,6 +122,12 @@ def parse_mac_prefix(text: str) -> MacPrefix:
     return MacPrefix(value.ljust(6, b"\0"), int(length))
 
 
+PI_3 = parse_mac_prefix("B8-27-EB/24")
+_LATER_PIS = ("DC-A6-32", "E4-5F-01", "28-CD-C1", "D8-3A-DD", "2C-CF-67")
+PI_MACS = (PI_3, *(parse_mac_prefix(f"{prefix}/24") for prefix in _LATER_PIS))
+"""The MACs of Raspberry Pis (IEEE's registry of OUIs)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """One client as its own request describes it (RFC 2131, RFC 4578).
@@ -170,6 +176,13 @@ class Known:
     boot_file: str = ""
     server: IPv4Address | None = None
     variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_pi(self) -> bool:
+        """Tell whether it is a Raspberry Pi: by its MAC, or its UUID (``RPi4``, ``RPi5``)."""
+        if self.uuid is not None and self.uuid.bytes_le.startswith(b"RPi"):
+            return True
+        return any(prefix.holds(self.client.mac) for prefix in PI_MACS)
 
 
 class Clients:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from uuid import UUID
 
-from pybootd.client import Client, MacPrefix, architecture_name
+from pybootd.client import PI_3, PI_MACS, Client, architecture_name
 from pybootd.config import BootFileConfig
 from pybootd.dhcp import options
 from pybootd.dhcp.packet import NOBODY, Packet
@@ -27,12 +27,6 @@ NO_PROXY = b"\xb0\x01\x01"
 # compares three blanks behind it, too).
 _PI_HEAD = bytes.fromhex("060103 0a04 00") + b"PXE"
 _PI_TEXT, _PI_3_TEXT = b"Raspberry Pi Boot", b"Raspberry Pi Boot   "
-_PI_3 = MacPrefix(bytes.fromhex("b827eb000000"), 24)
-_PI_MACS = (
-    _PI_3,
-    *(MacPrefix(bytes.fromhex(oui + "000000"), 24) for oui in ("dca632", "e45f01", "28cdc1")),
-    *(MacPrefix(bytes.fromhex(oui + "000000"), 24) for oui in ("d83add", "2ccf67")),
-)
 
 
 def parse_uuid(value: bytes) -> UUID | None:
@@ -169,11 +163,11 @@ def is_pi(packet: Packet) -> bool:
     if sent.get(options.ARCHITECTURE, b"")[:2] != b"\0\0" or options.IPXE in sent:
         return False
     machine = sent.get(options.UUID, b"")
-    return b"RPi" in machine[:4] or any(prefix.holds(packet.chaddr) for prefix in _PI_MACS)
+    return b"RPi" in machine[:4] or any(prefix.holds(packet.chaddr) for prefix in PI_MACS)
 
 
 def _pi_vendor(mac: bytes) -> bytes:
-    text = _PI_3_TEXT if _PI_3.holds(mac) else _PI_TEXT
+    text = _PI_3_TEXT if PI_3.holds(mac) else _PI_TEXT
     return _PI_HEAD + bytes((9, 3 + len(text), 0, 0, len(text))) + text + b"\xff"
 
 

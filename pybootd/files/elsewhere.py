@@ -1,7 +1,8 @@
 """Where else a file may be that isn't where a client looks for it.
 
 Boot programs look in places of their own making: shim for ``grubx64.efi`` in the root when it has
-lost its directory, GRUB for ``/grub/grub.cfg``, Windows for names in any letter case.
+lost its directory, GRUB for ``/grub/grub.cfg``, Windows for names in any letter case, a Raspberry
+Pi in a directory of its own.
 """
 
 from __future__ import annotations
@@ -29,8 +30,21 @@ _PROGRAM = re.compile(r"\.(efi|0|k{0,2}pxe|n12)$", re.IGNORECASE)
 _DATA = re.compile(r"(^|/)(revocations|shim_certificate)[^/]*$", re.IGNORECASE)
 # what shim and GRUB want to have beside them, whatever directory they name
 _BESIDE = re.compile(r"(grub[^/]*|mm[^/]*|fb[^/]*|revocations[^/]*)\.efi|grub\.cfg(-[^/]*)?")
+# before the names that a Raspberry Pi asks for: its serial number, or its MAC (its documentation,
+# "Raspberry Pi bootloader configuration", TFTP_PREFIX)
+_OWN = re.compile(r"([0-9a-f]{8}|[0-9a-f]{2}(-[0-9a-f]{2}){5})/(?=.)", re.IGNORECASE)
 _FOLDERS = 64  # directories whose entries are kept
 _ALIKE = 8  # directories that are alike but for letter case, and are looked into
+
+
+def shared(request: Request) -> Iterator[str]:
+    """Yield the name that a Pi's own file has where all Pis share it.
+
+    Whoever isn't known may be a Pi: another server gave it its address.
+    """
+    own = _OWN.match(request.name)
+    if own and (request.known is None or request.known.is_pi):
+        yield request.name[own.end() :]
 
 
 class Places:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from pybootd import plugins
 from pybootd.config import Config, ConfigError, Fault, HttpdConfig, Section, TftpConfig
 from pybootd.files import names
-from pybootd.files.elsewhere import Places, Spelling
+from pybootd.files.elsewhere import Places, Spelling, shared
 from pybootd.files.filters import Answer, Filter, Patterns, Target, is_url
 from pybootd.files.local import LocalSource
 from pybootd.files.near import like
@@ -170,11 +170,11 @@ class Files:
         return opened
 
     def _elsewhere(self, request: Request) -> Iterator[str]:
-        beside = tuple(self._places.beside(request))
-        yield from beside
+        others = (*shared(request), *self._places.beside(request))
+        yield from others
         if self._spelling is not None:
             now = self._loop.now if self._loop else 0.0
-            for name in (request.name, *beside):
+            for name in (request.name, *others):
                 found = self._spelling.found(name, now)
                 if found not in (None, name):
                     yield found

@@ -1,10 +1,13 @@
 """A file that is missing where a client looks for it, but is there elsewhere."""
 
 import os
+from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
+from pybootd.client import Client, Known
 from pybootd.files import elsewhere
 from pybootd.files.elsewhere import Places, Spelling
 from pybootd.files.filters import Patterns
@@ -151,6 +154,46 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         bool([*places.beside(Request("y", f"192.0.2.{number}", ""))]) for number in range(1, 5)
     ]
     assert heard == [True, False, True, True]
+
+
+SERIAL, MAC = "1234abcd", "dc-a6-32-12-34-56"
+PI = Known(Client(bytes.fromhex("dca632123456")))
+PI_5 = Known(Client(bytes.fromhex("024242123456")), uuid=UUID(bytes_le=b"RPi5" + bytes(12)))
+PC = Known(Client(bytes.fromhex("525400123456")), uuid=UUID(int=7))
+PIS = [
+    (PI, f"{SERIAL}/start4.elf", "start4.elf"),
+    (PI, f"{MAC}/start4.elf", "start4.elf"),
+    (PI, f"{MAC}/overlays/disable-bt.dtbo", "overlays/disable-bt.dtbo"),
+    (PI, f"{SERIAL}/cmdline.txt", f"{SERIAL}/cmdline.txt"),
+    (PI, f"{SERIAL}/config.txt", "config.txt.j2"),
+    (PI_5, f"{SERIAL}/start4.elf", "start4.elf"),
+    # another server gave it its address
+    (None, f"{SERIAL}/start4.elf", "start4.elf"),
+    (PC, f"{SERIAL}/start4.elf", None),
+    (PI, "1234abcde/start4.elf", None),
+    (PI, "folder/start4.elf", None),
+    (PI, f"{SERIAL}/{MAC}/start4.elf", None),
+    (PI, f"{SERIAL}/recovery.elf", None),
+]
+
+
+@pytest.mark.parametrize(("known", "name", "served"), PIS)
+def test_a_pi_finds_what_all_pis_share(
+    files: Files, root: Path, known: Known | None, name: str, served: str | None
+) -> None:
+    for path in ("start4.elf", "cmdline.txt", f"{SERIAL}/cmdline.txt", "overlays/disable-bt.dtbo"):
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).touch()
+    (root / "config.txt.j2").write_text("{{ ip }}")
+    opening = partial(files.open, Request(name, "192.0.2.9", "192.0.2.1", known))
+    if served is None:
+        with pytest.raises(Missing):
+            opening()
+        return
+    opened = opening()
+    opened = opened.call() if isinstance(opened, Later) else opened
+    opened.body.close()
+    assert opened.served == served
 
 
 CASE = [
