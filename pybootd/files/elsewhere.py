@@ -71,6 +71,8 @@ class Places:
             return
         if not name.startswith(f"{folder}/"):
             yield f"{folder}/{name}"
+            if at := name.find("/grub/") + 1:  # the prefix that GRUB was built with
+                yield f"{folder}/{name[at:]}"
         base = posixpath.basename(name)
         if _BESIDE.fullmatch(base) and base != name and f"{folder}/{base}" != name:
             yield f"{folder}/{base}"

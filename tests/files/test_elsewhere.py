@@ -54,6 +54,8 @@ BESIDE = [
     ("mmx64.efi", "debian/amd64/mmx64.efi"),
     ("/grub/grub.cfg", "debian/amd64/grub/grub.cfg"),
     ("linux", "debian/amd64/linux"),
+    ("/boot/grub/grub.cfg", "debian/amd64/grub/grub.cfg"),
+    ("debian-installer/amd64/grub/grub.cfg", "debian/amd64/grub/grub.cfg"),
     ("EFI/debian/grubx64.efi", "debian/amd64/grubx64.efi"),
     ("debian/arm64/grubx64.efi", "debian/amd64/grubx64.efi"),
     # there is such a name in the root
