@@ -33,6 +33,8 @@ STEPS = 1_000_000
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TAG = re.compile(r"\{%.*?%\}|\{#.*?#\}")
+_RAW = re.compile(r"\{%[-+]?\s*raw\b")
 _BITS = 4096  # of the largest number that a product or a power may come to
 
 
@@ -77,7 +79,7 @@ class _Loader(jinja2.BaseLoader):
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise Unavailable(f"{template} is no UTF-8 text: octet {error.start}") from None
-        return text, template, lambda: self._is(template, key)
+        return _keep_ends(text), template, lambda: self._is(template, key)
 
     def _open(self, template: str) -> LocalFile:
         try:
@@ -91,6 +93,20 @@ class _Loader(jinja2.BaseLoader):
                 return file.key == key
         except (jinja2.TemplateNotFound, FileError):
             return False
+
+
+def _keep_ends(text: str) -> str:
+    """Have lines of blocks alone vanish, and keep the end of those where a block stands last.
+
+    jinja2's ``trim_blocks`` would join the latter with the next line: a kernel's options, say.
+    """
+    if _RAW.search(text):
+        return text
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if line.endswith(("%}", "#}")) and line[-3:-2] not in "+-" and _TAG.sub("", line).strip():
+            lines[number] = f"{line[:-2]}+{line[-2:]}"
+    return "\n".join(lines)
 
 
 @lru_cache(16)

@@ -129,6 +129,29 @@ def test_a_filter_may_lead_to_a_template(root: Path, tmp_path: Path) -> None:
     assert fetch(files, "own/x") == ("far 192.0.2.9", "own/x.j2")
 
 
+LINES = [
+    ("a {% if ip %}b{% endif %}\nc\n", "a b\nc\n"),
+    ("a {% include 'part' %}\nc", "a part\nc"),
+    ("a {# b #}\nc", "a \nc"),
+    ("a\n  {% if ip %}\nb\n  {% endif %}\nc\n", "a\nb\nc\n"),
+    ("{% if ip %}{# b #}\nb\n{% endif %}\n\nc", "b\n\nc"),
+    ("a {%- if ip -%}\n b {% endif +%}\nc", "ab \nc"),
+    ("{% for x in 'ab' %}{{ x }}{% endfor %}\nc", "ab\nc"),
+    ("{% raw %}a %}\n{{ b }}{% endraw %}", "a %}\n{{ b }}"),
+    ("{% set x = [1,\n2] %}\n{{ x }}", "\n[1, 2]"),
+    ("{{ ip }}\n\n", "192.0.2.9\n\n"),
+]
+
+
+@pytest.mark.parametrize(("text", "made"), LINES)
+def test_a_line_of_blocks_alone_leaves_nothing_and_no_other_is_joined(
+    root: Path, files: Files, text: str, made: str
+) -> None:
+    (root / "part").write_text("part")
+    (root / "x.j2").write_text(text)
+    assert fetch(files, "x")[0] == made
+
+
 ERRORS = [
     ("\n\n{{ nope }}", r"x\.j2 line 3: 'nope' is undefined"),
     ("a\n{% for %}", r"x\.j2 line 2: Expected an expression.*"),
