@@ -34,6 +34,7 @@ from pybootd.files.sources import (
     Request,
     StaticBody,
     StreamBody,
+    Unavailable,
 )
 from pybootd.http.connection import Asked, Connection, Mismatch, Refusal, Reply
 from pybootd.http.entity import Entity, entity_tag, media_type
@@ -313,7 +314,14 @@ class Session:
         elif isinstance(error, Forbidden):
             status = HTTPStatus.FORBIDDEN
         self._shop.bus.publish(
-            TransferRefused("http", self.peer, _shown(asked), str(error), missing)
+            TransferRefused(
+                "http",
+                self.peer,
+                _shown(asked),
+                str(error),
+                missing,
+                unavailable=isinstance(error, Unavailable),
+            )
         )
         self._refuse(Refusal(status, str(error)), now)
 

@@ -333,6 +333,7 @@ def test_a_remote_file_that_can_not_be_had(lab: Lab) -> None:
     lab.opener = fail
     answer = lab.peer().get("x")
     assert (answer.status, answer.body) == (503, b"http://mirror/x: connection refused\n")
+    assert [(event.missing, event.unavailable) for event in lab.refused()] == [(False, True)]
 
 
 def test_a_malformed_request_is_answered_and_ends_the_connection(lab: Lab) -> None:
