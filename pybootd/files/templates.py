@@ -190,8 +190,8 @@ def _values(environment: jinja2.Environment, request: Request) -> dict[str, obje
 
 
 def _explain(error: Exception, name: str) -> str:
-    """Say in one line what went wrong, in which file and line."""
-    line = 0
+    """Say in one line what went wrong, in which file and line, the template's name first."""
+    asked, line = name, 0
     if isinstance(error, jinja2.TemplateSyntaxError):
         name, line = error.name or name, error.lineno
     else:
@@ -202,4 +202,7 @@ def _explain(error: Exception, name: str) -> str:
     text = str(error) or type(error).__name__
     if not isinstance(error, (jinja2.TemplateError, FileError, TooMuch)):
         text = f"{type(error).__name__}: {error}"
-    return " ".join(f"{name}{f' line {line}' if line else ''}: {text}".split())[:300]
+    where = f"{name} line {line}" if line else name
+    if name != asked:
+        where = f"{asked}: {where}"
+    return " ".join(f"{where}: {text}".split())[:300]

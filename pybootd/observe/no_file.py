@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pybootd.client import architecture_name
 from pybootd.events import Outcome
 from pybootd.observe.boot import Kind, Step, Transfer
@@ -9,6 +11,7 @@ from pybootd.observe.case import QUIET, Case, Verdict, fault, is_step, role_in
 from pybootd.observe.files import Role, bios_only, examine, plain_name
 
 _LOOPS = 3  # times that iPXE fetches the same boot file before it is called a loop
+_TEMPLATE = re.compile(r"\S+\.j2( line \d+)?: ")
 
 
 def missing_file(case: Case) -> Verdict | None:
@@ -45,6 +48,22 @@ def forbidden(case: Case) -> Verdict | None:
         " it, name it in [filters] (an administrator's line may lead anywhere), or give the daemon"
         " the right to read it.",
         f"asked for {newest.text!r}",
+    )
+
+
+def broken_template(case: Case) -> Verdict | None:
+    """Find that the file would have been made from a template, which has a fault."""
+    newest = case.newest
+    if not isinstance(newest, Step) or newest.kind is not Kind.UNAVAILABLE:
+        return None
+    if not _TEMPLATE.match(newest.more):
+        return None
+    return fault(
+        "template",
+        f"The template for {newest.text} has a fault: {newest.more}.",
+        "Put it right: it is read again when it is asked for. What a client lacks, a section"
+        " [client MAC] or [class NAME] can give it, or the filter default in the template.",
+        f"rendering said: {newest.more}",
     )
 
 

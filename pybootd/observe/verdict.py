@@ -43,6 +43,7 @@ RULES: tuple[Rule, ...] = (
     no_file.no_configuration,
     no_file.missing_file,
     no_file.forbidden,
+    no_file.broken_template,
     no_file.unavailable,
     broken_off.size_probe,
     broken_off.broken_off,

@@ -156,7 +156,7 @@ ERRORS = [
     ("\n\n{{ nope }}", r"x\.j2 line 3: 'nope' is undefined"),
     ("a\n{% for %}", r"x\.j2 line 2: Expected an expression.*"),
     ("\n{{ 1 / 0 }}", r"x\.j2 line 2: ZeroDivisionError: division by zero"),
-    ("\n{% include 'grub/part' %}", r"grub/part line 2: 'nope' is undefined"),
+    ("\n{% include 'grub/part' %}", r"x\.j2: grub/part line 2: 'nope' is undefined"),
     ("\n{% include 'none' %}", r"x\.j2 line 2: none: no such template"),
     ("{% include '../secret' %}", r"x\.j2 line 1: the name leads out of the root"),
     ("{% include '/etc/hostname' %}", r"x\.j2 line 1: /etc/hostname: no such template"),

@@ -190,6 +190,7 @@ FAULTS = [
     fault("other-file-server", proxied, "options 66 and 67", bootp="mode = proxy"),
     fault("other-file-server", proxied_grub, "grub-mkimage", bootp="mode = proxy", later=30),
     fault("no-boot-file", arm_alone, "efi-arm64 = FILE", bootp="mode = proxy", later=0),
+    fault("template", lambda c: boot_file(c, "broken"), "broken.j2 line 1", boot_file="broken"),
     fault(
         "origin-down",
         boot_file,
@@ -212,6 +213,7 @@ def make(network: Network, folder: Path, **ini: str) -> Rig:
     rig = Rig(network, folder, **ini)
     for name, content in {
         "loader.efi": EFI,
+        "broken.j2": b"{{ nope }}",
         "sub/loader2.efi": EFI,
         "arm.efi": ARM,
         "grub.cfg": b"linux",
