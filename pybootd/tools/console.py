@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +32,18 @@ class Console:
         self.seen: list[str] = []
         self._offset = 0
         self._rest = ""
+        self._waiting: deque[Line] = deque()
 
     def lines(self) -> Iterator[Line]:
-        """Yield what came since the last call; an unfinished line waits, and so do empty ones."""
+        """Yield what came and wasn't yielded yet; an unfinished line waits, and so do empty ones.
+
+        Whoever stops in the middle finds the rest at the next call.
+        """
+        self._read()
+        while self._waiting:
+            yield self._waiting.popleft()
+
+    def _read(self) -> None:
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
@@ -46,4 +56,4 @@ class Console:
         for raw in whole:
             if text := _ESCAPES.sub("", raw).rstrip():
                 self.seen.append(text)
-                yield Line(now, text)
+                self._waiting.append(Line(now, text))

@@ -20,6 +20,16 @@ def test_console_shows_what_a_person_would_read(tmp_path):
     assert console.seen == ["iPXE 1.0", "half a line \ufffd"]
 
 
+def test_console_keeps_the_lines_that_nobody_took(tmp_path):
+    path = tmp_path / "console.log"
+    path.write_bytes(b"one\ntwo\n")
+    console = Console(path)
+    assert next(console.lines()).text == "one"
+    with path.open("ab") as file:
+        file.write(b"three\n")
+    assert [line.text for line in console.lines()] == ["two", "three"]
+
+
 def test_console_counts_seconds_from_power_on(tmp_path, monkeypatch):
     path = tmp_path / "console.log"
     path.write_bytes(b"hello\n")
