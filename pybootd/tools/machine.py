@@ -1,8 +1,8 @@
 """A virtual PC with real firmware (QEMU), plugged into a switch of a private network.
 
-BIOS: SeaBIOS with iPXE's ROM. UEFI: OVMF with its own network stack, and with ``uefi-http`` by HTTP
-Boot alone. Emulated without KVM, so it
-runs wherever QEMU does; needs /dev/net/tun, which an unprivileged user may not open.
+BIOS: SeaBIOS with iPXE's ROM. UEFI: OVMF with its own network stack, with ``uefi-http`` by HTTP
+Boot alone, with ``uefi-secure`` only what Microsoft has signed. Emulated without KVM, so it runs
+wherever QEMU does; needs /dev/net/tun, which an unprivileged user may not open.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from pybootd.tools import network
 from pybootd.tools.console import Console, Line
 from pybootd.tools.network import Switch
 
-Firmware = Literal["bios", "uefi", "uefi-http"]
+Firmware = Literal["bios", "uefi", "uefi-http", "uefi-secure"]
 
 PACKAGES = ("qemu-system-x86", "ipxe-qemu", "ovmf")
 _OVMF = Path("/usr/share/OVMF")
 _ROM = Path("/usr/lib/ipxe/qemu/pxe-e1000.rom")
 _QEMU = "qemu-system-x86_64"
+# nobody but the firmware changes its variables
+_GUARDED = ("-global", "driver=cfi.pflash01,property=secure,value=on")
 
 
 class MachineError(Exception):
@@ -96,16 +98,19 @@ class Machine:
         return ["-machine", "pc,graphics=off", "-device", card]
 
     def _uefi(self) -> list[str]:
+        secure = self.firmware == "uefi-secure"
+        build = "4M.ms.fd" if secure else "4M.fd"  # .ms: with Microsoft's keys
         variables = self.folder / "vars.fd"
-        shutil.copyfile(_OVMF / "OVMF_VARS_4M.fd", variables)
-        code = f"if=pflash,format=raw,unit=0,readonly=on,file={_OVMF / 'OVMF_CODE_4M.fd'}"
+        shutil.copyfile(_OVMF / f"OVMF_VARS_{build}", variables)
+        code = f"if=pflash,format=raw,unit=0,readonly=on,file={_OVMF / f'OVMF_CODE_{build}'}"
         store = f"if=pflash,format=raw,unit=1,file={variables}"
         # romfile= : else iPXE's driver replaces OVMF's own network stack
         card = f"virtio-net-pci,netdev=n0,bootindex=1,romfile=,mac={self.mac}"
         off = ["IPv6PXESupport"] + ["IPv4PXESupport"] * (self.firmware == "uefi-http")
         without = [("-fw_cfg", f"name=opt/org.tianocore/{support},string=n") for support in off]
         return [
-            *("-machine", "q35", "-drive", code, "-drive", store),
+            *("-machine", "q35,smm=on" if secure else "q35", "-drive", code, "-drive", store),
+            *(_GUARDED if secure else ()),
             *("-device", card, "-device", "virtio-rng-pci", *itertools.chain(*without)),
         ]
 

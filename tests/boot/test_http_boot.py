@@ -1,4 +1,4 @@
-"""UEFI HTTP Boot from our HTTP server: iPXE, its script, and the Debian installer."""
+"""UEFI HTTP Boot from our HTTP server: iPXE, its script from a template, the installer."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ check_ip = on
 """
 SCRIPT = """\
 #!ipxe
-kernel linux initrd=initrd.gz console=ttyS0 priority=critical
+kernel linux initrd=initrd.gz console=ttyS0 priority=critical mac={{ mac|replace("-", ":") }}
 initrd initrd.gz
 boot
 """
@@ -39,7 +39,7 @@ def test_http_boot_to_the_installer(installer_tree, server, lan, tmp_path):
     root = tmp_path / "root"
     root.mkdir()
     shutil.copy(IPXE, root)
-    (root / "boot.ipxe").write_text(SCRIPT)
+    (root / "boot.ipxe.j2").write_text(SCRIPT)
     for name in ("linux", "initrd.gz"):
         shutil.copy(installer_tree / "debian-installer/amd64" / name, root)
     ini = tmp_path / "pybootd.ini"
@@ -48,11 +48,11 @@ def test_http_boot_to_the_installer(installer_tree, server, lan, tmp_path):
         Daemon(server, ini, tmp_path / "daemon.log") as daemon,
         Machine("uefi-http", lan, tmp_path / "machine") as machine,
     ):
-        machine.wait_for("Linux version", timeout=200)
+        machine.wait_for("mac=52:54:00:12:34:56", timeout=200)
         seconds = machine.wait_for(installer.FIRST_LINE, timeout=200)
         print(f"HTTP Boot to the installer's first line: {seconds:.1f} s")
         assert daemon.stop() == 0
     said = daemon.console.path.read_text()
     assert "Traceback" not in said
-    for name in ("snponly.efi", "boot.ipxe", "linux", "initrd.gz"):
+    for name in ("snponly.efi", r"boot.ipxe \(boot.ipxe.j2\)", "linux", "initrd.gz"):
         assert re.search(rf"http 10\.7\.0\.100 {name}: done", said), said
