@@ -289,8 +289,10 @@ def _served(source: Source, name: str, request: Request) -> Steps[Opened]:
 
 
 def _rendered(source: LocalSource, template: str, request: Request) -> Body:
-    from pybootd.files import templates  # where there is a template: jinja2 is dear to load
-
+    try:
+        from pybootd.files import templates  # where there is a template: jinja2 is dear to load
+    except ImportError as error:  # the user that we have become may not read it
+        raise Unavailable(f"{template}: jinja2 can't be loaded: {error}") from error
     return templates.render(source, template, request)
 
 

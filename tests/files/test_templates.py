@@ -260,6 +260,16 @@ def test_a_template_renders_while_the_loop_goes_on(root: Path, loop: Loop) -> No
     assert files.peek(Request("x", "192.0.2.9", "192.0.2.1"), 10) is None
 
 
+def test_without_jinja2_it_says_so(
+    root: Path, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "x.j2").touch()
+    monkeypatch.delattr("pybootd.files.templates")
+    monkeypatch.delitem(sys.modules, "pybootd.files.templates")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert refusal(files, "x").startswith("x.j2: jinja2 can't be loaded: ")
+
+
 def test_a_mirror_has_no_templates(site: Site, source: RemoteSource) -> None:
     files = Files(source, site.url)
     with pytest.raises(FileError):
