@@ -203,7 +203,7 @@ class Session:
             packets = self._many(self.transfer.base, count)
             if packets is not None:
                 self._post(self._send, packets)
-                if self.transfer.unsent:
+                if count < self.terms.windowsize and self.transfer.unsent:
                     self._pause()
                 return
         self._dispatch(count, now)

@@ -226,14 +226,31 @@ class Windowed(Transfer):
 
     def acknowledge(self, number: int, now: float) -> int:
         """Take an ACK's block number; what is old, double or never sent changes nothing."""
+        end = self.end
+        if number != (end - 1) & 0xFFFF or self.next != end:
+            return self._acknowledge_part(number, now)
+        if self._timed or self._tries:
+            self._heard(now)
+        self.base = self._first = end
+        self.moved = now
+        self.partial = self._trouble = False
+        if end > self.last:
+            return DONE
+        if self.burst < self.window:
+            self.burst += 1
+        ahead = end + self.window
+        self.end = ahead if ahead <= self.last else self.last + 1
+        return self._advance(end)
+
+    def _acknowledge_part(self, number: int, now: float) -> int:
         fresh = (number - self.base + 1) & 0xFFFF
         # RFC 1123 4.2.3.1: a duplicate ACK sends nothing
         if fresh == 0 or fresh > self.top - self.base:
             return 0
-        self.base = self._first = base = self.base + fresh
         was_late = self._tries > 0
         if self._timed or was_late:
             self._heard(now)
+        self.base = self._first = base = self.base + fresh
         self.moved = now
         if base > self.last:
             return DONE
@@ -241,17 +258,15 @@ class Windowed(Transfer):
         self.partial = base < self.end
         if self.partial:
             self._lost(self.end - base, was_late)
-        else:
-            self._trouble = False
-            if self.burst < self.window:
-                self.burst += 1
         self.end = min(base + self.window, self.last + 1)
         return self._advance(base)
 
     def _advance(self, first: int) -> int:
-        self.next = min(first + self.burst, self.end)
-        self.top = max(self.top, self.next)
-        return self.next - first
+        ahead, end = first + self.burst, self.end
+        self.next = ahead = ahead if ahead < end else end
+        if ahead > self.top:
+            self.top = ahead
+        return ahead - first
 
     def _lost(self, blocks: int, was_late: bool) -> None:
         """Make bursts shorter where a client can't take them, which a single loss doesn't say.
