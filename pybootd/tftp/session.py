@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pybootd import net
 from pybootd.events import Bus, Outcome, TransferEnded
 from pybootd.files.sources import FileError
 from pybootd.loop import Loop
@@ -36,6 +37,7 @@ it once seemed, and nothing on the way moves the timer."""
 # udp(7): one send is cut into datagrams of equal length by the system or the network card
 _SOL_UDP, _UDP_SEGMENT = 17, 103
 _MOST_SEGMENTS, _MOST_OCTETS = 64, 65507
+_HEADERS = 20 + 8  # octets of IP and UDP
 _NO_OFFLOAD = frozenset((errno.EMSGSIZE, errno.EINVAL, errno.EIO))
 
 
@@ -158,6 +160,8 @@ class Session:
         step = min(_MOST_SEGMENTS, _MOST_OCTETS // self._stride)
         shelf = self._shelf
         if not shelf.offload or step < 2 or self.asked.interface in shelf.without_offload:
+            return
+        if self._stride + _HEADERS > net.path_mtu(self._sock):  # what is to be fragmented isn't cut
             return
         with contextlib.suppress(OSError):  # a system that has none sends packet by packet
             self._sock.setsockopt(_SOL_UDP, _UDP_SEGMENT, self._stride)

@@ -124,6 +124,17 @@ def test_a_client_gets_what_fits_ethernet(lab: Lab) -> None:
             assert client.recv(600) == b"\0\6blksize\0" + granted + b"\0"
 
 
+def test_blocks_in_fragments_where_they_are_wanted(lab: Lab, tmp_path: Path) -> None:
+    into = tmp_path / "got"
+    wanted = command("atftp,blksize 8192,windowsize 8", str(10 * MB), into)
+    with lab.serving(lab.other, "fragments = on"):
+        for _ in range(2):
+            lab.client.run(*wanted[:-1], OTHER, timeout=60)
+            assert into.read_bytes() == (lab.folder / "root" / str(10 * MB)).read_bytes()
+            into.unlink()
+    assert "10000000 octets" in (lab.folder / "other.log").read_text()
+
+
 @pytest.mark.parametrize("offload", ["on", "off"])
 @pytest.mark.timeout(180)
 def test_a_hundred_clients_at_once_and_a_dead_one_delays_none(lab: Lab, offload: str) -> None:
