@@ -18,6 +18,8 @@ class Throttle(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._all = _Bucket(*ALL)
+        # a storm of machines that boot must not hide the line that says why one doesn't
+        self._serious = _Bucket(*ALL)
         self._sources: OrderedDict[str, _Bucket] = OrderedDict()
         self._left_out = 0
 
@@ -25,8 +27,10 @@ class Throttle(logging.Filter):
         """Let the line pass, or not; the first that passes again tells of those left out."""
         now = record.created
         facts = getattr(record, "facts", None)
-        source = (facts.get("ip") or facts.get("mac")) if facts else None
-        if (source and not self._source(str(source)).take(now)) or not self._all.take(now):
+        client = facts.get("client") if facts else None
+        source = (facts.get("ip") or (client and client.name)) if facts else None
+        every = self._serious if record.levelno >= logging.WARNING else self._all
+        if (source and not self._source(str(source)).take(now)) or not every.take(now):
             self._left_out += 1
             return False
         if self._left_out:

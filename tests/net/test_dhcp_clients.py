@@ -262,7 +262,7 @@ def address_of(host: Host) -> str:
 
 @pytest.mark.net("dhclient", "udhcpc", "dhcpcd")
 def test_clients_renew_rebind_and_start_over_on_another_network(
-    network: Network, tmp_path: Path
+    network: Network, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Renew at T1; rebind at T2 after the server was away; a NAK, and anew, when moved."""
     lan, server = network.switch(), network.host("server")
@@ -273,6 +273,7 @@ def test_clients_renew_rebind_and_start_over_on_another_network(
     for kind, host in hosts.items():
         host.plug(lan)
         captures[kind] = Capture(host)
+        request.addfinalizer(captures[kind].socket.close)
     pool = f"pool_count = 9\nlease_time = 10\nleases = {tmp_path}/leases.db\n"
     path = ini(tmp_path, f"pool_start = {FIRST}\n{pool}")
 
@@ -310,5 +311,3 @@ def test_clients_renew_rebind_and_start_over_on_another_network(
     with Daemon(server, path, tmp_path / "log", (67,), "-p"):
         wait(lambda: all(address_of(host).startswith("10.8.") for host in hosts.values()), 40.0)
     assert all(Message.NAK in captures[kind].kinds() for kind in hosts)
-    for capture in captures.values():
-        capture.socket.close()

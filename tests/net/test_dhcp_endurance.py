@@ -6,8 +6,7 @@ import random
 import re
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address as A
 from pathlib import Path
@@ -53,13 +52,6 @@ def lab(network: Network, tmp_path: Path) -> Iterator[Lab]:
     crowd = Crowd(relay, RELAY, SERVER)
     yield Lab(tmp_path, network, server, crowd)
     crowd.close()
-
-
-def wait(what: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def test_no_lease_is_lost_by_a_kill(lab: Lab) -> None:

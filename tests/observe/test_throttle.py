@@ -2,6 +2,7 @@
 
 import logging
 
+from pybootd.client import Client
 from pybootd.observe.throttle import ALL, SOURCE, Throttle
 
 
@@ -30,6 +31,26 @@ def test_many_sources_together_are_bounded() -> None:
     assert sum(passed(throttle, 1, 0.0, ip) for ip in flood) == ALL[0]
     assert len(throttle._sources) <= 1_000
     assert passed(throttle, 10_000, 1.0) == ALL[1]
+
+
+def test_a_storm_of_news_hides_no_warning() -> None:
+    throttle = Throttle()
+    while throttle.filter(record(0.0)):
+        pass
+    warning = record(0.0)
+    warning.levelno = logging.WARNING
+    assert throttle.filter(warning)
+
+
+def test_a_client_without_an_address_is_one_source() -> None:
+    throttle = Throttle()
+
+    def from_client() -> logging.LogRecord:
+        made = record(0.0)
+        made.facts = {"client": Client(b"\2\0\0\0\0\1")}
+        return made
+
+    assert sum(throttle.filter(from_client()) for _ in range(1000)) == SOURCE[0]
 
 
 def test_what_was_left_out_is_told() -> None:
