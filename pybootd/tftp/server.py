@@ -77,7 +77,7 @@ class TftpServer:
         self._shelf = Shelf(loop, bus, self._ports)
         self._shelf.offload = self._shelf.offload and config.offload
         self._sessions: dict[Address, Session] = {}
-        self._newest: deque[Address] = deque()
+        self._newest: deque[Asked] = deque()
         self._opening: dict[Address, Asked] = {}
         self._most = 0
         self._sock: socket.socket | None = None
@@ -233,7 +233,7 @@ class TftpServer:
             return
         session = self._make(asked, packet, opened, wire)
         self._sessions[asked.peer] = session
-        self._bound(asked.peer, now)
+        self._bound(asked, now)
         self._bus.publish(
             TransferStarted(
                 "tftp",
@@ -248,15 +248,17 @@ class TftpServer:
         )
         session.start(now)
 
-    def _bound(self, peer: Address, now: float) -> None:
+    def _bound(self, asked: Asked, now: float) -> None:
         """End the oldest transfer of those that were never answered, if they are too many.
 
         A flood of requests, from forged addresses perhaps, so keeps no client out.
         """
-        self._newest.append(peer)
+        self._newest.append(asked)
         if len(self._newest) > _UNANSWERED:
-            oldest = self._sessions.get(self._newest.popleft())
-            if oldest is not None and oldest.transfer.unanswered:
+            first = self._newest.popleft()
+            oldest = self._sessions.get(first.peer)
+            # the same port may have asked again since then
+            if oldest is not None and oldest.asked is first and oldest.transfer.unanswered:
                 oldest.end(Outcome.TIMEOUT, now, "too many requests at once")
 
     def _make(

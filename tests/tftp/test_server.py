@@ -457,6 +457,16 @@ def test_a_burst_of_requests_is_served_whole_and_leaves_no_socket(plain: Lab) ->
     assert plain.sockets() == 0
 
 
+def test_a_port_that_asks_again_and_again_is_served(
+    plain: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_UNANSWERED", 3)
+    client = plain.client()
+    for _ in range(12):
+        assert len(client.fetch("1024", blksize="512")) == 1024
+    assert {event.outcome for event in plain.ended()} == {Outcome.DONE}
+
+
 def test_requests_that_nobody_answers_keep_no_client_out(
     plain: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
