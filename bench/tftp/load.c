@@ -62,6 +62,8 @@ static int lost(void) {
     return (seed >> 11) * (1.0 / 9007199254740992.0) < loss;
 }
 
+static uint32_t first_address; // each client has an address of its own, from this one on
+
 static void begin(struct client *c);
 
 static void end(struct client *c, int ok) {
@@ -107,6 +109,7 @@ static void begin(struct client *c) {
     if (receive_buffer)
         setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
     struct sockaddr_in any = {.sin_family = AF_INET};
+    if (first_address) any.sin_addr.s_addr = htonl(first_address + number % client_count);
     bind(c->fd, (struct sockaddr *)&any, sizeof any);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
     epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event);
@@ -238,7 +241,7 @@ static void load_files(const char *pattern, const char *folder) {
 int main(int argc, char **argv) {
     const char *host = "127.0.0.1", *pattern = "file", *folder = ".";
     int port = 69, option;
-    while ((option = getopt(argc, argv, "s:p:f:r:k:n:m:b:w:l:d:t:R:")) != -1) switch (option) {
+    while ((option = getopt(argc, argv, "s:p:f:r:k:n:m:b:w:l:d:t:R:a:")) != -1) switch (option) {
         case 's': host = optarg; break;
         case 'p': port = atoi(optarg); break;
         case 'f': pattern = optarg; break;
@@ -251,6 +254,7 @@ int main(int argc, char **argv) {
         case 'l': loss = atof(optarg) / 100; break;
         case 'd': delay = atof(optarg) / 1000; break;
         case 't': timeout = atof(optarg); break;
+        case 'a': first_address = ntohl(inet_addr(optarg)); break;
         case 'R': receive_buffer = atoi(optarg); break;
         default: return 2;
     }

@@ -116,6 +116,7 @@ class Boot:
     """
 
     __slots__ = (
+        "active",
         "address",
         "architecture",
         "began",
@@ -150,6 +151,7 @@ class Boot:
         self.relay: IPv4Address | None = None
         self.interface = ""
         self.left_out = 0
+        self.active = 0  # transfers on their way
         self.followed: float | None = None
         self.cached: object = None  # a verdict that will not change any more
 
@@ -164,6 +166,8 @@ class Boot:
     @property
     def running(self) -> list[Transfer]:
         """The transfers that are on their way."""
+        if not self.active:
+            return []
         return [one for one in self.transfers() if one.outcome is None]
 
     @property
@@ -181,7 +185,7 @@ class Boot:
 
     def last(self, now: float) -> float:
         """Say when something was last heard of it."""
-        return now if self.running else self.touched
+        return now if self.active else self.touched
 
     @property
     def stage(self) -> str:

@@ -63,7 +63,7 @@ class Case:
 
     def silent(self, seconds: float) -> bool:
         """Nothing has come for so long, or the client has started over."""
-        return self.over or (not self.boot.running and self.now - self.boot.touched >= seconds)
+        return self.over or (not self.boot.active and self.now - self.boot.touched >= seconds)
 
     def step(self, *kinds: Kind) -> Step | None:
         """Return the newest step of these kinds."""

@@ -115,7 +115,7 @@ class Live:
         records = [self._dirty.pop(name) for name in names]
         self._tell([record for record in records if record.boots], now)
         for record in records:
-            if record.boots and record.boot.running:
+            if record.boots and record.boot.active:
                 self._dirty[record.name] = record
         if self._dirty and self._feeds:
             self._tick = self._loop.at(now + _TICK, self._look)

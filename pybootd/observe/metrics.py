@@ -96,7 +96,7 @@ class Metrics:
         yield CounterMetricFamily(
             "pybootd_retransmissions", "TFTP blocks sent again.", value=counts.retransmissions
         )
-        running = sum(len(one.boot.running) for one in self._report.timeline.running())
+        running = sum(one.boot.active for one in self._report.timeline.running())
         yield GaugeMetricFamily("pybootd_transfers_running", "Transfers under way.", value=running)
 
     def _boots(self) -> Iterator[Metric]:

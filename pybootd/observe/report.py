@@ -93,6 +93,8 @@ class Report:
 
     def state(self, boot: Boot) -> str:
         """Say how a boot stands: ``up``, ``booting``, ``failed``, or ``quiet`` (nothing known)."""
+        if boot.active:
+            return "booting"
         if boot.up or (not boot.booting and boot.stage == "system up"):
             return "up"
         verdict = self.verdict(boot)
@@ -116,18 +118,23 @@ class Report:
         for record in self.timeline.records():
             if not record.boots:
                 continue
-            if words:
-                shown = self._searched(record)
-                if not all(a in shown or b in shown for a, b in zip(words, dashes, strict=True)):
-                    continue
-            yield record
+            if not words or self._has(record, words, dashes):
+                yield record
+
+    def _has(self, record: Record, words: list[str], dashes: list[str]) -> bool:
+        """Look for the words in what is quickly told, then in the rest."""
+        known = f"{record.name} {record.address} {record.hostname}".lower()
+        either = [pair for pair in zip(words, dashes, strict=True) if not _any(pair, known)]
+        if not either:
+            return True
+        rest = self._searched(record)
+        return all(_any(pair, rest) for pair in either)
 
     def _searched(self, record: Record) -> str:
         boot = record.boot
         verdict = self.verdict(boot)
         told = f"{verdict.name} {verdict.what}" if verdict else ""
-        known = (record.name, record.address, record.hostname, record.uuid, kind_of(boot))
-        return f"{known} {boot.stage} {self.state(boot)} {told}".lower()
+        return f"{record.uuid} {kind_of(boot)} {boot.stage} {self.state(boot)} {told}".lower()
 
     def client(self, name: str) -> Json | None:
         """Tell everything of one client; None: it isn't known."""
@@ -264,6 +271,10 @@ class Report:
             "outcome": "running" if one.outcome is None else OUTCOMES[one.outcome],
             "reason": one.reason,
         }
+
+
+def _any(words: Iterable[str], text: str) -> bool:
+    return any(word in text for word in words)
 
 
 OUTCOMES = {

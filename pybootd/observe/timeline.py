@@ -68,7 +68,7 @@ class Timeline:
 
     def running(self) -> Iterator[Record]:
         """Yield the clients that a file is on its way to."""
-        return (one for one in self.records() if one.boots and one.boot.running)
+        return (one for one in self.records() if one.boots and one.boot.active)
 
     def find(self, name: str) -> Record | None:
         """Return the client with this MAC (any case, ``:`` or ``-``) or address."""
@@ -153,6 +153,7 @@ class Timeline:
                     and (step.protocol, step.requested) == (event.protocol, kept(event.requested))
                 ):
                     step.end(event, self._clock())
+                    boot.active -= 1
                     boot.touched = step.ended
                     if record is not None:
                         self._tell(record)
@@ -301,6 +302,7 @@ class Timeline:
     def _add(self, record: Record, step: Step | Transfer) -> None:
         boot = record.boot
         boot.steps.append(step)
+        boot.active += isinstance(step, Transfer) and step.outcome is None
         boot.touched = step.ended
         boot.cached = None
         self.steps += 1

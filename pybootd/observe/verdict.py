@@ -20,7 +20,7 @@ Rule = Callable[[Case], Verdict | None]
 def judge(case: Case) -> Verdict | None:
     """Return the verdict on a boot; None: it goes on, or nothing is known to be wrong."""
     boot = case.boot
-    if not boot.steps or not boot.booting or boot.up or boot.running:
+    if not boot.steps or not boot.booting or boot.active or boot.up:
         return None
     for rule in RULES:
         verdict = rule(case)

@@ -60,7 +60,7 @@ class Client(Firmware):
         """Make a UDP socket on the client's host; it stays open until the test ends."""
         with self.host.inside():
             made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        made.settimeout(1)
+        made.settimeout(5)
         self.sockets.append(made)
         return made
 
