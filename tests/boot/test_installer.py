@@ -1,5 +1,8 @@
 """Real firmware boots the Debian installer's network image from our daemon."""
 
+import json
+import sys
+
 import pytest
 
 from pybootd.tools import installer
@@ -31,5 +34,7 @@ def test_firmware_boots_the_installer(firmware, installer_tree, server, lan, tmp
     ):
         machine.wait_for("Linux version", timeout=200)
         machine.wait_for(installer.FIRST_LINE, timeout=200)
+        told = server.run(sys.executable, "-m", "pybootd", "why", "--json", machine.mac).stdout
+        assert [one["verdict"] for one in json.loads(told)["boots"]] == [None]
         assert daemon.stop() == 0
     assert "Traceback" not in daemon.console.path.read_text()
