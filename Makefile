@@ -6,7 +6,7 @@ FIRMWARE_PACKAGES = qemu-system-x86 ipxe-qemu ovmf debian-installer-12-netboot-a
 DHCP_SERVERS = dnsmasq-base isc-dhcp-server kea-dhcp4-server
 TEST_PACKAGES = $(shell sed 's/\#.*//' tests/debian-packages.txt)
 
-.PHONY: help demo test test-unit test-net test-boot lint peers bench bench-dhcp bench-http bench-tftp deb docs \
+.PHONY: help demo test test-unit test-net test-boot lint peers bench bench-dhcp bench-http bench-tftp bench-observe deb docs \
     clean
 
 help:
@@ -48,6 +48,10 @@ bench-dhcp: .venv/package.done
 
 deb: .venv/test.done
 	@packaging/deb.sh .venv/bin/python
+
+bench-observe: .venv/package.done
+	@tests/packages.sh gcc libc6-dev
+	@.venv/bin/python bench/observe/run.py --output .cache/bench-observe.json
 
 bench-http: .venv/package.done
 	@tests/packages.sh iproute2 gcc libc6-dev

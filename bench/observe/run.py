@@ -142,6 +142,7 @@ def main() -> int:
                 pair["watched" if port else "alone"] = run(server, load, client, folder, port)
             results.append(pair)
             show(pair)
+    given.output.parent.mkdir(exist_ok=True)
     given.output.write_text(json.dumps(results, indent=1))
     ratios = [pair["alone"]["seconds"] / pair["watched"]["seconds"] for pair in results]
     print(f"throughput, watched against alone: median {statistics.median(ratios):.3f}")

@@ -16,6 +16,7 @@ from pybootd.observe.report import Report
 VIEWERS = 32  # at a time
 _TICK = 0.5  # seconds between two looks while something happens
 _ROWS = 100  # clients told of at one look; the others come at the next
+_COUNT = 1.0  # seconds between two counts of everything, at least
 _SLOW = 5.0  # seconds between two looks at what only time changes: verdicts
 _WATCHED = 200  # the clients heard of last, whose verdicts are looked at
 _BEHIND = 1 << 20  # octets that a viewer may not have taken; beyond, it misses some
@@ -69,6 +70,7 @@ class Live:
         self._feeds: list[Feed] = []
         self._dirty: dict[str, Record] = {}
         self._told: dict[str, tuple[str, str]] = {}
+        self._counted = 0.0
         self._tick: Timer | None = None
         self._slow: Timer | None = None
 
@@ -117,19 +119,25 @@ class Live:
         for record in records:
             if record.boots and record.boot.active:
                 self._dirty[record.name] = record
+        if now - self._counted >= _COUNT:
+            self._count(now)
         if self._dirty and self._feeds:
             self._tick = self._loop.at(now + _TICK, self._look)
 
     def _look_again(self, now: float) -> None:
-        """Tell of verdicts that only time has brought; an empty line keeps connections open."""
+        """Tell of verdicts that only time has brought; what is sent keeps connections open."""
         changed = []
         for record, _ in zip(self._report.timeline.records(), range(_WATCHED), strict=False):
             if record.boots and self._told.get(record.name) != self._mark(record):
                 changed.append(record)
         self._tell(changed, now)
-        self._send(_event("stats", self._stats()), now)
+        self._count(now)
         if self._feeds:
             self._slow = self._loop.at(now + _SLOW, self._look_again)
+
+    def _count(self, now: float) -> None:
+        self._counted = now
+        self._send(_event("stats", self._stats()), now)
 
     def _mark(self, record: Record) -> tuple[str, str]:
         verdict = self._report.verdict(record.boot)
