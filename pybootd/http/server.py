@@ -13,7 +13,8 @@ from pybootd import net
 from pybootd.client import Clients
 from pybootd.config import HttpdConfig
 from pybootd.events import Bus, Outcome
-from pybootd.http.session import Opener, Session, Shop
+from pybootd.http.delivery import Opener, Shop
+from pybootd.http.session import Session
 from pybootd.loop import Loop, Timer
 
 log = logging.getLogger(__name__)

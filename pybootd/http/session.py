@@ -7,39 +7,17 @@ import logging
 import math
 import socket
 import struct
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import IPv4Address
-from typing import Protocol
 
 from pybootd import loop as looping
 from pybootd import net
-from pybootd.client import Clients
-from pybootd.events import (
-    Bus,
-    Malformed,
-    Outcome,
-    TransferEnded,
-    TransferRefused,
-    TransferStarted,
-)
-from pybootd.files.sources import (
-    Body,
-    FileError,
-    Forbidden,
-    Missing,
-    Opened,
-    Request,
-    StaticBody,
-    StreamBody,
-    Unavailable,
-)
-from pybootd.http.connection import Asked, Connection, Mismatch, Refusal, Reply
-from pybootd.http.entity import Entity, entity_tag, media_type
-from pybootd.http.flows import FileFlow, Flow, Push, Ready, StreamFlow
-from pybootd.loop import Later, Loop
+from pybootd.events import Malformed, Outcome
+from pybootd.files.sources import FileError, Forbidden, Opened, Request, StreamBody
+from pybootd.http.connection import Asked, Connection, Mismatch, Refusal
+from pybootd.http.delivery import Delivery, Shop, refused
+from pybootd.http.flows import Flow, Push, Ready
 
 log = logging.getLogger(__name__)
 
@@ -54,40 +32,7 @@ LINGER = 2.0
 
 _RECEIVED = 16384
 _REQUESTS = 8  # answered in one turn of the loop, when they came at a stretch
-_SMALL = 32 * 1024  # octets of a file that are read and sent with the head in one go
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for 0 s
-
-
-class Opener(Protocol):
-    """What gives files: ``Files``, or a stand-in."""
-
-    def open(self, request: Request) -> Opened | Later[Opened]:
-        """Open what the request comes down to. Raises FileError, and so may the blocking call."""
-        ...
-
-
-@dataclass(slots=True)
-class Shop:
-    """What all sessions of one server share. ``wall``: seconds since the epoch, for dates."""
-
-    loop: Loop
-    bus: Bus
-    clients: Clients
-    files: Opener
-    check_ip: bool = False
-    wall: Callable[[], float] = time.time
-
-
-@dataclass(slots=True)
-class Transfer:
-    """The file that is being sent, for the report of how it went."""
-
-    requested: str
-    served: str
-    body: Body
-    began: float
-    note: str = ""
-    outcome: Outcome = field(default=Outcome.DONE)
 
 
 class Session:
@@ -96,6 +41,7 @@ class Session:
     __slots__ = (
         "_address",
         "_connection",
+        "_delivery",
         "_flow",
         "_fresh",
         "_gone",
@@ -108,7 +54,6 @@ class Session:
         "_server",
         "_shop",
         "_sock",
-        "_transfer",
         "_watched",
         "due",
         "peer",
@@ -135,7 +80,7 @@ class Session:
         self._opening = False
         self._queued = -1  # octets that it had still to take when it was looked at last
         self._flow: Flow | None = None
-        self._transfer: Transfer | None = None
+        self._delivery: Delivery | None = None
         self._watched: looping.Callback | None = None
         # the loop knows a watch by its callback's identity
         self._on_readable: looping.Callback = self._readable
@@ -266,64 +211,16 @@ class Session:
         self._go_on(now)
 
     def _answer(self, asked: Asked, opened: Opened, began: float, now: float) -> None:
-        body = opened.body
-        transfer = Transfer(_shown(asked), opened.served, body, began)
-        self._transfer = transfer
-        reply = self._connection.answer(asked, describe(opened, asked.name), self._shop.wall())
-        if reply.status >= HTTPStatus.BAD_REQUEST:
-            body.close()
-            self._transfer = None
-            text = f"{reply.status.value} {reply.status.phrase}"
-            self._shop.bus.publish(TransferRefused("http", self.peer, _shown(asked), text, False))
-        elif asked.head:
-            transfer.outcome = Outcome.PROBED
-        elif reply.status == HTTPStatus.NOT_MODIFIED:
-            transfer.note = "not modified"
-        else:
-            if reply.status == HTTPStatus.PARTIAL_CONTENT:
-                transfer.note = f"{reply.count} octets from {reply.first} on"
-            self._shop.bus.publish(
-                TransferStarted("http", self.peer, _shown(asked), opened.served, body.size)
-            )
+        delivery = self._delivery = Delivery(self._shop.bus, self.peer, asked, opened, began)
         try:
-            flow = self._flow_of(reply, body)
+            flow = delivery.answer(self._connection, asked, self._shop.wall())
         except FileError as error:
             self.end(Outcome.FAILED, now, str(error))
             return
         self._send(flow, now)
 
-    def _flow_of(self, reply: Reply, body: Body) -> Flow:
-        connection, count = self._connection, reply.count
-        if count == 0:
-            return Ready(reply.head)
-        if isinstance(body, StaticBody):
-            count = body.size if count is None else count
-            if count <= _SMALL:
-                octets = connection.frame(body.pread(count, reply.first))
-                return Ready(reply.head + octets + connection.finish(), count)
-            return FileFlow(reply.head, connection, body, reply.first, count)
-        if isinstance(body, StreamBody):
-            return StreamFlow(reply.head, connection, body, count)
-        raise TypeError(f"{type(body).__name__} is neither a StaticBody nor a StreamBody")
-
     def _fail(self, asked: Asked, error: FileError, now: float) -> None:
-        missing = isinstance(error, Missing)
-        status = HTTPStatus.SERVICE_UNAVAILABLE
-        if missing:
-            status = HTTPStatus.NOT_FOUND
-        elif isinstance(error, Forbidden):
-            status = HTTPStatus.FORBIDDEN
-        self._shop.bus.publish(
-            TransferRefused(
-                "http",
-                self.peer,
-                _shown(asked),
-                str(error),
-                missing,
-                unavailable=isinstance(error, Unavailable),
-            )
-        )
-        self._refuse(Refusal(status, str(error)), now)
+        self._refuse(refused(self._shop.bus, self.peer, asked, error), now)
 
     def _refuse(self, refusal: Refusal, now: float, *, last: bool = False) -> None:
         if last:
@@ -368,7 +265,7 @@ class Session:
             self._watched = self._on_writable
 
     def _wait_for_source(self) -> None:
-        body = self._transfer.body if self._transfer else None
+        body = self._delivery.opened.body if self._delivery else None
         if isinstance(body, StreamBody):
             self.due = math.inf  # as above
             self._shop.loop.watch(self._sock, readable=self._on_left)
@@ -418,23 +315,9 @@ class Session:
     def _report(self, now: float, outcome: Outcome | None = None, reason: str = "") -> None:
         """Close the file and say how its transfer went."""
         flow, self._flow = self._flow, None
-        transfer, self._transfer = self._transfer, None
-        if transfer is None:
-            return
-        transfer.body.close()
-        self._shop.bus.publish(
-            TransferEnded(
-                protocol="http",
-                peer=self.peer,
-                requested=transfer.requested,
-                served=transfer.served,
-                sent=flow.sent if flow else 0,
-                seconds=now - transfer.began,
-                retransmissions=0,
-                outcome=outcome or transfer.outcome,
-                reason=reason or transfer.note,
-            )
-        )
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            delivery.end(now, flow.sent if flow else 0, outcome, reason)
 
     def overdue(self, now: float) -> None:
         """End it, for its patience is over, unless the client has taken a little meanwhile."""
@@ -462,22 +345,7 @@ class Session:
             return
         self._rest()
         self._sock.close()
-        if self._transfer is not None:
-            self._transfer.body.close()
-        self._flow = self._transfer = None
+        if self._delivery is not None:
+            self._delivery.opened.body.close()
+        self._flow = self._delivery = None
         gone(self)
-
-
-def describe(opened: Opened, requested: str) -> Entity:
-    """Say of an open file what HTTP wants to know."""
-    body = opened.body
-    media = opened.media or media_type(opened.served, requested)
-    if isinstance(body, StaticBody):
-        tag = entity_tag(body.key)
-        return Entity(body.size, tag, body.modified, media, fields=opened.fields)
-    return Entity(body.size, "", body.modified, media, still=False, fields=opened.fields)
-
-
-def _shown(asked: Asked) -> str:
-    """Return the name as it is reported: without its leading slash, as filters see it."""
-    return asked.name.removeprefix("/") or "/"

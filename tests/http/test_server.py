@@ -27,7 +27,7 @@ from pybootd.events import (
 from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files
 from pybootd.files.sources import Missing, Opened, Request, StreamBody, TextBody, Unavailable
-from pybootd.http import flows, session
+from pybootd.http import delivery, flows, session
 from pybootd.http.server import HttpServer
 from pybootd.loop import Later, Loop
 from pybootd.net import BindError
@@ -229,7 +229,7 @@ class Trickle(StreamBody):
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("root")
     rng = random.Random(1)
-    for size in (0, 1, 1000, session._SMALL, session._SMALL + 1, BIG):
+    for size in (0, 1, 1000, delivery._SMALL, delivery._SMALL + 1, BIG):
         (made / str(size)).write_bytes(rng.randbytes(size))
     (made / "boot x").mkdir()
     (made / "boot x" / "\xe4.efi").write_bytes(b"program")
@@ -264,7 +264,7 @@ def lab(root: Path) -> Iterator[Lab]:
 # what is served
 
 
-@pytest.mark.parametrize("size", [0, 1, 1000, session._SMALL, session._SMALL + 1, BIG])
+@pytest.mark.parametrize("size", [0, 1, 1000, delivery._SMALL, delivery._SMALL + 1, BIG])
 def test_files_arrive_one_after_the_other_on_one_connection(lab: Lab, size: int) -> None:
     peer, wanted = lab.peer(), (lab.root / str(size)).read_bytes()
     for _ in range(2):
