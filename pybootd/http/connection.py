@@ -7,6 +7,7 @@ each field once more, which takes three times as long as reading the request.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from pybootd.http.entity import TEXT, Entity
 
 LONGEST = 16384
 """Octets that a request's line and fields may have."""
+
+_SHORT = 1024  # octets of a request that is remembered
 
 _CONDITIONS = frozenset(
     (
@@ -60,6 +63,17 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Understood:
+    """A request, and what it says of the connection: see there."""
+
+    asked: Asked | Refusal
+    modern: bool
+    keep: bool
+    bodiless: bool
+    closing: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The start of an answer, then ``count`` octets of the file from ``first`` (None: to its end).
 
@@ -84,7 +98,8 @@ class Connection:
     """
 
     def __init__(self) -> None:
-        self._reader = h11.Connection(h11.SERVER, LONGEST)
+        self._reader: h11.Connection | None = None  # made when it is needed
+        self._known: Understood | None = None  # a request that needs no reader
         self._asked = False  # a request is being answered
         self._modern = False  # the client speaks HTTP/1.1
         self._keep = False  # it wants to ask again
@@ -98,11 +113,21 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """Take octets from the client; none: it has ended its side."""
+        if self._reader is None:
+            if self._known is None and len(data) <= _SHORT and data.endswith(b"\r\n\r\n"):
+                self._known = _understood(data)
+                if self._known is not None:
+                    return
+            self._reader = h11.Connection(h11.SERVER, LONGEST)
         self._reader.receive_data(data)
 
     def next(self) -> Asked | Refusal | None:
         """Return the next request; None: it isn't whole yet, or there is none."""
         if self._asked:
+            return None
+        if self._known is not None:
+            return self._take(self._known)
+        if self._reader is None:
             return None
         try:
             event = self._reader.next_event()
@@ -110,45 +135,19 @@ class Connection:
             if self._reader.trailing_data[1]:
                 self.closed = True  # left in the middle of a request: nobody waits for an answer
                 return None
-            self._asked = True
-            return self._refusal(HTTPStatus(error.error_status_hint), str(error))
+            self._asked = self.closing = True
+            return Refusal(HTTPStatus(error.error_status_hint), str(error))
         if type(event) is h11.Request:
-            self._asked = True
-            return self._read(event)
+            return self._take(_read(event))
         if type(event) is h11.ConnectionClosed:
             self.closed = True
         return None
 
-    def _read(self, request: h11.Request) -> Asked | Refusal:
-        fields: dict[str, str] = {}
-        about: dict[str, str] = {}
-        self._modern = self._keep = request.http_version >= b"1.1"
-        self._bodiless = request.method == b"HEAD"
-        for name, value in request.headers:
-            if name in _ABOUT:
-                about[name.decode("ascii")] = value.decode("latin-1")
-            elif name in _CONDITIONS:
-                text, known = value.decode("latin-1"), name.decode("ascii")
-                # RFC 9110 5.3: a field that comes twice is one list
-                fields[known] = f"{fields[known]}, {text}" if known in fields else text
-            elif name == b"connection":
-                self._keep = self._keep and b"close" not in _words(value)
-            elif name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
-                self.closing = True  # what follows is a body that nobody wants
-        if not request.http_version.startswith(b"1."):
-            return self._refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1 is spoken")
-        if request.method not in (b"GET", b"HEAD"):
-            method = request.method.decode("ascii", "replace")[:20]
-            return self._refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{method} is not served")
-        target = request.target.decode("ascii")
-        path, query = _path(target), target.partition("?")[2]
-        if path is None:
-            return self._refusal(HTTPStatus.BAD_REQUEST, "the request names no path")
-        return Asked(path, self._bodiless, fields, query, about)
-
-    def _refusal(self, status: HTTPStatus, reason: str) -> Refusal:
-        self.closing = True
-        return Refusal(status, reason)
+    def _take(self, read: Understood) -> Asked | Refusal:
+        self._asked = True
+        self._modern, self._keep, self._bodiless = read.modern, read.keep, read.bodiless
+        self.closing = self.closing or read.closing
+        return read.asked
 
     def refuse(self, refusal: Refusal, wall: float) -> bytes:
         """Answer with an error and its reason; ``wall`` in seconds since the epoch."""
@@ -213,13 +212,16 @@ class Connection:
         """Get ready for the next request; False: the connection ends with this answer."""
         if self.closing or not self._keep:
             return False
-        rest, ended = self._reader.trailing_data
-        self._reader = h11.Connection(h11.SERVER, LONGEST)
-        if rest:
-            self._reader.receive_data(rest)
-        if ended:
-            self._reader.receive_data(b"")
         self._asked = self._chunked = False
+        if self._known is not None:  # what the reader has, if anything, came after it
+            self._known = None
+        elif self._reader is not None:
+            rest, ended = self._reader.trailing_data
+            self._reader = None
+            if rest:
+                self.receive(rest)
+            if ended:
+                self.receive(b"")
         return True
 
     def _whole(self, status: HTTPStatus, text: str, fields: Fields, wall: float) -> bytes:
@@ -239,6 +241,59 @@ class Connection:
             fields,
             b"" if self._keep and not self.closing else b"Connection: close\r\n",
         )
+
+
+@functools.lru_cache(256)
+def _understood(data: bytes) -> Understood | None:
+    """Read octets that are one request and no more; None: they are not.
+
+    Remembered, for machines that boot alike ask alike, octet for octet.
+    """
+    reader = h11.Connection(h11.SERVER, LONGEST)
+    reader.receive_data(data)
+    try:
+        event = reader.next_event()
+    except h11.RemoteProtocolError:
+        return None
+    if type(event) is not h11.Request or reader.trailing_data[0]:
+        return None
+    return _read(event)
+
+
+def _read(request: h11.Request) -> Understood:
+    fields: dict[str, str] = {}
+    about: dict[str, str] = {}
+    modern = keep = request.http_version >= b"1.1"
+    closing = False
+    for name, value in request.headers:
+        if name in _ABOUT:
+            about[name.decode("ascii")] = value.decode("latin-1")
+        elif name in _CONDITIONS:
+            text, known = value.decode("latin-1"), name.decode("ascii")
+            # RFC 9110 5.3: a field that comes twice is one list
+            fields[known] = f"{fields[known]}, {text}" if known in fields else text
+        elif name == b"connection":
+            keep = keep and b"close" not in _words(value)
+        elif name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
+            closing = True  # what follows is a body that nobody wants
+    asked = _asked(request, fields, about)
+    closing = closing or isinstance(asked, Refusal)
+    return Understood(asked, modern, keep, request.method == b"HEAD", closing)
+
+
+def _asked(
+    request: h11.Request, fields: Mapping[str, str], about: Mapping[str, str]
+) -> Asked | Refusal:
+    if not request.http_version.startswith(b"1."):
+        return Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1 is spoken")
+    if request.method not in (b"GET", b"HEAD"):
+        method = request.method.decode("ascii", "replace")[:20]
+        return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{method} is not served")
+    target = request.target.decode("ascii")
+    path, query = _path(target), target.partition("?")[2]
+    if path is None:
+        return Refusal(HTTPStatus.BAD_REQUEST, "the request names no path")
+    return Asked(path, request.method == b"HEAD", fields, query, about)
 
 
 def _words(value: bytes) -> list[bytes]:

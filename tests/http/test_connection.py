@@ -282,6 +282,54 @@ def test_requests_that_come_at_a_stretch_are_answered_in_order() -> None:
     assert connection.next() == Asked("/3")
 
 
+REPEATED = {
+    **{name: data for name, (data, _) in REFUSED.items() if len(data) < 1000},
+    "GET": get("Range: bytes=0-1", "If-Match: *"),
+    "HEAD": get(method="HEAD"),
+    "HTTP/1.0": get(version="1.0"),
+    "its last": get("Connection: close"),
+    "with a body": get("Content-Length: 4"),
+    "with a body to come": get("Content-Length: 4") + b"\r\n\r\n",
+    "two at a stretch": get(target="/1") + get(target="/2", version="1.0"),
+    "blank lines first": b"\r\n\r\n" + get(),
+    "blank lines behind": get() + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_what_came_before_is_understood_as_before(name: str) -> None:
+    """In one piece, the same once more, and octet by octet: what can be told is the same."""
+    data, told = REPEATED[name], []
+    asked: Asked | Refusal | HTTPStatus | None
+    for step in (len(data), len(data), 1):
+        connection, asked = Connection(), None
+        for at in range(0, len(data), step):
+            connection.receive(data[at : at + step])
+            asked = asked or connection.next()
+        answer = connection.refuse(Refusal(HTTPStatus.NOT_FOUND, "no such file"), WALL)
+        if isinstance(asked, Refusal):
+            asked = asked.status  # h11's reason depends on how much it saw
+        told.append((asked, answer, connection.closing, connection.reusable(), connection.next()))
+    assert told[0] == told[1] == told[2]
+
+
+def test_requests_on_kept_connections_do_not_mix() -> None:
+    first, second = Connection(), Connection()
+    for at in range(3):
+        for connection, name in ((first, "/1"), (second, f"/{at}")):
+            connection.receive(get(target=name))
+            connection.receive(get(target="/next")[:-1])  # it doesn't wait to be answered
+            assert connection.next() == Asked(name)
+            assert connection.next() is None
+            connection.refuse(Refusal(HTTPStatus.NOT_FOUND, "no such file"), WALL)
+            assert connection.reusable()
+            assert connection.next() is None
+            connection.receive(b"\n")
+            assert connection.next() == Asked("/next")
+            connection.refuse(Refusal(HTTPStatus.NOT_FOUND, "no such file"), WALL)
+            assert connection.reusable()
+
+
 def test_a_get_with_a_body_is_answered_and_is_the_last() -> None:
     connection, reply = answered(get("Content-Length: 3") + b"abc" + get())
     assert head_of(reply.head)[1]["Connection"] == "close"
