@@ -60,6 +60,8 @@ class HttpServer:
         self._sock = listening or net.tcp_socket(
             config.address, config.port, _BACKLOG, what="http", option="[httpd] port"
         )
+        # what the listening socket is told holds for the connections it takes
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     @property
     def port(self) -> int:
@@ -114,7 +116,6 @@ class HttpServer:
             return
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server = sock.getsockname()[0]
         except OSError:  # gone already
             sock.close()

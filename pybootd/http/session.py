@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import socket
@@ -71,7 +72,7 @@ class Session:
         self.due = 0.0  # the moment at which its patience ends
         self._shop = shop
         self._sock = sock
-        self._address = IPv4Address(peer)
+        self._address = _address(peer)
         self._server = server
         self._gone: Callable[[Session], None] | None = gone
         self._connection = Connection()
@@ -349,3 +350,8 @@ class Session:
             self._delivery.opened.body.close()
         self._flow = self._delivery = None
         gone(self)
+
+
+@functools.lru_cache(256)
+def _address(peer: str) -> IPv4Address:
+    return IPv4Address(peer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from enum import Enum
 from types import MappingProxyType
@@ -39,6 +40,7 @@ _NAMES = (
 _KNOWN = tuple((role, re.compile(pattern, re.IGNORECASE)) for role, pattern in _NAMES)
 
 
+@functools.lru_cache(256)
 def role_of(name: str, boot_file: str = "") -> Role:
     """Guess what a file is for; ``boot_file`` is the one that the client was told to fetch."""
     plain = plain_name(name)

@@ -43,6 +43,14 @@ _SYSLOG_SOCKETS = ("/dev/log", "/var/run/syslog")
 _DAEMON = 3 << 3
 _REFUSALS = 200  # lines in a minute on what one peer was refused; firmware has ten misses in a boot
 _PEERS = 10_000
+_ENDS = {
+    Outcome.DONE: logging.INFO,
+    Outcome.ABORTED: logging.INFO,
+    Outcome.PROBED: logging.DEBUG,
+    Outcome.TIMEOUT: logging.WARNING,
+    Outcome.FAILED: logging.WARNING,
+    Outcome.STOPPED: logging.DEBUG,
+}
 _SEVERITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
 
 
@@ -265,13 +273,15 @@ class EventLog:
         _say(logging.WARNING, message, client=event.client, ip=event.address)
 
     def _started(self, event: events.TransferStarted) -> None:
+        if not log.isEnabledFor(logging.DEBUG):
+            return
         size = "unknown size" if event.size is None else f"{event.size} octets"
         _say(logging.DEBUG, f"{event.protocol} {event.peer} asks for {event.served}: {size}")
 
     def _ended(self, event: events.TransferEnded) -> None:
-        quiet = event.outcome in (Outcome.PROBED, Outcome.STOPPED)
-        failed = event.outcome in (Outcome.TIMEOUT, Outcome.FAILED)
-        level = logging.DEBUG if quiet else logging.WARNING if failed else logging.INFO
+        level = _ENDS[event.outcome]
+        if not log.isEnabledFor(level):
+            return
         rate = event.sent / event.seconds / 1e6 if event.seconds > 0 else 0.0
         again = f", {event.retransmissions} sent again" if event.retransmissions else ""
         how = event.outcome.value + (f": {event.reason}" if event.reason else "")

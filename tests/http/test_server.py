@@ -418,6 +418,14 @@ def test_one_address_has_so_many_connections_and_others_have_theirs(root: Path) 
 # time and back-pressure
 
 
+def test_nothing_waits_for_the_acknowledgement_of_what_went_before(lab: Lab) -> None:
+    """Nagle's algorithm is off on the connections that are taken."""
+    lab.peer()
+    lab.turn()
+    (taken,) = lab.server._sessions
+    assert taken._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_slow_reader_holds_up_nobody_and_gets_everything(lab: Lab) -> None:
     slow, wanted = lab.peer(buffer=4096), (lab.root / str(BIG)).read_bytes()
     slow.ask(str(BIG))
