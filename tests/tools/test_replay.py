@@ -126,7 +126,7 @@ def captured(network, tmp_path, monkeypatch):
     server.plug(lan, "10.7.0.1/24")
     uuid = UUID("00112233-4455-6677-8899-aabbccddeeff")
     mac = "52:54:00:12:34:56"
-    firmware = Firmware(client, client.plug(lan, mac=mac), mac, uuid, patience=0.5)
+    firmware = Firmware(client, client.plug(lan, mac=mac), mac, uuid, patience=5.0)
     root = tmp_path / "boot"
     root.mkdir()
     (root / "loader.efi").write_bytes(EFI)
