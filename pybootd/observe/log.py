@@ -280,7 +280,7 @@ class EventLog:
 
     def _ended(self, event: events.TransferEnded) -> None:
         level = _ENDS[event.outcome]
-        if not log.isEnabledFor(level):
+        if not log.isEnabledFor(level) or _full(event.peer, level):
             return
         rate = event.sent / event.seconds / 1e6 if event.seconds > 0 else 0.0
         again = f", {event.retransmissions} sent again" if event.retransmissions else ""
@@ -322,6 +322,15 @@ def _kind(client: Client) -> str:
     known = client.architecture
     name = "an unknown architecture" if known is None else architecture_name(known)
     return f"{name} (iPXE)" if client.ipxe else name
+
+
+def _full(peer: str, level: int) -> bool:
+    """Tell whether a line about the peer would be left out, before it is made."""
+    for handler in log.handlers:
+        for each in handler.filters:
+            if isinstance(each, Throttle) and each.full(peer, level, time.time()):
+                return True
+    return False
 
 
 def _say(level: int, message: str, **facts: Client | IPv4Address | str | int) -> None:

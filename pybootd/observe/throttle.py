@@ -29,7 +29,7 @@ class Throttle(logging.Filter):
         facts = getattr(record, "facts", None)
         client = facts.get("client") if facts else None
         source = (facts.get("ip") or (client and client.name)) if facts else None
-        every = self._serious if record.levelno >= logging.WARNING else self._all
+        every = self._every(record.levelno)
         if (source and not self._source(str(source)).take(now)) or not every.take(now):
             self._left_out += 1
             return False
@@ -38,6 +38,16 @@ class Throttle(logging.Filter):
             record.msg = f"{record.getMessage()} ({count} earlier lines left out: too many at once)"
             record.args = None
         return True
+
+    def full(self, source: str, level: int, now: float) -> bool:
+        """Tell beforehand that a line about this source would be left out, and count it so."""
+        if self._source(source).holds(now) and self._every(level).holds(now):
+            return False
+        self._left_out += 1
+        return True
+
+    def _every(self, level: int) -> _Bucket:
+        return self._serious if level >= logging.WARNING else self._all
 
     def _source(self, name: str) -> _Bucket:
         bucket = self._sources.get(name)
@@ -58,11 +68,15 @@ class _Bucket:
         self._rate = rate
         self._since = 0.0
 
-    def take(self, now: float) -> bool:
-        """Take a token, if there is one."""
+    def holds(self, now: float) -> bool:
+        """Tell whether there is a token."""
         passed, self._since = max(0.0, now - self._since), now
         self._tokens = min(self._most, self._tokens + passed * self._rate)
-        if self._tokens < 1:
+        return self._tokens >= 1
+
+    def take(self, now: float) -> bool:
+        """Take a token, if there is one."""
+        if not self.holds(now):
             return False
         self._tokens -= 1
         return True

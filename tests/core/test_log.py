@@ -4,6 +4,7 @@ import json
 import logging
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from uuid import UUID
@@ -13,7 +14,9 @@ import pytest
 from pybootd import events
 from pybootd.client import Client
 from pybootd.config import LoggerConfig
+from pybootd.events import Outcome
 from pybootd.observe.log import EventLog, LogError, open_log, printable
+from pybootd.observe.throttle import SOURCE
 
 PC = Client(
     bytes.fromhex("525400123456"),
@@ -46,6 +49,16 @@ def test_a_boot_is_one_line(logged: Path) -> None:
     assert said[0].endswith(
         "INFO    52:54:00:12:34:56 boots efi-x86_64: 192.168.1.100, bootnetx64.efi"
     )
+
+
+def test_a_flood_of_transfers_is_told_by_their_number(logged: Path) -> None:
+    ended = events.TransferEnded("http", "10.0.0.9", "f", "f", 1, 0.0, 0, Outcome.DONE)
+    config = LoggerConfig(type="file", file=logged)
+    said = lines(logged, config, *[ended] * (SOURCE[0] + 1000), replace(ended, peer="10.0.0.8"))
+    assert SOURCE[0] < len(said) < SOURCE[0] + 100
+    assert said[-1].partition(" http ")[2].startswith("10.0.0.8 f: done, 1 octets")
+    left_out = sum(int(line.rpartition("(")[2].split()[0]) for line in said if "left out" in line)
+    assert left_out + len(said) == SOURCE[0] + 1001
 
 
 def test_json_lines_hold_the_facts(logged: Path) -> None:
