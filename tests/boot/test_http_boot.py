@@ -10,6 +10,8 @@ from pybootd.tools import installer
 from pybootd.tools.daemon import Daemon
 from pybootd.tools.machine import Machine
 
+from .verdicts import faults
+
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(420)]
 
 IPXE = Path("/usr/lib/ipxe/snponly.efi")
@@ -51,6 +53,7 @@ def test_http_boot_to_the_installer(installer_tree, server, lan, tmp_path):
         machine.wait_for("mac=52:54:00:12:34:56", timeout=200)
         seconds = machine.wait_for(installer.FIRST_LINE, timeout=200)
         print(f"HTTP Boot to the installer's first line: {seconds:.1f} s")
+        assert faults(server, machine.mac) == []
         assert daemon.stop() == 0
     said = daemon.console.path.read_text()
     assert "Traceback" not in said

@@ -9,6 +9,8 @@ import pytest
 from pybootd.tools.daemon import Daemon
 from pybootd.tools.machine import Machine
 
+from .verdicts import faults
+
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(420)]
 
 IPXE = Path("/usr/lib/ipxe/snponly.efi")
@@ -91,6 +93,7 @@ def test_firmware_boots_beside(other, kinds, installer_tree, network, server, la
         for machine in machines:
             seconds = machine.wait_for("Linux version", timeout=200)
             print(f"{machine.firmware} beside {other.__name__}: {seconds:.1f} s to Linux")
+            assert faults(server, machine.mac) == []
         assert daemon.stop() == 0
     said = (tmp_path / "daemon.log").read_text()
     assert "Traceback" not in said

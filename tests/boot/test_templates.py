@@ -8,6 +8,8 @@ from pybootd.tools import installer
 from pybootd.tools.daemon import Daemon
 from pybootd.tools.machine import Machine
 
+from .verdicts import faults
+
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(540)]
 
 BIOS, UEFI = "52:54:00:12:34:01", "52:54:00:12:34:02"
@@ -62,11 +64,13 @@ def test_templates_boot_bios_over_http_and_secure_boot_over_tftp(
     ):
         seconds = bios.wait_for(f"mac={BIOS} arch=bios", timeout=240)
         print(f"BIOS, iPXE, HTTP: to the kernel's command line: {seconds:.1f} s")
+        assert faults(server, BIOS) == []
         bios.close()
         uefi.wait_for(f"mac={UEFI} arch=efi-x86_64 note=secured", timeout=240)
         uefi.wait_for("secureboot: Secure boot enabled", timeout=60)
         seconds = uefi.wait_for(installer.FIRST_LINE, timeout=200)
         print(f"Secure Boot to the installer's first line: {seconds:.1f} s")
+        assert faults(server, UEFI) == []
         assert daemon.stop() == 0
     said = daemon.console.path.read_text()
     assert "Traceback" not in said

@@ -10,6 +10,8 @@ import pytest
 from pybootd.tools.console import Console
 from pybootd.tools.daemon import Daemon
 
+from .verdicts import faults
+
 UBOOT = Path("/usr/lib/u-boot/qemu_arm/u-boot.bin")
 INI = """\
 [bootp]
@@ -61,6 +63,7 @@ def test_u_boot_gets_an_address_and_a_file(server, lan, tmp_path):
             wait_for(console, "Filename 'boards/u.img'")
             wait_for(console, f"==> {zlib.crc32(image):08x}")
             print(f"U-Boot has its file after {time.monotonic() - began:.1f} s")
+            assert faults(server, "52:54:00:00:00:09") == []
         finally:
             uboot.kill()
         assert daemon.stop() == 0
