@@ -51,8 +51,10 @@ def broken_off(case: Case) -> Verdict | None:
             f"{newest.requested}: blocks of {newest.blocksize} octets, none acknowledged,"
             f" {newest.retransmissions} sent again",
         )
-    if _lossy(newest, ended=silent) or _slow(newest):
+    if _lossy(newest, ended=silent):
         return _bad_path(newest)
+    if not silent and _slow(newest):  # the silence at an end is no part of its pace
+        return _slow_path(newest, f"{got}; {how}")
     return fault(
         "gave-up",
         f"It {'fell silent' if silent else 'gave up'} in the middle of {newest.requested}.",
@@ -92,6 +94,20 @@ def _bad_path(transfer: Transfer) -> Verdict:
     )
 
 
+def _slow_path(transfer: Transfer, *evidence: str) -> Verdict:
+    took = transfer.ended - transfer.began
+    return fault(
+        "slow",
+        f"{transfer.requested} came very slowly, though few packets were lost or none.",
+        "Look for a link at 10 Mbit/s or half duplex, a tunnel or a far network, and a source of"
+        " files that is slow itself. Each block waits for an answer: larger blocks or windows help"
+        " ([tftp] blocksize, windowsize), or HTTP in place of TFTP.",
+        f"{transfer.sent} octets in {took:.1f} s ({transfer.sent / took / 1e3:.2f} kB/s),"
+        f" {transfer.retransmissions} blocks sent again",
+        *evidence,
+    )
+
+
 # a kernel, and no system
 
 
@@ -118,13 +134,15 @@ def no_system(case: Case) -> Verdict | None:
 
 
 def lossy(case: Case) -> Verdict | None:
-    """Find that it stopped behind a file that took many repetitions."""
+    """Find that it stopped behind a file that took many repetitions, or very long."""
     newest = case.newest
     if not isinstance(newest, Transfer) or not newest.done or not case.silent(QUIET):
         return None
     if newest.role is Role.KERNEL or newest.role is Role.INITRD:
         return None  # it is booting
-    return _bad_path(newest) if _lossy(newest, ended=False) or _slow(newest) else None
+    if _lossy(newest, ended=False):
+        return _bad_path(newest)
+    return _slow_path(newest) if _slow(newest) else None
 
 
 def stopped(case: Case) -> Verdict | None:

@@ -11,6 +11,7 @@ from pybootd.observe.case import QUIET, Case, Verdict, fault, is_step, role_in
 from pybootd.observe.files import Role, bios_only, examine, plain_name
 
 _LOOPS = 3  # times that iPXE fetches the same boot file before it is called a loop
+_REMOTE = re.compile(r"https?://\S+: \d{3}\b")  # a web server's answer, as files/origin.py tells it
 _TEMPLATE = re.compile(r"\S+\.j2( line \d+)?: ")
 
 
@@ -39,7 +40,7 @@ def missing_file(case: Case) -> Verdict | None:
 def forbidden(case: Case) -> Verdict | None:
     """Find a file that was refused: outside the root, or not to be read."""
     newest = case.newest
-    if not isinstance(newest, Step) or newest.kind is not Kind.FORBIDDEN:
+    if not isinstance(newest, Step) or newest.kind is not Kind.FORBIDDEN or _origin_said(newest):
         return None
     return fault(
         "forbidden-file",
@@ -67,11 +68,18 @@ def broken_template(case: Case) -> Verdict | None:
     )
 
 
+def _origin_said(step: Step | Transfer) -> bool:
+    """Tell whether it was a web server's answer that refused the file."""
+    if not isinstance(step, Step) or step.kind is not Kind.FORBIDDEN:
+        return False
+    return _REMOTE.search(step.more) is not None
+
+
 def unavailable(case: Case) -> Verdict | None:
     """Find that the place where the files come from did not give this one."""
     newest = case.newest
     failed = isinstance(newest, Transfer) and newest.outcome is Outcome.FAILED
-    if not failed and not is_step(newest, Kind.UNAVAILABLE):
+    if not failed and not is_step(newest, Kind.UNAVAILABLE) and not _origin_said(newest):
         return None
     if isinstance(newest, Transfer):
         name, reason = newest.requested, newest.reason
@@ -81,7 +89,7 @@ def unavailable(case: Case) -> Verdict | None:
         "origin-down",
         f"{name} could not be had: {reason}.",
         "See that the place that [tftp] root (or a filter) names is up and reached from this host,"
-        " and has the file; a disk that fails shows in the system's log.",
+        " has the file, and lets this host have it; a disk that fails shows in the system's log.",
         f"the source said: {reason}",
     )
 

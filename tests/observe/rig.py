@@ -48,6 +48,7 @@ class Client(Firmware):
         super().__init__(*arguments, **more)
         self.extra: dict[int, bytes] = {}
         self.sockets: list[socket.socket] = []
+        self.pass_time: Callable[[float], None] = lambda seconds: None
 
     def _message(self, kind: Message, xid: int) -> Packet:
         made = super()._message(kind, xid)
@@ -109,6 +110,7 @@ class Rig:
         self.server.plug(lan, f"{SERVER}/24")
         uuid = UUID("00112233-4455-6677-8899-aabbccddeeff")
         self.client = Client(host, host.plug(lan, mac=MAC), MAC, uuid, patience=0.3)
+        self.client.pass_time = self.pass_time
         path = folder / "pybootd.ini"
         given = {
             "bootp": "",
@@ -134,6 +136,10 @@ class Rig:
         path = self.folder / "boot" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(content))
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass for the daemon while the client is at work."""
+        self.shift += seconds
 
     def run(self, act: Callable[[Client], object], later: float = 0.0) -> None:
         """Let the client act, then ``later`` seconds pass."""

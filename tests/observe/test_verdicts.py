@@ -4,6 +4,8 @@ The daemon, its sockets and its files are real, and so is the client's conversat
 the time that passes afterwards is pushed on.
 """
 
+import socket
+import threading
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -16,6 +18,7 @@ from pybootd.dhcp.packet import Message, encode
 from pybootd.tftp import packet as tftp
 from pybootd.tools.network import Network
 from pybootd.tools.pxe import BootError
+from tests.files.origin import Site
 
 from .rig import SERVER, Client, Rig
 
@@ -110,6 +113,44 @@ def lossy(client: Client) -> None:
     sock.sendto(tftp.encode(tftp.Error(0, "timeout")), peer)
 
 
+def crawl(client: Client, name: str, blocks: int) -> tuple[socket.socket, Any]:
+    """Acknowledge so many blocks, each 6 s after it came, and nothing is lost."""
+    sock = client.port()
+    sock.sendto(tftp.encode(tftp.Rrq(name, "octet", (("timeout", "60"),))), (SERVER, 69))
+    for number in range(blocks + 1):
+        _, peer = sock.recvfrom(2048)
+        client.pass_time(6.0)
+        sock.sendto(tftp.encode(tftp.Ack(number)), peer)
+    return sock, peer
+
+
+def slow(client: Client) -> None:
+    client.obtain()
+    crawl(client, "loader.efi", len(EFI) // 512 + 1)
+
+
+def slow_kernel(client: Client) -> None:
+    boot_file(client)
+    sock, peer = crawl(client, "linux", 8)
+    sock.recv(2048)
+    sock.sendto(tftp.encode(tftp.Error(0, "enough")), peer)
+
+
+def forbidding(client: Client) -> None:
+    """Be a web server that gives nothing, too."""
+    lease = client.obtain()
+    with client.host.inside():
+        site = Site(address=("0.0.0.0", 8098))
+    serving = threading.Thread(target=site.serve_forever, args=(0.05,))
+    serving.start()
+    try:
+        client.fetch(lease.tftp_server, "loader.efi")
+    finally:
+        site.shutdown()
+        serving.join()
+        site.server_close()
+
+
 def large_blocks(client: Client) -> None:
     boot_file(client)
     ask(client, "linux", 0, blksize=8192)
@@ -144,62 +185,151 @@ def old_bios(client: Client) -> None:
 
 
 def fault(
-    name: str, act: Callable[[Client], object], *said: str, later: float = 60, **ini: str
+    name: str, how: str, act: Callable[[Client], object], *said: str, later: float = 60, **ini: str
 ) -> Any:
-    return pytest.param(name, act, said, later, ini, id=name + ("-" + "-".join(ini) if ini else ""))
+    return pytest.param(name, act, said, later, ini, id=f"{name}: {how}")
 
 
 FAULTS = [
-    fault("another-server", take_another, "10.7.0.9"),
-    fault("not-requested", discover, "10.7.0.100"),
-    fault("answer-lost", lambda c: discover(c, 4), "4 offers"),
+    fault("another-server", "requests the address of 10.7.0.9", take_another, "10.7.0.9"),
+    fault("not-requested", "takes no notice of one offer", discover, "10.7.0.100"),
+    fault("answer-lost", "takes no notice of four offers", lambda c: discover(c, 4), "4 offers"),
     fault(
         "refused",
+        "its MAC is blocked",
         Client.obtain,
         "52-54-00/24 is blocked in [mac]",
         bootp="access = mac",
         more="[mac]\n52-54-00/24 = off",
         later=0,
     ),
-    fault("pool-empty", Client.obtain, "pool_count", bootp="pool_count = 0", later=0),
-    fault("no-boot-file", arm, "efi-arm64 = FILE", later=0),
+    fault(
+        "pool-empty",
+        "a pool of no addresses",
+        Client.obtain,
+        "pool_count",
+        bootp="pool_count = 0",
+        later=0,
+    ),
+    fault("no-boot-file", "ARM, and no line for it", arm, "efi-arm64 = FILE", later=0),
     fault(
         "missing-file",
+        "the boot file lies in another folder",
         lambda c: boot_file(c, "loader2.efi"),
         "Names like it: sub/loader2.efi",
         boot_file="loader2.efi",
         later=0,
     ),
     fault(
-        "wrong-architecture", lambda c: boot_file(c, "arm.efi"), "64-bit ARM", boot_file="arm.efi"
+        "wrong-architecture",
+        "a loader for ARM",
+        lambda c: boot_file(c, "arm.efi"),
+        "64-bit ARM",
+        boot_file="arm.efi",
     ),
-    fault("wrong-architecture", old_bios, "x86-64", bootfile="bios = loader.efi"),
-    fault("other-file-server", Client.obtain, "10.7.0.50", bootp="next_server = 10.7.0.50"),
-    fault("not-fetched", Client.obtain, "UDP port 69"),
-    fault("forbidden-file", lambda c: boot_file(c, "out"), "outside [tftp] root", boot_file="out"),
-    fault("block-too-large", large_blocks, "blocks of 1468 octets", "blocksize = 1024"),
-    fault("gave-up", lambda c: (boot_file(c), ask(c, "linux", 1, 2, 3)), "1536 of 200000"),
-    fault("lossy", lossy, "sent again"),
-    fault("size-probe", lambda c: c.probe(c.obtain().tftp_server, "loader.efi", 1468), "how large"),
-    fault("ipxe-loop", loop, "ipxe = "),
-    fault("no-configuration", misses, "grub.cfg-0A07, menu.cfg"),
-    fault("secure-boot", start_over, "signed", later=0),
-    fault("no-system", kernel, "driver", later=200),
-    fault("stopped", boot_file, "memory test"),
-    fault("proxy-not-asked", take_another, "UDP port 4011", bootp="mode = proxy"),
-    fault("other-file-server", proxied, "options 66 and 67", bootp="mode = proxy"),
-    fault("other-file-server", proxied_grub, "grub-mkimage", bootp="mode = proxy", later=30),
-    fault("no-boot-file", arm_alone, "efi-arm64 = FILE", bootp="mode = proxy", later=0),
-    fault("template", lambda c: boot_file(c, "broken"), "broken.j2 line 1", boot_file="broken"),
+    fault(
+        "wrong-architecture",
+        "a UEFI loader for BIOS",
+        old_bios,
+        "x86-64",
+        bootfile="bios = loader.efi",
+    ),
+    fault(
+        "other-file-server",
+        "next_server is another host",
+        Client.obtain,
+        "10.7.0.50",
+        bootp="next_server = 10.7.0.50",
+    ),
+    fault("not-fetched", "asks for no file", Client.obtain, "UDP port 69"),
+    fault(
+        "forbidden-file",
+        "a link out of the root",
+        lambda c: boot_file(c, "out"),
+        "outside [tftp] root",
+        boot_file="out",
+    ),
+    fault(
+        "block-too-large",
+        "blocks of 512 come, none of 1468",
+        large_blocks,
+        "blocks of 1468 octets",
+        "blocksize = 1024",
+    ),
+    fault(
+        "gave-up",
+        "silent after three blocks",
+        lambda c: (boot_file(c), ask(c, "linux", 1, 2, 3)),
+        "1536 of 200000",
+    ),
+    fault("lossy", "every second packet is lost", lossy, "sent again"),
+    fault("slow", "6 s for each block of the boot file", slow, "0.07 kB/s"),
+    fault("slow", "6 s for each block, gives up", slow_kernel, "0.08 kB/s", "4096 of 200000"),
+    fault(
+        "size-probe",
+        "breaks off once it has the size",
+        lambda c: c.probe(c.obtain().tftp_server, "loader.efi", 1468),
+        "how large",
+    ),
+    fault("ipxe-loop", "iPXE loads iPXE", loop, "ipxe = "),
+    fault("no-configuration", "none of its names is there", misses, "grub.cfg-0A07, menu.cfg"),
+    fault("secure-boot", "starts over behind the boot file", start_over, "signed", later=0),
+    fault("no-system", "silent behind the initrd", kernel, "driver", later=200),
+    fault("stopped", "silent behind the boot file", boot_file, "memory test"),
+    fault(
+        "proxy-not-asked",
+        "a proxy's client never asks port 4011",
+        take_another,
+        "UDP port 4011",
+        bootp="mode = proxy",
+    ),
+    fault(
+        "other-file-server",
+        "a proxy's client fetches elsewhere",
+        proxied,
+        "options 66 and 67",
+        bootp="mode = proxy",
+    ),
+    fault(
+        "other-file-server",
+        "GRUB under a proxy fetches elsewhere",
+        proxied_grub,
+        "grub-mkimage",
+        bootp="mode = proxy",
+        later=30,
+    ),
+    fault(
+        "no-boot-file",
+        "ARM under a proxy, and no line for it",
+        arm_alone,
+        "efi-arm64 = FILE",
+        bootp="mode = proxy",
+        later=0,
+    ),
+    fault(
+        "template",
+        "a template names what nobody gave",
+        lambda c: boot_file(c, "broken"),
+        "broken.j2 line 1",
+        boot_file="broken",
+    ),
     fault(
         "origin-down",
+        "no web server is at the origin",
         boot_file,
         "refused",
-        tftp="",
         more="[filters]\nloader.efi = http://127.0.0.1:9/loader.efi",
     ),
     fault(
+        "origin-down",
+        "the origin answers 403",
+        forbidding,
+        "403",
+        more="[filters]\nloader.efi = http://10.7.0.100:8098/status/403/loader.efi",
+    ),
+    fault(
         "authorization-silent",
+        "no web server is at its address",
         Client.obtain,
         "127.0.0.1:9",
         bootp="access = http\ntimeout = 0.5",
@@ -228,6 +358,7 @@ def make(network: Network, folder: Path, **ini: str) -> Rig:
 
 @pytest.mark.parametrize(("name", "act", "said", "later", "ini"), FAULTS)
 def test_a_fault_gets_its_verdict_and_no_other(
+    record_property: Callable[[str, object], None],
     network: Network,
     tmp_path: Path,
     name: str,
@@ -239,6 +370,7 @@ def test_a_fault_gets_its_verdict_and_no_other(
     with make(network, tmp_path, **ini) as rig:
         rig.run(act, later)
         found = [verdict for verdict in rig.verdicts() if verdict is not None]
+        record_property("verdicts", ", ".join(verdict.name for verdict in found))
         assert [verdict.name for verdict in found] == [name]
         told = " ".join((found[0].what, found[0].advice, *found[0].evidence))
         for words in said:
@@ -352,7 +484,9 @@ def test_a_good_boot_beside_another_server_gets_no_verdict(
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_a_good_boot_gets_no_verdict(network: Network, tmp_path: Path, name: str) -> None:
+def test_a_good_boot_gets_no_verdict(
+    record_property: Callable[[str, object], None], network: Network, tmp_path: Path, name: str
+) -> None:
     act, later = GOOD[name]
     more = "bios = pxelinux.0\nipxe = menu.ipxe\nuboot-arm32 = loader.efi\n"
     more += f"http-efi-x86_64 = http://{SERVER}/loader.efi"
@@ -361,4 +495,6 @@ def test_a_good_boot_gets_no_verdict(network: Network, tmp_path: Path, name: str
             rig.put(file, 2000)
         rig.run(act, later)
         assert rig.verdicts()
-        assert [verdict for verdict in rig.verdicts() if verdict is not None] == []
+        found = [verdict for verdict in rig.verdicts() if verdict is not None]
+        record_property("verdicts", ", ".join(verdict.name for verdict in found))
+        assert found == []
