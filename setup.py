@@ -23,6 +23,7 @@ TEST = [
     "import-linter>=2.0",
     "mypy>=1.10",
     "packaging>=23.0",
+    'playwright>=1.40; platform_machine in "x86_64 AMD64 aarch64 arm64"',
     "pytest>=8.0",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.5",
@@ -51,7 +52,7 @@ setup(
         "rich>=13.0",
         "urllib3>=2.3",
     ],
-    extras_require={"test": TEST, "browser": ["playwright>=1.40"]},
+    extras_require={"test": TEST},
     entry_points={
         "console_scripts": ["pybootd = pybootd.cli:main"],
         # as pybootd/plugins.py lists them

@@ -15,10 +15,10 @@ _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 @contextmanager
 def browser(executable: str = "") -> Iterator[Any]:
     """Start Chromium, or ``executable`` in its stead; skips where there is none."""
-    api = pytest.importorskip("playwright.sync_api", reason="this system has no Playwright")
+    api = pytest.importorskip("playwright.sync_api", reason="not installed: playwright")
     program = executable or shutil.which("chromium")
     if program is None or shutil.which("chromium") is None:
-        pytest.skip("this system has no Chromium")
+        pytest.skip("not installed: chromium")
     with api.sync_playwright() as playwright:
         made = playwright.chromium.launch(executable_path=program, args=list(_FLAGS))
         try:
