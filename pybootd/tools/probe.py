@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--mac", type=_mac, help="MAC to ask with (the interface's own)")
     made.add_argument("--uuid", type=UUID, help="UUID to ask with (a made-up one)")
     made.add_argument(
-        "-w", "--wait", type=float, default=3.0, help="seconds to collect answers (3)"
+        "-w", "--wait", type=float, default=5.0, help="seconds to collect answers (5)"
     )
     made.add_argument("--no-fetch", action="store_true", help="don't fetch the boot file")
     made.add_argument("--json", action="store_true", help="print JSON, for programs")
@@ -132,7 +132,8 @@ def _facts(answer: Answer) -> dict[str, Any]:
 def _show(result: Result) -> None:
     console = terminal()
     name = architecture_name(result.architecture)
-    console.print(text(f"asked as {name}: {len(result.answers)} answers", "bold"))
+    count = len(result.answers)
+    console.print(text(f"asked as {name}: {count} answer{'' if count == 1 else 's'}", "bold"))
     if result.answers:
         console.print(_table(result))
     console.print()
