@@ -118,7 +118,7 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--window", type=int, default=4)
     parser.add_argument("--transfers", type=int, default=4000)
-    parser.add_argument("--output", type=Path, default=ROOT / "bench-observe.json")
+    parser.add_argument("--output", type=Path, default=ROOT / ".cache/bench-observe.json")
     given = parser.parse_args()
     os.sched_setaffinity(0, {1})
     results = []
