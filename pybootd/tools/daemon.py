@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from pybootd.tools.console import Console
-from pybootd.tools.network import Host
+from pybootd.tools.network import Host, end
 
 
 class DaemonError(Exception):
@@ -72,12 +72,7 @@ class Daemon:
             self._file.close()
         if process is None:
             return None
-        process.terminate()
-        try:
-            return process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+        return end(process, timeout)
 
     def __enter__(self) -> Self:
         self.start()

@@ -22,7 +22,7 @@ from typing import Literal, Self
 
 from pybootd.tools import network
 from pybootd.tools.console import Console, Line
-from pybootd.tools.network import Switch
+from pybootd.tools.network import Switch, end
 
 Firmware = Literal["bios", "uefi", "uefi-http", "uefi-secure"]
 
@@ -147,12 +147,7 @@ class Machine:
         """Switch the power off."""
         process, self._process = self._process, None
         if process is not None:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, 5)
 
     def __enter__(self) -> Self:
         self.start()

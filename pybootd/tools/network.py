@@ -251,6 +251,16 @@ class Namespace:
         self.close()
 
 
+def end(process: subprocess.Popen[str], timeout: float) -> int:
+    """End a process with SIGTERM, ``timeout`` seconds later with SIGKILL; return its status."""
+    process.terminate()
+    try:
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
 def _identity(pid: int | str) -> str:
     """Name the network namespace of a process; "" when it has ended or isn't ours to look at."""
     try:
