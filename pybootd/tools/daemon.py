@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 from pybootd.tools.console import Console
@@ -78,10 +77,5 @@ class Daemon:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
