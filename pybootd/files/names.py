@@ -7,6 +7,7 @@ import os
 import re
 from functools import lru_cache
 
+from pybootd.files import openat2
 from pybootd.files.sources import Forbidden, Missing
 
 LONGEST = 1024
@@ -67,11 +68,29 @@ def open_anywhere(path: bytes) -> int:
 def open_beneath(root: bytes, name: bytes) -> int:
     """Open a cleaned name for reading, below ``root``; links are followed while they stay there.
 
-    Each part is opened in the directory that the part before it led to, so a link that is swapped
-    in meanwhile leads nowhere else. Raises Forbidden when a link leads out, OSError as ``open``.
+    Raises Forbidden when a link leads out, OSError as ``open``.
+    """
+    top = os.open(root, _ROOT)
+    # a name of one part leads out only as a link, which the walk doesn't follow unseen
+    if b"/" in name:
+        try:
+            opened = openat2.beneath(top, name, _FILE)
+        except OSError:
+            os.close(top)
+            raise
+        if opened is not None:
+            os.close(top)
+            return opened
+    return _walk(root, top, name)
+
+
+def _walk(root: bytes, top: int, name: bytes) -> int:
+    """Open a name part by part, each in the directory that the part before it led to.
+
+    So a link that is swapped in meanwhile leads nowhere else. ``top`` is the root, and is closed.
     """
     ahead = name.split(b"/")[::-1]
-    held = [os.open(root, _ROOT)]
+    held = [top]
     links = 0
     try:
         while ahead:

@@ -2,19 +2,64 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pybootd.config import Config, ConfigError, Section
-from pybootd.files.local import LocalFile, LocalSource
+from pybootd.files import names, openat2
+from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files
-from pybootd.files.sources import FileError, Forbidden, Missing, Opened, Request, Unavailable
+from pybootd.files.sources import (
+    FileError,
+    Forbidden,
+    Missing,
+    Opened,
+    Request,
+    StaticBody,
+    Unavailable,
+)
+from pybootd.loop import Later
+
+from ..tftp.lab import RefusedError, running
+
+# swaps a directory and a link to one outside, over and over: renameat2(2), RENAME_EXCHANGE
+SWAP = """
+import ctypes, os, sys
+swap = ctypes.CDLL(None, use_errno=True).renameat2
+one, other = os.fsencode(sys.argv[1]), os.fsencode(sys.argv[2])
+while True:
+    if swap(-100, one, -100, other, 2):
+        sys.exit(os.strerror(ctypes.get_errno()))
+"""
+
+
+@pytest.fixture(params=["openat2", "walk"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Keep names below the root in each of the two ways: not every system has openat2."""
+    if request.param == "walk":
+        monkeypatch.setattr(openat2, "beneath", lambda *ignored: None)
+    elif not has_openat2():
+        pytest.skip("this system has no openat2")
+    return str(request.param)
+
+
+def has_openat2() -> bool:
+    top = os.open("/", os.O_RDONLY)
+    try:
+        found = openat2.beneath(top, b".", os.O_RDONLY)
+        if found is not None:
+            os.close(found)
+        return found is not None
+    finally:
+        os.close(top)
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
+def root(tmp_path: Path, way: str) -> Iterator[Path]:
     """Make a root with files and links in it, and something secret beside it."""
     (tmp_path / "secret").write_bytes(b"secret")
     (tmp_path / "outside").mkdir()
@@ -39,8 +84,10 @@ def descriptors() -> int:
 
 def fetch(root: Path, name: str) -> bytes:
     opened = Files(LocalSource(root)).open(Request(name, "192.0.2.9", "192.0.2.1"))
+    if isinstance(opened, Later):  # a template is rendered by a worker
+        opened = opened.call()
     assert isinstance(opened, Opened)
-    assert isinstance(opened.body, LocalFile)
+    assert isinstance(opened.body, StaticBody)
     try:
         return opened.body.pread(opened.body.size, 0)
     finally:
@@ -104,6 +151,73 @@ def test_a_link_that_leads_out_is_refused(root: Path, link: str, target: str, na
     assert (root / name).exists()
     with pytest.raises(Forbidden, match="out of the root"):
         fetch(root, name)
+
+
+def test_names_of_several_parts_are_left_to_the_kernel_where_it_can(
+    root: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walked: list[bytes] = []
+    walk = names._walk
+    monkeypatch.setattr(names, "_walk", lambda *given: walked.append(given[2]) or walk(*given))
+    assert fetch(root, "dir/deep/file") == b"deep"
+    assert walked == ([] if way == "openat2" else [b"dir/deep/file"])
+
+
+@pytest.fixture(params=["../outside", "{outside}"], ids=["relative", "absolute"])
+def swapping(request: pytest.FixtureRequest, root: Path, tmp_path: Path) -> Iterator[Path]:
+    """Have another process swap the directory ``dir`` for a link that leads out, and back."""
+    outside = tmp_path / "outside"
+    (root / "dir" / "text.j2").write_text("in template")
+    (outside / "text.j2").write_text("secret")
+    (outside / "deep").mkdir()
+    (outside / "deep" / "file").write_text("secret")
+    (root / "link").symlink_to(request.param.format(outside=outside))
+    attack = [sys.executable, "-c", SWAP, str(root / "dir"), str(root / "link")]
+    with subprocess.Popen(attack, stderr=subprocess.PIPE) as running:
+        yield root
+        assert running.poll() is None, running.communicate()[1]
+        running.kill()
+
+
+RACED = {"file": b"in dir", "deep/file": b"deep", "text": b"in template"}
+
+
+def test_a_directory_swapped_for_a_link_meanwhile_leads_nowhere_else(swapping: Path) -> None:
+    seen: dict[str, set[bytes]] = {name: set() for name in RACED}
+    refused: set[str] = set()
+    for tries in range(50_000):
+        for name, found in seen.items():
+            try:
+                found.add(fetch(swapping, f"dir/{name}"))
+            except (Forbidden, Missing, Unavailable) as error:
+                refused.add(type(error).__name__)
+        if tries > 1000 and refused and all(seen.values()):  # both sides of the swap were met
+            break
+    assert seen == {name: {content} for name, content in RACED.items()}
+    assert "Forbidden" in refused
+
+
+def test_a_client_that_fetches_meanwhile_gets_nothing_from_outside(swapping: Path) -> None:
+    got: set[bytes] = set()
+    with running(swapping) as lab:
+        client = lab.client()
+        for tries in range(20_000):
+            try:
+                got.add(client.fetch("dir/deep/file"))
+            except RefusedError as error:
+                got.add(b"code %d" % error.error.code)
+            if tries > 500 and len(got) > 1:
+                break
+            lab.now += 0.01
+    assert got <= {b"deep", b"code 2", b"code 1"}
+    assert {b"deep", b"code 2"} <= got
+
+
+def test_a_link_to_its_own_directory_is_not_followed_for_ever(root: Path) -> None:
+    (root / "dir" / "self").symlink_to(".")
+    assert fetch(root, "dir/" + "self/" * 30 + "file") == b"in dir"
+    with pytest.raises(Forbidden):
+        fetch(root, "dir/" + "self/" * 60 + "file")
 
 
 def test_a_chain_of_links_is_followed_and_a_loop_is_refused(root: Path) -> None:
