@@ -6,6 +6,7 @@ doesn't run is not even imported, so that ``pybootd -t`` stays small.
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 from collections.abc import Callable, Collection, Iterator
@@ -198,6 +199,7 @@ class Daemon:
             serves = "serves " + ", ".join(self._serves)
             log.info("pybootd %s %s", __version__, serves)
             supervisor.ready(serves)
+            gc.freeze()  # what is there by now stays: no pause to look it over again and again
             self.loop.run()
             log.info("pybootd stops")
             supervisor.stopping()

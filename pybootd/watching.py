@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import time
@@ -103,6 +104,7 @@ class Watching:
         status = Status(report, self._counts, loop, loop.take_longest, self._token)
         self._server = StatusServer(loop, status, guarded=bool(self._token))
         self._server.serve(sock)
+        gc.freeze()  # as at the start: what was loaded now stays
 
     def close(self) -> None:
         """Give the status address back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -49,7 +50,7 @@ class StatusServer:
             raise Missing(str(error)) from error
         except Denied as error:
             raise Forbidden(str(error)) from error
-        body = TextBody(answer.data) if answer.feed is None else Streamed(answer.feed)
+        body = Whole(answer.data) if answer.feed is None else Streamed(answer.feed)
         return Opened(body, request.name, answer.media, answer.fields)
 
     def _meant(self, host: str) -> bool:
@@ -72,6 +73,16 @@ class _Answers:
 
     def __init__(self, answer: Callable[[Request], Opened]) -> None:
         self.open = answer
+
+
+class Whole(TextBody):
+    """An answer that is at hand; nobody is to keep it, so what tells it apart is but a number."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.key = ("status", next(self._numbers))
 
 
 class Streamed(StreamBody):

@@ -85,14 +85,19 @@ class Transfer:
         self._progress = event.progress
 
     @property
+    def progress(self) -> tuple[int, int]:
+        """Octets of the file that have arrived, and blocks sent again."""
+        return self._progress() if self._progress else (self._sent, self._retransmissions)
+
+    @property
     def sent(self) -> int:
         """Octets of the file that have arrived."""
-        return self._progress()[0] if self._progress else self._sent
+        return self.progress[0]
 
     @property
     def retransmissions(self) -> int:
         """Blocks sent again."""
-        return self._progress()[1] if self._progress else self._retransmissions
+        return self.progress[1]
 
     @property
     def done(self) -> bool:
@@ -166,9 +171,13 @@ class Boot:
     @property
     def running(self) -> list[Transfer]:
         """The transfers that are on their way."""
-        if not self.active:
-            return []
-        return [one for one in self.transfers() if one.outcome is None]
+        found: list[Transfer] = []
+        for step in reversed(self.steps):
+            if len(found) >= self.active:
+                break
+            if isinstance(step, Transfer) and step.outcome is None:
+                found.append(step)
+        return found[::-1]
 
     @property
     def up(self) -> bool:
@@ -202,7 +211,11 @@ class Boot:
 
 @dataclass(slots=True)
 class Record:
-    """One client, known by its MAC, or by its address where no DHCP request told more."""
+    """One client, known by its MAC, or by its address where no DHCP request told more.
+
+    ``standing`` and ``known``: what was last made of it, and of its names, for those who look on;
+    None and "" since a change.
+    """
 
     name: str
     mac: bytes = b""
@@ -211,6 +224,8 @@ class Record:
     uuid: str = ""
     boots: list[Boot] = field(default_factory=list)
     count: int = 0
+    standing: object = None
+    known: str = ""
 
     @property
     def boot(self) -> Boot:

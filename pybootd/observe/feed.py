@@ -5,13 +5,13 @@ Without anyone who looks on there is no timer and nothing is kept.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from pybootd.loop import Callback, Loop, Timer
 from pybootd.observe.boot import Record
 from pybootd.observe.report import Report
+from pybootd.observe.rows import compact
 
 VIEWERS = 32  # at a time
 _TICK = 0.5  # seconds between two looks while something happens
@@ -88,7 +88,7 @@ class Live:
             self._slow = self._loop.after(_SLOW, self._look_again)
             for record in self._report.timeline.running():
                 self._changed(record)
-        feed.put(b"retry: 2000\n\n" + _event("stats", self._stats()), self._loop.now)
+        feed.put(b"retry: 2000\n\n" + _event("stats", compact(self._stats())), self._loop.now)
         return feed
 
     def _left(self, feed: Feed) -> None:
@@ -137,10 +137,10 @@ class Live:
 
     def _count(self, now: float) -> None:
         self._counted = now
-        self._send(_event("stats", self._stats()), now)
+        self._send(_event("stats", compact(self._stats())), now)
 
     def _mark(self, record: Record) -> tuple[str, str]:
-        verdict = self._report.verdict(record.boot)
+        verdict = self._report.rows.standing(record).verdict
         return f"{record.boot.number} {record.boot.stage}", verdict.name if verdict else ""
 
     def _tell(self, records: list[Record], now: float) -> None:
@@ -150,13 +150,13 @@ class Live:
             self._told[record.name] = self._mark(record)
         while len(self._told) > 4 * _WATCHED:
             del self._told[next(iter(self._told))]
-        rows = [self._report.summary(record) for record in records]
-        self._send(_event("clients", rows), now)
+        rows = ",".join(self._report.rows.text(record) for record in records)
+        self._send(_event("clients", f"[{rows}]"), now)
 
     def _send(self, data: bytes, now: float) -> None:
         for feed in self._feeds[:]:
             feed.put(data, now)
 
 
-def _event(name: str, value: object) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(value, separators=(',', ':'))}\n\n".encode("ascii")
+def _event(name: str, data: str) -> bytes:
+    return f"event: {name}\ndata: {data}\n\n".encode("ascii")

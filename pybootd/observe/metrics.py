@@ -104,11 +104,10 @@ class Metrics:
         faults: Counter[str] = Counter()
         for record in self._report.timeline.records():
             if record.boots:
-                state = self._report.state(record.boot)
-                states[state] += 1
-                verdict = self._report.verdict(record.boot) if state == "failed" else None
-                if verdict is not None:
-                    faults[verdict.name] += 1
+                standing = self._report.rows.standing(record)
+                states[standing.state] += 1
+                if standing.verdict is not None and standing.state == "failed":
+                    faults[standing.verdict.name] += 1
         clients = GaugeMetricFamily(
             "pybootd_clients", "Clients by the state of their newest boot.", labels=["state"]
         )

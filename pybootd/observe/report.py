@@ -6,14 +6,14 @@ Moments are seconds since the epoch; ``at`` and ``until`` are seconds since the 
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
-from pybootd.events import Outcome
 from pybootd.observe.boot import Boot, Record, Step, Transfer, kind_of
+from pybootd.observe.rows import Json, Rows, compact, told, transfer
 from pybootd.observe.timeline import Timeline
 from pybootd.observe.verdict import Case, Look, Looker, Verdict, judge, settled
 
@@ -22,8 +22,6 @@ ROWS = 200  # of a list, unless more are asked for
 MOST_ROWS = 1000
 _LOOKED = 256  # looks at files that are remembered
 _FRESH = 30.0  # seconds that a look at a file holds
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +64,7 @@ class Report:
         self._look = look
         self.leases = leases
         self.pools = pools
+        self.rows = Rows(clock, wall, self.verdict, self.state)
         self._looks: OrderedDict[str, tuple[float, Look]] = OrderedDict()
 
     def verdict(self, boot: Boot) -> Verdict | None:
@@ -104,37 +103,24 @@ class Report:
 
     # the documents
 
-    def clients(self, search: str = "", offset: int = 0, limit: int = ROWS) -> Json:
-        """List clients, the one heard of last first; ``search`` in names, addresses, verdicts."""
+    def clients(self, search: str = "", offset: int = 0, limit: int = ROWS) -> str:
+        """List clients, the one heard of last first; ``search`` in names, addresses, verdicts.
+
+        It is JSON text.
+        """
         found = self.search(search)
-        rows = list(islice(found, offset, offset + min(limit, MOST_ROWS)))
-        total = len(self.timeline) if not search else offset + len(rows) + sum(1 for _ in found)
-        return self._document(total=total, clients=[self.summary(one) for one in rows])
+        records = islice(found, offset, offset + min(limit, MOST_ROWS))
+        listed = [self.rows.text(record) for record in records]
+        total = len(self.timeline) if not search else offset + len(listed) + sum(1 for _ in found)
+        head = compact(self._document(total=total))
+        return f'{head[:-1]},"clients":[{",".join(listed)}]}}'
 
     def search(self, text: str) -> Iterator[Record]:
         """Find the clients in whose row the text stands."""
-        words = text.lower().split()
-        dashes = [word.replace("-", ":") for word in words]
+        words = [(word, word.replace("-", ":")) for word in text.lower().split()]
         for record in self.timeline.records():
-            if not record.boots:
-                continue
-            if not words or self._has(record, words, dashes):
+            if record.boots and (not words or self.rows.has(record, words)):
                 yield record
-
-    def _has(self, record: Record, words: list[str], dashes: list[str]) -> bool:
-        """Look for the words in what is quickly told, then in the rest."""
-        known = f"{record.name} {record.address} {record.hostname}".lower()
-        either = [pair for pair in zip(words, dashes, strict=True) if not _any(pair, known)]
-        if not either:
-            return True
-        rest = self._searched(record)
-        return all(_any(pair, rest) for pair in either)
-
-    def _searched(self, record: Record) -> str:
-        boot = record.boot
-        verdict = self.verdict(boot)
-        told = f"{verdict.name} {verdict.what}" if verdict else ""
-        return f"{record.uuid} {kind_of(boot)} {boot.stage} {self.state(boot)} {told}".lower()
 
     def client(self, name: str) -> Json | None:
         """Tell everything of one client; None: it isn't known."""
@@ -142,12 +128,13 @@ class Report:
         if record is None or not record.boots:
             return None
         boots = [self.boot(boot) for boot in reversed(record.boots)]
-        return self._document(client=self.summary(record) | {"boots": boots})
+        row: Json = json.loads(self.rows.text(record))
+        return self._document(client=row | {"boots": boots})
 
     def newest_failure(self) -> Json | None:
         """Tell everything of the client whose boot failed last; None: none did."""
         for record in self.timeline.records():
-            if record.boots and self.state(record.boot) == "failed":
+            if record.boots and self.rows.standing(record).state == "failed":
                 return self.client(record.name)
         return None
 
@@ -181,32 +168,13 @@ class Report:
 
     # their parts
 
-    def summary(self, record: Record) -> Json:
-        """Tell of a client what one row shows."""
-        boot = record.boot
-        return {
-            "name": record.name,
-            "mac": record.mac.hex(":"),
-            "address": str(record.address or ""),
-            "hostname": record.hostname,
-            "uuid": record.uuid,
-            "kind": kind_of(boot),
-            "state": self.state(boot),
-            "stage": boot.stage,
-            "began": self._moment(boot.began),
-            "last": self._moment(boot.last(self.clock())),
-            "boot": boot.number,
-            "boots": len(record.boots),
-            "verdict": self._told(boot),
-            "transfers": [self._transfer(one, boot) for one in boot.running],
-        }
-
     def boot(self, boot: Boot) -> Json:
         """Tell everything of one boot."""
+        now = self.clock()
         return {
             "number": boot.number,
             "began": self._moment(boot.began),
-            "seconds": round(boot.last(self.clock()) - boot.began, 4),
+            "seconds": round(boot.last(now) - boot.began, 4),
             "kind": kind_of(boot),
             "vendor_class": boot.vendor_class,
             "address": str(boot.address or ""),
@@ -216,28 +184,16 @@ class Report:
             "proxy": boot.proxy,
             "state": self.state(boot),
             "stage": boot.stage,
-            "verdict": self._told(boot),
+            "verdict": told(self.verdict(boot)),
             "left_out": boot.left_out,
             "steps": [
-                self._transfer(one, boot) if isinstance(one, Transfer) else self._step(one, boot)
+                transfer(one, boot, now) if isinstance(one, Transfer) else self._step(one, boot)
                 for one in boot.steps
             ],
         }
 
     def _moment(self, when: float) -> float:
         return round(self._wall() - self.clock() + when, 3)
-
-    def _told(self, boot: Boot) -> Json | None:
-        verdict = self.verdict(boot)
-        if verdict is None:
-            return None
-        return {
-            "name": verdict.name,
-            "grade": verdict.grade,
-            "what": verdict.what,
-            "advice": verdict.advice,
-            "evidence": list(verdict.evidence),
-        }
 
     @staticmethod
     def _step(step: Step, boot: Boot) -> Json:
@@ -250,38 +206,3 @@ class Report:
             "text": step.text,
             "more": step.more,
         }
-
-    def _transfer(self, one: Transfer, boot: Boot) -> Json:
-        ended = self.clock() if one.outcome is None else one.ended
-        sent, took = one.sent, ended - one.began
-        return {
-            "type": "transfer",
-            "what": one.role.value,
-            "at": round(one.began - boot.began, 4),
-            "until": round(ended - boot.began, 4),
-            "protocol": one.protocol,
-            "name": one.requested,
-            "served": one.served,
-            "size": one.size,
-            "sent": sent,
-            "rate": round(sent / took) if took > 0 else 0,
-            "blocksize": one.blocksize,
-            "windowsize": one.windowsize,
-            "retransmissions": one.retransmissions,
-            "outcome": "running" if one.outcome is None else OUTCOMES[one.outcome],
-            "reason": one.reason,
-        }
-
-
-def _any(words: Iterable[str], text: str) -> bool:
-    return any(word in text for word in words)
-
-
-OUTCOMES = {
-    Outcome.DONE: "done",
-    Outcome.ABORTED: "aborted",
-    Outcome.PROBED: "probed",
-    Outcome.TIMEOUT: "silent",
-    Outcome.FAILED: "failed",
-    Outcome.STOPPED: "stopped",
-}

@@ -6,12 +6,11 @@ It knows no socket: a path and a query in, an Answer out.
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from pybootd import __version__
@@ -19,6 +18,7 @@ from pybootd.loop import Loop
 from pybootd.observe.counts import Counts
 from pybootd.observe.feed import Feed, Live
 from pybootd.observe.report import ROWS, Report
+from pybootd.observe.rows import Json, compact
 
 if TYPE_CHECKING:
     from pybootd.observe.metrics import Metrics
@@ -99,14 +99,15 @@ class Status:
         document = self._document(path, asked)
         if document is None:
             raise Unknown("there is nothing here; /api lists what there is")
-        return Answer(_JSON, json.dumps(document, separators=(",", ":")).encode("ascii"))
+        written = document if isinstance(document, str) else compact(document)
+        return Answer(_JSON, written.encode("ascii"))
 
     def _check(self, token: str, authorization: str) -> None:
         shown = token or authorization.removeprefix("Bearer ").strip()
         if self._token and not hmac.compare_digest(shown.encode(), self._token.encode()):
             raise Denied("show the token: ?token=... or Authorization: Bearer ...")
 
-    def _document(self, path: str, asked: dict[str, str]) -> dict[str, Any] | None:
+    def _document(self, path: str, asked: dict[str, str]) -> Json | str | None:
         report = self._report
         offset, limit = _number(asked, "offset", 0), _number(asked, "limit", ROWS)
         if path == "/api":
@@ -121,7 +122,7 @@ class Status:
             return report.lease_list(offset, limit)
         return None
 
-    def index(self) -> dict[str, Any]:
+    def index(self) -> Json:
         """Say what there is."""
         return {
             "version": 1,
@@ -137,7 +138,7 @@ class Status:
             "stats": self.stats(),
         }
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> Json:
         """Tell what the page shows above its table."""
         running = [one for record in self._report.timeline.running() for one in record.boot.running]
         return {

@@ -187,7 +187,7 @@ class Timeline:
         record = self._records.get(client.name) or self._make(client.name)
         self._records.move_to_end(client.name)
         record.mac = client.mac
-        record.hostname = kept(client.hostname) or record.hostname
+        record.hostname, record.known = kept(client.hostname) or record.hostname, ""
         if client.uuid is not None:
             record.uuid = str(client.uuid)
         return record
@@ -212,10 +212,10 @@ class Timeline:
         if before is not None and before.name == str(address):
             self._forget(before.name)  # it had told no MAC
         elif before is not None:
-            before.address = None
+            before.address, before.standing, before.known = None, None, ""
         if record.address is not None:
             self._by_address.pop(str(record.address), None)
-        record.address = address
+        record.address, record.known = address, ""
         self._by_address[str(address)] = record
 
     def _at(self, peer: str) -> tuple[Record, Boot]:
@@ -326,5 +326,6 @@ class Timeline:
 
     def _tell(self, record: Record) -> None:
         record.boot.cached = None
+        record.standing = None
         if self.changed is not None:
             self.changed(record)

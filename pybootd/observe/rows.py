@@ -1,0 +1,200 @@
+"""Clients' rows, as the list, the stream and the page show them: JSON text, made quickly.
+
+What stands still is written once for each change of a boot; only what moves (octets sent, moments)
+is put to it for each look. A thousand machines boot at once, and people look on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pybootd.events import Outcome
+from pybootd.observe.boot import Boot, Record, Transfer, kind_of
+from pybootd.observe.verdict import Verdict
+
+_HOLDS = 1.0  # seconds that a standing holds which time alone can change
+_FOREVER = float("inf")
+
+Json = dict[str, Any]
+
+
+class Standing:
+    """How a client's newest boot stands, and what was written of it; it holds ``until`` then."""
+
+    __slots__ = ("head", "moving", "state", "until", "verdict", "words")
+
+    def __init__(self, state: str, verdict: Verdict | None, until: float) -> None:
+        self.state = state
+        self.verdict = verdict
+        self.until = until
+        self.words = ""  # what is searched, the client's own names left out
+        self.head = ""  # the row up to what moves
+        self.moving: list[tuple[Transfer, str]] = []
+
+
+class Rows:
+    """Writes rows; ``clock`` is monotonic, ``wall`` since the epoch.
+
+    ``judge`` and ``state`` tell how a boot stands.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        judge: Callable[[Boot], Verdict | None],
+        state: Callable[[Boot], str],
+    ) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._judge = judge
+        self._state = state
+
+    def standing(self, record: Record) -> Standing:
+        """Say how a client's newest boot stands."""
+        found = record.standing
+        if isinstance(found, Standing) and self._clock() < found.until:
+            return found
+        boot = record.boot
+        if boot.active:  # most of them, when it matters
+            made = Standing("booting", None, _FOREVER)
+        else:
+            verdict, state = self._judge(boot), self._state(boot)
+            settled = boot.cached is not None
+            made = Standing(state, verdict, _FOREVER if settled else self._clock() + _HOLDS)
+        record.standing = made
+        return made
+
+    def has(self, record: Record, words: list[tuple[str, str]]) -> bool:
+        """Tell whether each word stands in the row, as it is or written the other way."""
+        known = record.known
+        if not known:
+            known = f"{record.name} {record.address} {record.hostname}".lower()
+            record.known = known
+        rest = ""
+        for word, other in words:
+            if word in known or other in known:
+                continue
+            rest = rest or self._rest(record)
+            if word not in rest and other not in rest:
+                return False
+        return True
+
+    def _rest(self, record: Record) -> str:
+        """Write what is searched besides name, address and host name, and changes more often."""
+        standing, boot = self.standing(record), record.boot
+        if not standing.words:
+            verdict = standing.verdict
+            told = f"{verdict.name} {verdict.what}" if verdict else ""
+            words = f"{record.uuid} {kind_of(boot)} {boot.stage} {standing.state} {told}"
+            standing.words = words.lower()
+        return standing.words
+
+    def text(self, record: Record) -> str:
+        """Write a client's row."""
+        standing, boot = self.standing(record), record.boot
+        if not standing.head:
+            standing.head = _opened(_still(record, standing))
+            standing.moving = [(one, _opened(still(one, boot))) for one in boot.running]
+        now = self._clock()
+        epoch = self._wall() - now
+        transfers = []
+        for one, head in standing.moving:
+            sent, again = one.progress
+            transfers.append(
+                f'{head}"until":{now - boot.began:.4f},"sent":{sent},'
+                f'"rate":{rate(sent, now - one.began)},"retransmissions":{again}}}'
+            )
+        return (
+            f'{standing.head}"began":{epoch + boot.began:.3f},"last":{epoch + boot.last(now):.3f},'
+            f'"transfers":[{",".join(transfers)}]}}'
+        )
+
+
+def _still(record: Record, standing: Standing) -> Json:
+    boot = record.boot
+    return {
+        "name": record.name,
+        "mac": record.mac.hex(":"),
+        "address": str(record.address or ""),
+        "hostname": record.hostname,
+        "uuid": record.uuid,
+        "kind": kind_of(boot),
+        "state": standing.state,
+        "stage": boot.stage,
+        "boot": boot.number,
+        "boots": len(record.boots),
+        "verdict": told(standing.verdict),
+    }
+
+
+def told(verdict: Verdict | None) -> Json | None:
+    """Tell a verdict."""
+    if verdict is None:
+        return None
+    return {
+        "name": verdict.name,
+        "grade": verdict.grade,
+        "what": verdict.what,
+        "advice": verdict.advice,
+        "evidence": list(verdict.evidence),
+    }
+
+
+def still(one: Transfer, boot: Boot) -> Json:
+    """Tell of a transfer what doesn't move while it runs."""
+    return {
+        "type": "transfer",
+        "what": one.role.value,
+        "at": round(one.began - boot.began, 4),
+        "protocol": one.protocol,
+        "name": one.requested,
+        "served": one.served,
+        "size": one.size,
+        "blocksize": one.blocksize,
+        "windowsize": one.windowsize,
+        "outcome": "running" if one.outcome is None else OUTCOMES[one.outcome],
+        "reason": one.reason,
+    }
+
+
+def transfer(one: Transfer, boot: Boot, now: float) -> Json:
+    """Tell everything of a transfer."""
+    ended = now if one.outcome is None else one.ended
+    sent, again = one.progress
+    return still(one, boot) | {
+        "until": round(ended - boot.began, 4),
+        "sent": sent,
+        "rate": rate(sent, ended - one.began),
+        "retransmissions": again,
+    }
+
+
+def rate(sent: int, seconds: float) -> int:
+    """Return octets in a second."""
+    return round(sent / seconds) if seconds > 0 else 0
+
+
+def compact(value: object) -> str:
+    """Write JSON, in ASCII and without blanks."""
+    return _encode(value)
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _opened(value: Json) -> str:
+    """Write an object that more is to be put into."""
+    return _encode(value)[:-1] + ","
+
+
+OUTCOMES = {
+    Outcome.DONE: "done",
+    Outcome.ABORTED: "aborted",
+    Outcome.PROBED: "probed",
+    Outcome.TIMEOUT: "silent",
+    Outcome.FAILED: "failed",
+    Outcome.STOPPED: "stopped",
+}
