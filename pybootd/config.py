@@ -93,8 +93,8 @@ class BootpConfig:
 class TftpConfig:
     """``[tftp]``. ``timeout`` in seconds; ``port_range`` is inclusive, None lets the system choose.
 
-    ``root`` is an absolute path or a URL prefix; ``filters`` are asked in this order; ``cache`` is
-    in octets.
+    ``root`` is an absolute path or a URL prefix; ``filters`` are asked in this order; ``cache``
+    and ``upload_size`` are in octets; ``upload`` is as it was written, "" where nobody may write.
     """
 
     root: str = ""
@@ -109,6 +109,9 @@ class TftpConfig:
     fragments: bool = False
     offload: bool = True
     cache: int = 64 << 20
+    upload: str = ""
+    upload_size: int = 64 << 20
+    upload_count: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,7 @@ class Config:
 
 
 _PORT = values.integer(1, 65535)
+_STATUS_PORT = values.integer(0, 65535)
 _LEASE = values.integer(1, 0xFFFFFFFF)
 
 # Every option with the function that reads its value; its default stands in the dataclass.
@@ -227,6 +231,9 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "fragments": values.boolean,
             "offload": values.boolean,
             "cache": values.integer(1 << 16, 1 << 40),
+            "upload": values.word,
+            "upload_size": values.octets,
+            "upload_count": values.integer(1, 1_000_000),
         },
         "httpd": {
             "enable": values.boolean,
@@ -237,11 +244,7 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "connections": values.integer(1, 65535),
         },
         "security": {"user": values.user, "group": values.group},
-        "status": {
-            "address": values.address,
-            "port": values.integer(0, 65535),
-            "token": values.word,
-        },
+        "status": {"address": values.address, "port": _STATUS_PORT, "token": values.word},
     }
 )
 ALIASES: Mapping[str, str] = MappingProxyType({"bootpd": "bootp", "tftpd": "tftp"})

@@ -28,7 +28,9 @@ from pybootd.supervisor import Supervisor
 if TYPE_CHECKING:
     from pybootd.access.base import Access
     from pybootd.dhcp.server import DhcpServer
+    from pybootd.files.upload import Uploads
     from pybootd.http.server import HttpServer
+    from pybootd.tftp.server import TftpServer
     from pybootd.watching import Watching
 
 log = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ class Daemon:
         self._reloads: list[Callable[[Daemon], None]] = []
         self._files: dict[str, Files] = {}
         self._access: Access | None = None
+        self._uploads: Uploads | None = None
         self.watching: Watching | None = None
         self._dhcp_server: DhcpServer | None = None
         self._log = EventLog(self.bus)
@@ -137,11 +140,24 @@ class Daemon:
     def _tftp(self) -> None:
         from pybootd.tftp.server import TftpServer
 
+        config = self.config.tftp
         with self._noting_faults():
-            files = self._files_of("tftp")
-            server = TftpServer(self.config.tftp, self.loop, self.bus, self.clients, files)
+            self._uploads = self._uploads_of()
+        with self._noting_faults():
+            parts = (self.loop, self.bus, self.clients, self._files_of("tftp"), self._uploads)
+            server = TftpServer(config, *parts)
             self._services.append(server)
-            self._reloads.append(lambda new: server.reload(new.config.tftp, new._files_of("tftp")))
+            self._reloads.append(lambda new: new._reload_tftp(server))
+
+    def _uploads_of(self) -> Uploads | None:
+        if not self.config.tftp.upload:
+            return None
+        from pybootd.files.upload import Uploads
+
+        return Uploads.from_config(self.config)
+
+    def _reload_tftp(self, server: TftpServer) -> None:
+        server.reload(self.config.tftp, self._files_of("tftp"), self._uploads)
 
     def _httpd(self) -> None:
         from pybootd.http.server import HttpServer

@@ -177,6 +177,23 @@ class TransferRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A client's upload is over; ``octets`` came, in ``seconds`` from its request.
+
+    ``retransmissions``: answers sent again. Unless the outcome is DONE, nothing of it was kept.
+    """
+
+    protocol: str
+    peer: str
+    name: str
+    octets: int
+    seconds: float
+    retransmissions: int
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Malformed:
     """Bytes that are no packet of the protocol."""
 

@@ -151,6 +151,9 @@ def _see_that_it_can_read(config: Config, services: Collection[str]) -> None:
         root = roots.get(service) or (config.tftp.root if service == "httpd" else "")
         if root and "://" not in root and not os.access(root, os.R_OK | os.X_OK):
             raise PrivilegeError(f"[{service}] root: {user} has no right to read {root}")
+    upload = config.tftp.upload and config.path.absolute().parent / config.tftp.upload
+    if "tftp" in services and upload and not os.access(upload, os.R_OK | os.W_OK | os.X_OK):
+        raise PrivilegeError(f"[tftp] upload: {user} has no right to write to {upload}")
     for code in (__file__, os.__file__):  # modules are also loaded when they are needed first
         if not os.access(code, os.R_OK):
             where = Path(code).parent

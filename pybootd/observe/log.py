@@ -230,6 +230,7 @@ class EventLog:
         bus.subscribe(events.TransferStarted, self._started)
         bus.subscribe(events.TransferEnded, self._ended)
         bus.subscribe(events.TransferRefused, self._transfer_refused)
+        bus.subscribe(events.Uploaded, self._uploaded)
         bus.subscribe(events.Malformed, self._malformed)
         self._minute = 0
         self._refusals: Counter[str] = Counter()  # by peer, in this minute
@@ -291,6 +292,15 @@ class EventLog:
             f" in {event.seconds:.2f} s ({rate:.1f} MB/s){again}"
         )
         _say(level, message, ip=event.peer, file=event.served, octets=event.sent)
+
+    def _uploaded(self, event: events.Uploaded) -> None:
+        how = event.outcome.value + (f": {event.reason}" if event.reason else "")
+        again = f", {event.retransmissions} answers sent again" if event.retransmissions else ""
+        message = (
+            f"{event.protocol} {event.peer} uploads {event.name}: {how}, {event.octets} octets"
+            f" in {event.seconds:.2f} s{again}"
+        )
+        _say(_ENDS[event.outcome], message, ip=event.peer, file=event.name, octets=event.octets)
 
     def _transfer_refused(self, event: events.TransferRefused) -> None:
         # a miss is normal traffic: pxelinux makes ten before its default

@@ -1,4 +1,4 @@
-"""What a read request asks for and what it is granted (RFC 2347, 2348, 2349, 7440)."""
+"""What a request asks for and what it is granted (RFC 2347, 2348, 2349, 7440)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CURL = ("tsize", "blksize", "timeout")
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a file goes out: octets a block, blocks a window, the client's own timeout in seconds.
+    """How a file travels: octets a block, blocks a window, the client's own timeout in seconds.
 
     ``granted`` is the OACK's content, and ``oack`` its octets; both empty where none is due.
     ``probing``: the client asked for the size, and may want no more.
@@ -39,6 +39,7 @@ PLAIN = Terms()
 def negotiate(options: Options, blocksize: int, windowsize: int, size: int | None) -> Terms:
     """Grant what can be granted: at most so large a block and window; ``size`` None: unknown.
 
+    ``size`` is the file's that is read, or what a write request says of the file that it brings.
     An option that is malformed, repeated, out of range or unknown is left out of the answer.
     """
     if not options:
@@ -67,6 +68,12 @@ def negotiate(options: Options, blocksize: int, windowsize: int, size: int | Non
     )
 
 
+def asked_size(options: Options) -> int | None:
+    """Return the octets that a write request is to bring, None where it doesn't say (RFC 2349)."""
+    sizes = [text for name, text in options if name.lower() == "tsize"]
+    return int(sizes[0]) if len(sizes) == 1 and _NUMBER.fullmatch(sizes[0]) else None
+
+
 def _grant(
     option: str, value: int, blocksize: int, windowsize: int, size: int | None
 ) -> int | None:
@@ -77,6 +84,6 @@ def _grant(
             return min(value, windowsize)
         case "timeout" if 1 <= value <= 255:  # RFC 2349
             return value
-        case "tsize":  # RFC 2349: 0 asks, whatever else a client writes asks as well
+        case "tsize":  # RFC 2349: 0 asks, whatever else a client that reads writes asks as well
             return size
     return None

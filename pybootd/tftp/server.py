@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from functools import lru_cache
 from ipaddress import IPv4Address
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pybootd import loop as looping
 from pybootd import net
@@ -33,6 +33,10 @@ from pybootd.tftp.packet import Error, ErrorCode, Opcode, PacketError, Rrq, Wrq,
 from pybootd.tftp.ports import Address, Port, Ports
 from pybootd.tftp.session import Asked, Session, Shelf
 from pybootd.tftp.transfer import Transfer, Windowed
+
+if TYPE_CHECKING:
+    from pybootd.files.upload import Uploads
+    from pybootd.tftp.intake import Intake
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +69,21 @@ class TftpServer:
     """Serves files on one address and port."""
 
     def __init__(
-        self, config: TftpConfig, loop: Loop, bus: Bus, clients: Clients, files: Opener
+        self,
+        config: TftpConfig,
+        loop: Loop,
+        bus: Bus,
+        clients: Clients,
+        files: Opener,
+        uploads: Uploads | None = None,
     ) -> None:
         self._config = config
         self._loop = loop
         self._bus = bus
         self._clients = clients
         self._files = files
+        self._uploads = uploads
+        self._intake: Intake | None = None
         self._cache = Cache(config.cache)
         self._ports = Ports(loop, config.port_range)
         self._shelf = Shelf(loop, bus, self._ports)
@@ -102,14 +114,17 @@ class TftpServer:
 
     def start(self) -> None:
         """Take requests from now on."""
+        if self._uploads is not None:
+            self._uploads.tidy()
         self._loop.watch(self._listening(), self._readable)
 
-    def reload(self, config: TftpConfig, files: Opener) -> None:
+    def reload(self, config: TftpConfig, files: Opener, uploads: Uploads | None = None) -> None:
         """Serve by another configuration from now on; transfers under way go on as they began."""
         if config.cache != self._config.cache:
             self._cache = Cache(config.cache)
         self._config = config
         self._files = files
+        self._uploads = uploads
         self._shelf.offload = sys.platform == "linux" and config.offload
 
     def close(self) -> None:
@@ -119,6 +134,8 @@ class TftpServer:
             self._sock.close()
             self._sock = None
         self._opening.clear()
+        if self._intake is not None:
+            self._intake.close(self._loop.now)
         for session in list(self._sessions.values()):
             session.stop(self._loop.now)
         self._ports.close()
@@ -153,10 +170,21 @@ class TftpServer:
         if isinstance(packet, Rrq):
             self._read(packet, arrival, now)
         elif isinstance(packet, Wrq):
-            self._refuse(arrival, packet.name, ErrorCode.ACCESS_VIOLATION, "writes are refused")
+            self._write(packet, arrival, now)
         else:
             what = f"{type(packet).__name__.upper()} is no request"
             self._answer(arrival, ErrorCode.ILLEGAL_OPERATION, what)
+
+    def _write(self, packet: Wrq, arrival: net.Arrival, now: float) -> None:
+        if self._uploads is None:
+            why = "writes are refused"
+            self._refuse(arrival, packet.name, ErrorCode.ACCESS_VIOLATION, why)
+            return
+        if self._intake is None:
+            from pybootd.tftp.intake import Intake  # its buffers are for those who need them
+
+            self._intake = Intake(self._loop, self._bus, self._ports, self._refuse)
+        self._intake.take(packet, arrival, now, self._uploads, self._config)
 
     def _read(self, packet: Rrq, arrival: net.Arrival, now: float) -> None:
         if packet.mode not in ("octet", "netascii"):

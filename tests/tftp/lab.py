@@ -8,10 +8,18 @@ from pathlib import Path
 
 from pybootd.client import Clients
 from pybootd.config import TftpConfig
-from pybootd.events import Bus, Malformed, TransferEnded, TransferRefused, TransferStarted
+from pybootd.events import (
+    Bus,
+    Malformed,
+    TransferEnded,
+    TransferRefused,
+    TransferStarted,
+    Uploaded,
+)
 from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files
 from pybootd.files.sources import Opened, Request, StreamBody
+from pybootd.files.upload import Uploads
 from pybootd.loop import Later, Loop
 from pybootd.tftp.packet import Ack, Data, Error, Oack, Packet, Rrq, decode, encode
 from pybootd.tftp.server import TftpServer
@@ -23,7 +31,9 @@ BASE = TftpConfig(port=0)
 class Lab:
     """A server, what it published, and its time in ``now``."""
 
-    def __init__(self, root: Path, config: TftpConfig = BASE) -> None:
+    def __init__(
+        self, root: Path, config: TftpConfig = BASE, uploads: Uploads | None = None
+    ) -> None:
         self.root = root
         self.now = 1000.0
         self.loop = Loop(lambda: self.now)
@@ -31,9 +41,9 @@ class Lab:
         self.events: list[object] = []
         self.opener: Callable[[Request], Opened | Later[Opened]] | None = None
         self._files = Files(LocalSource(root))
-        for kind in (TransferStarted, TransferEnded, TransferRefused, Malformed):
+        for kind in (TransferStarted, TransferEnded, TransferRefused, Malformed, Uploaded):
             self.bus.subscribe(kind, self.events.append)
-        self.server = TftpServer(config, self.loop, self.bus, Clients(), self)
+        self.server = TftpServer(config, self.loop, self.bus, Clients(), self, uploads)
         self._clients: list[Client] = []
 
     def open(self, request: Request) -> Opened | Later[Opened]:
@@ -195,8 +205,8 @@ class Trickle(StreamBody):
 
 
 @contextlib.contextmanager
-def running(root: Path, **settings: object) -> Iterator[Lab]:
-    lab = Lab(root, replace(BASE, **settings))  # type: ignore[arg-type]
+def running(root: Path, uploads: Uploads | None = None, **settings: object) -> Iterator[Lab]:
+    lab = Lab(root, replace(BASE, **settings), uploads)  # type: ignore[arg-type]
     lab.start()
     try:
         yield lab
