@@ -37,6 +37,7 @@ it once seemed, and nothing on the way moves the timer."""
 # udp(7): one send is cut into datagrams of equal length by the system or the network card
 _SOL_UDP, _UDP_SEGMENT = 17, 103
 _MOST_SEGMENTS, _MOST_OCTETS = 64, 65507
+_LEAST_BLOCK = 512  # octets: shorter ones would cut the OACK as well
 _HEADERS = 20 + 8  # octets of IP and UDP
 _NO_OFFLOAD = frozenset((errno.EMSGSIZE, errno.EINVAL, errno.EIO))
 
@@ -160,6 +161,8 @@ class Session:
         step = min(_MOST_SEGMENTS, _MOST_OCTETS // self._stride)
         shelf = self._shelf
         if not shelf.offload or step < 2 or self.asked.interface in shelf.without_offload:
+            return
+        if self.terms.blocksize < _LEAST_BLOCK:
             return
         if self._stride + _HEADERS > net.path_mtu(self._sock):  # what is to be fragmented isn't cut
             return
@@ -352,6 +355,8 @@ class Session:
 
     def _tell(self, why: str) -> None:
         with contextlib.suppress(OSError):
+            if self._step > 1:  # an ERROR is one datagram, however long
+                self._sock.setsockopt(_SOL_UDP, _UDP_SEGMENT, 0)
             self._send(encode(Error(ErrorCode.UNDEFINED, why.replace("\0", "?")[:400])))
 
     def end(self, outcome: Outcome, now: float, reason: str = "") -> None:

@@ -666,3 +666,26 @@ def test_a_client_that_asks_for_another_file_meanwhile(plain: Lab) -> None:
     jobs[0][1](Result(source.found), plain.now)  # type: ignore[index]
     assert body.closed
     assert client.waiting() == []
+
+
+# found by fuzzing
+
+
+def test_an_oack_is_one_datagram_where_blocks_are_shorter(lab: Lab) -> None:
+    """The system cut it as it cuts a window, for blocks of 8 octets."""
+    client = lab.client()
+    client.ask("70000", blksize="8", windowsize="4")
+    assert client.waiting() == [Oack((("blksize", "8"), ("windowsize", "4")))]
+    assert numbers(client.ack(0)) == [1, 2, 3, 4]
+
+
+def test_an_error_is_one_datagram_where_blocks_are_shorter(lab: Lab) -> None:
+    body = Trickle()
+    body.data += bytes(4096)
+    lab.opener = lambda request: Opened(body, "remote")
+    client = lab.client()
+    client.ask("remote", blksize="512", windowsize="4")
+    client.receive()
+    client.ack(0)
+    body.broken = Unavailable("\N{EURO SIGN}" * 400)
+    assert client.ack(4)[-1] == Error(0, "\N{EURO SIGN}" * 400)
