@@ -144,8 +144,8 @@ def encode(packet: Packet, limit: int = 65507) -> bytes:
     """Write the message, padded to 300 octets and never over ``limit`` (octets, at least 300).
 
     Options that don't fit go to ``file`` and ``sname`` where these are empty (option 52); those
-    that don't fit there either are left out. Option 82 is the last (RFC 3046 2.1). Raises
-    ValueError when a field is longer than its place.
+    that don't fit there either are left out. Option 82 is the last (RFC 3046 2.1), and left out
+    where it alone is over the limit. Raises ValueError when a field is longer than its place.
     """
     if len(packet.sname) > _SNAME_ROOM or len(packet.file) > _FILE_ROOM:
         raise ValueError("sname holds 64 octets at most, file 128")
@@ -196,10 +196,12 @@ def _place(packet: Packet, room: int) -> tuple[bytes, bytes, bytes]:
     """Share the options among the three fields; returns ``file``, ``sname`` and the options."""
     last = packet.options.get(_RELAY_AGENT)
     tail = b"" if last is None else _piece(_RELAY_AGENT, last)
+    if len(tail) > room:  # a part of it would mislead the relay
+        tail = b""
     everything = [(c, v) for c, v in packet.options.items() if c != _RELAY_AGENT]
     needed = sum(len(_piece(code, value)) for code, value in everything)
     # three octets for option 52; RFC 3396 5 reads options, file, sname in this order
-    overload = needed + len(tail) > room and not (packet.file and packet.sname)
+    overload = needed > room - len(tail) >= 3 and not (packet.file and packet.sname)
     fields = [bytearray(), bytearray(), bytearray()]
     rooms = [
         room - len(tail) - (3 if overload else 0),
