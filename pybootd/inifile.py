@@ -37,7 +37,17 @@ class Fault:
         place += f" {self.option}:" if self.option else ":" if place else ""
         hint = f" (did you mean {self.meant}?)" if self.meant else ""
         grade = " warning:" if self.warning else ""
-        return f"{where}{place}{grade} {self.problem}{hint}"
+        return _visible(f"{where}{place}{grade} {self.problem}{hint}")
+
+
+def _visible(text: str) -> str:
+    """Write what no terminal shows, or would take for a command, as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 class ConfigError(Exception):

@@ -260,3 +260,13 @@ def test_an_option_written_twice_in_other_letters(tmp_path: Path) -> None:
 def test_a_comment_behind_a_value_is_explained(tmp_path: Path) -> None:
     (said,) = faults(tmp_path, "[tftp]\nroot = .\nport = 69 ; as usual\n", ("tftp",))
     assert said.endswith("'69 ; as usual' is no whole number; a comment needs a line of its own")
+
+
+def test_what_no_terminal_shows_does_not_split_or_color_a_fault(tmp_path: Path) -> None:
+    """Found by fuzzing: a name that holds a form feed, a line separator, an escape."""
+    text = (
+        "a\x0cb\u2028c\x1b[2J = 1\n[bootp]\npool_start = 10.0.0.10\nx\x85y = 2\n[tftp]\nroot = .\n"
+    )
+    found = faults(tmp_path, text)
+    assert found[0] == r":1: a\x0cb\u2028c\x1b[2J: stands before the first [section]"
+    assert all(fault.isprintable() for fault in found)
