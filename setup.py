@@ -17,7 +17,9 @@ def version() -> str:
     return found.group(1)
 
 
+POSTGRESQL = ["psycopg[binary]>=3.1"]
 TEST = [
+    *POSTGRESQL,
     "docutils>=0.20",
     "hypothesis>=6.100",
     "import-linter>=2.0",
@@ -52,7 +54,7 @@ setup(
         "rich>=13.0",
         "urllib3>=2.3",
     ],
-    extras_require={"test": TEST},
+    extras_require={"postgresql": POSTGRESQL, "test": TEST},
     entry_points={
         "console_scripts": ["pybootd = pybootd.cli:main"],
         # as pybootd/plugins.py lists them

@@ -16,7 +16,7 @@ from typing import Any
 from pybootd import former, profiles, values
 from pybootd.bootfile import BootFileConfig, read_bootfile
 from pybootd.client import MacPrefix, parse_mac, parse_mac_prefix
-from pybootd.inifile import ConfigError, Fault, Section, near, read
+from pybootd.inifile import ConfigError, Fault, Section, find_file, near, read
 from pybootd.profiles import Profiles, Subnet
 from pybootd.reading import Parser, Reading
 from pybootd.values import Gateway
@@ -44,7 +44,8 @@ __all__ = [
 
 ANY = IPv4Address("0.0.0.0")
 LOOPBACK = IPv4Address("127.0.0.1")
-SEARCHED = (Path("./pybootd.ini"), Path("/etc/pybootd.ini"))
+DEFAULT_LEASES = "/var/lib/pybootd/leases.db"
+DATABASES = ("postgresql://", "postgres://")  # how URLs begin that libpq knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +84,16 @@ class BootpConfig:
     identity: str = "mac"
     authoritative: bool = True
     reclaim: str = "never"
-    leases: str = "/var/lib/pybootd/leases.db"
+    leases: str = DEFAULT_LEASES
+    lease_copy: str = DEFAULT_LEASES
     conflict_check: bool = True
     notify: tuple[tuple[str, int], ...] = ()
     timeout: float = 5.0
+
+    @property
+    def shared(self) -> bool:
+        """Whether leases are in a database that several daemons share."""
+        return self.leases.startswith(DATABASES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +219,7 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "authoritative": values.boolean,
             "reclaim": values.choice("never", "expired"),
             "leases": values.word,
+            "lease_copy": values.word,
             "conflict_check": values.boolean,
             "notify": values.endpoints,
             "timeout": values.seconds(0.1, 60),
@@ -250,20 +258,6 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
 ALIASES: Mapping[str, str] = MappingProxyType({"bootpd": "bootp", "tftpd": "tftp"})
 # Sections whose options are made up by the user (MAC addresses, architectures), or read by others.
 FREE = ("bootfile", "buggy_clients", "filters", "mac", "options", "static_dhcp", "uuid")
-
-
-def find_file(given: str | None) -> Path:
-    """Return the configuration file to read; raises ConfigError when none is there."""
-    if given is not None:
-        return Path(given)
-    for path in SEARCHED:
-        try:
-            if path.exists():
-                return path
-        except PermissionError:
-            return path  # what is wrong shows when it is read
-    problem = f"no such file, nor {SEARCHED[1]}: name one with -c, or write one: pybootd --sample"
-    raise ConfigError([Fault(SEARCHED[0], 0, "", "", problem)])
 
 
 def sample() -> str:
@@ -383,8 +377,10 @@ class _Reader(Reading):
         found = self.table("bootp", TABLE)
         if "lease_time" in found:
             found.setdefault("max_lease_time", found["lease_time"])
-        if found.get("leases", "memory") != "memory":
-            found["leases"] = str(self.below(Path(found["leases"])))
+        for option in ("leases", "lease_copy"):
+            path = found.get(option, "none")
+            if path not in ("memory", "none") and not path.startswith(DATABASES):
+                found[option] = str(self.below(Path(path)))
         made = BootpConfig(**found)
         section = self.section("bootp")
         if found.get("dns") == () and section.options.get("dns"):

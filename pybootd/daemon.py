@@ -41,7 +41,7 @@ USUAL = ("bootp", "tftp")
 # what sockets, ports and stores were made from: it stays as it is until the next start
 FIXED = MappingProxyType(
     {
-        "bootp": ("mode", "address", "interface", "port", "leases"),
+        "bootp": ("mode", "address", "interface", "port", "leases", "lease_copy"),
         "tftp": ("address", "port", "port_range"),
         "httpd": ("address", "port"),
         "security": ("user", "group"),

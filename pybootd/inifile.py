@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+SEARCHED = (Path("./pybootd.ini"), Path("/etc/pybootd.ini"))
 _HEADER = re.compile(r"\[(?P<name>.+)\]")
 
 
@@ -184,3 +185,17 @@ class _Scan:
 
     def _fault(self, number: int, option: str, problem: str) -> None:
         self.faults.append(Fault(self.path, number, self._section, option, problem))
+
+
+def find_file(given: str | None) -> Path:
+    """Return the configuration file to read; raises ConfigError when none is there."""
+    if given is not None:
+        return Path(given)
+    for path in SEARCHED:
+        try:
+            if path.exists():
+                return path
+        except PermissionError:
+            return path  # what is wrong shows when it is read
+    problem = f"no such file, nor {SEARCHED[1]}: name one with -c, or write one: pybootd --sample"
+    raise ConfigError([Fault(SEARCHED[0], 0, "", "", problem)])

@@ -50,8 +50,10 @@ def drop(config: Config, services: Collection[str]) -> None:
         if os.geteuid() != uid:
             log.warning("only root can become %s ([security] user): running as before", user)
         return
-    if "bootp" in services and config.bootp.leases != "memory" and config.bootp.mode != "proxy":
-        _hand_over_folder(Path(config.bootp.leases), uid, gid)
+    lease_file = config.bootp.lease_copy if config.bootp.shared else config.bootp.leases
+    kept_in_file = lease_file not in ("memory", "none") and config.bootp.mode != "proxy"
+    if "bootp" in services and kept_in_file:
+        _hand_over_folder(Path(lease_file), uid, gid)
     if config.logger.type == "file" and config.logger.file is not None:
         with contextlib.suppress(OSError):  # it may be a terminal, or on a system without owners
             _hand_over(config.logger.file, uid, gid)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network
 from uuid import UUID
+from zlib import crc32
 
 OFFER_HOLD = 60.0  # seconds that an offer is kept for a client that has not yet requested it
 DECLINE_HOLD = 600.0  # seconds that an address found in use is left alone
@@ -47,7 +48,9 @@ class Lease:
     ``expires`` when the offer, the lease or the block ends (monotonic seconds); ``seconds`` the
     time granted; ``booted``: the client network-booted from us, so its system is served as well;
     ``checked``: nobody else answered at the address, or its client has used it. ``due``: the
-    pool's own note of when to look at it again.
+    pool's own note of when to look at it again. Where several daemons share a store, ``version``
+    is the state of the store that this is based on (0: the store has none), and until ``kept`` it
+    is known to hold the lease as bound (monotonic seconds).
     """
 
     address: IPv4Address
@@ -62,6 +65,8 @@ class Lease:
     booted: bool = False
     checked: bool = False
     due: float = NEVER
+    version: int = 0
+    kept: float = 0.0
 
     def active(self, now: float) -> bool:
         """Tell whether its client may use the address now."""
@@ -110,7 +115,9 @@ class Pool:
     """The addresses of one network: ``count`` from ``start``, and the reservations in it.
 
     ``static`` maps MACs to addresses kept for them, inside or outside the range; ``own`` are the
-    server's addresses. ``changed`` collects the leases to be saved, by address.
+    server's addresses. ``changed`` collects the leases to be saved, by address. ``shared``: other
+    daemons give addresses of this pool, too, so offers are saved as well, and each begins to look
+    for a client's address at the same place.
     """
 
     def __init__(
@@ -122,6 +129,7 @@ class Pool:
         static: Mapping[bytes, IPv4Address] | None = None,
         own: Iterable[IPv4Address] = (),
         reclaim: bool = False,
+        shared: bool = False,
         changed: MutableMapping[int, Lease] | None = None,
     ) -> None:
         self.network = network
@@ -129,9 +137,11 @@ class Pool:
         self.last = min(self.first + count - 1, int(network.broadcast_address))
         self.changed: MutableMapping[int, Lease] = {} if changed is None else changed
         self._reclaim = reclaim
+        self._shared = shared
         self._static = {m: a for m, a in (static or {}).items() if a in network}
         self._reserved = {int(address) for address in self._static.values()}
         self._edges: set[int] = set()
+        self._used_up = False  # every address has been given once
         if network.prefixlen < 31:  # RFC 3021: a /31 has neither
             self._edges = {int(network.network_address), int(network.broadcast_address)}
         self._own: set[int] = set()
@@ -158,6 +168,7 @@ class Pool:
     def own(self, addresses: Iterable[IPv4Address]) -> None:
         """Note which addresses are the server's: they are never given."""
         self._own = {int(address) for address in addresses}
+        self._used_up = False
 
     def restore(self, lease: Lease) -> None:
         """Take back a lease that a store kept, or another configuration's pool."""
@@ -175,6 +186,30 @@ class Pool:
             lease.checked = lease.checked or lease.state is not State.OFFERED
             self._by_owner[lease.owner] = lease
         self._note(lease)
+
+    def learn(self, lease: Lease) -> None:
+        """Take over what another daemon has made of the address; FREE: nobody's."""
+        number = int(lease.address)
+        before = self._by_address.get(number)
+        lease.due = NEVER
+        lease.checked = lease.state in (State.BOUND, State.RELEASED)
+        if before is not None and before.owner:
+            lease.checked |= before.checked and before.owner == lease.owner
+            if self._by_owner.get(before.owner) is before:
+                del self._by_owner[before.owner]
+        had = self._by_owner.get(lease.owner) if lease.owner else None
+        if had is not None:  # it moved here
+            self._clear(had, lease.expires)
+        self._by_address[number] = lease
+        if lease.owner:
+            self._by_owner[lease.owner] = lease
+        self._note(lease)
+
+    def drop(self, address: IPv4Address, now: float) -> None:
+        """Forget a lease that no store has."""
+        lease = self._by_address.get(int(address))
+        if lease is not None:
+            self._clear(lease, now)
 
     def find(self, owner: bytes) -> Lease | None:
         """Return the client's lease, whatever its state."""
@@ -204,7 +239,7 @@ class Pool:
             lease = self._take(int(wanted), owner, mac, now)
             if lease is not None:
                 return lease
-        number = self._fresh(now)
+        number = self._fresh(owner, now)
         return None if number is None else self._give(number, owner, mac, now)
 
     def adopt(self, address: IPv4Address, owner: bytes, mac: bytes, now: float) -> Lease | None:
@@ -234,7 +269,7 @@ class Pool:
 
     def withdraw(self, lease: Lease, now: float) -> None:
         """Take back an offer: the client chose another server's, or may not have it."""
-        if lease.state is State.OFFERED:
+        if lease.state is State.OFFERED and not self._shared:  # the others still offer it
             lease.expires = now
             self._note(lease)
 
@@ -301,6 +336,8 @@ class Pool:
         if had is not None:
             self._free(had, now)
         lease = Lease(IPv4Address(number), owner, mac)
+        if before is not None:
+            lease.version = before.version
         self._by_address[number] = self._by_owner[owner] = lease
         self._hold(lease, now)
         self._note(lease)
@@ -308,24 +345,33 @@ class Pool:
 
     def _free(self, lease: Lease, when: float) -> None:
         """Take the address from its client; anybody may have it from ``when`` on."""
+        self._clear(lease, when)
+        self.changed[int(lease.address)] = lease
+
+    def _clear(self, lease: Lease, when: float) -> None:
         if lease.owner and self._by_owner.get(lease.owner) is lease:
             del self._by_owner[lease.owner]
         lease.owner, lease.mac, lease.client_id = b"", b"", None
         lease.hostname, lease.uuid, lease.booted, lease.checked = "", None, False, False
-        lease.state, lease.expires, lease.due = State.FREE, when, NEVER
+        lease.state, lease.expires, lease.due, lease.kept = State.FREE, when, NEVER, 0.0
         self._note(lease)
-        self.changed[int(lease.address)] = lease
 
     def _hold(self, lease: Lease, now: float) -> None:
         """Keep what is offered from being taken by others until its client requests it."""
         if not lease.active(now):
             if lease.state is State.BOUND:
                 lease.state = State.RELEASED  # it ran out
+            if self._shared and lease.state is State.OFFERED:
+                if lease.version and lease.expires > now + OFFER_HOLD / 2:
+                    return  # the store says so already
+                self.changed[int(lease.address)] = lease
             lease.expires = now + OFFER_HOLD
 
-    def _fresh(self, now: float) -> int | None:
+    def _fresh(self, owner: bytes, now: float) -> int | None:
         """Find an address never given, else one that came back, else one that ran out."""
-        while self._next <= self.last:
+        if self._shared and (number := self._untouched(owner)) is not None:
+            return number
+        while not self._shared and self._next <= self.last:
             number = self._next
             self._next += 1
             if self._in_range(number) and number not in self._by_address:
@@ -334,6 +380,17 @@ class Pool:
         if number < 0 and self._reclaim:
             number = self._due(self._expiring, now)
         return number if number >= 0 else None
+
+    def _untouched(self, owner: bytes) -> int | None:
+        """Find an address never given, from where every daemon looks first for this client."""
+        count = self.last - self.first + 1
+        start = crc32(owner) % max(1, count)
+        for step in range(0 if self._used_up else count):
+            number = self.first + (start + step) % count
+            if number not in self._by_address and self._in_range(number):
+                return number
+        self._used_up = True
+        return None
 
     def _due(self, queue: list[tuple[float, int]], now: float) -> int:
         """Take the first address that is due out of the queue; -1 when none is."""

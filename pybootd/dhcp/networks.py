@@ -235,6 +235,7 @@ class Networks:
             count,
             static=self._config.static,
             reclaim=settings.reclaim == "expired",
+            shared=self._config.bootp.shared,
             changed=self.changed,
         )
         return Network(network, pool, settings)

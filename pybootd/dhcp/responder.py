@@ -60,6 +60,7 @@ class Responder:
         self._advisor = Advisor(self._replies)
         self.proxy = Proxy(config, networks, clients, self._admission, self._replies)
         self._reminder = Reminder()
+        self.offline = False  # the lease database is away
 
     def handle(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
         """Say what to do about one request, in the order in which to do it."""
@@ -98,10 +99,21 @@ class Responder:
         for network in self._networks:
             for lease in network.pool.leases():
                 if lease.active(now):
-                    known = self._clients.seen(Client(lease.mac, lease.uuid))
-                    known.booted, known.hostname = lease.booted, lease.hostname
-                    known.variables = dict(self._profiles.of(known.client).variables)
-                    self._clients.place(known, lease.address)
+                    self._note(lease)
+
+    def place(self, lease: Lease, now: float) -> None:
+        """Note whose the address is after another daemon has changed its lease."""
+        known = self._clients.by_address(lease.address)
+        if lease.active(now):
+            self._note(lease)
+        elif known is not None and lease.state is not State.OFFERED:
+            self._clients.place(known, None)
+
+    def _note(self, lease: Lease) -> None:
+        known = self._clients.seen(Client(lease.mac, lease.uuid))
+        known.booted, known.hostname = lease.booted, lease.hostname
+        known.variables = dict(self._profiles.of(known.client).variables)
+        self._clients.place(known, lease.address)
 
     def waiting(self) -> list[Request]:
         """Return the requests whose answers wait for somebody else."""
@@ -124,10 +136,12 @@ class Responder:
     # what is asked?
 
     def _decide(self, request: Request, verdict: Verdict, now: float) -> list[Effect]:
-        if request.kind == Message.DISCOVER:
-            return self._discover(request, verdict, now, now + PROBE_TIME)
         if request.kind == Message.INFORM:
             return self._inform(request, verdict)
+        if self.offline and not self._keeps(request, now):
+            return self._put_off(request, now)
+        if request.kind == Message.DISCOVER:
+            return self._discover(request, verdict, now, now + PROBE_TIME)
         if request.kind == BOOTP:
             return self._boot(request, verdict, now)
         packet = request.packet
@@ -150,7 +164,7 @@ class Responder:
         if self._bootp.conflict_check and here and not lease.checked and now < deadline:
             return self._probe(request, verdict, lease, deadline)
         boot_file = self._boot_file(request, verdict)
-        seconds = self._replies.lease_time(request)
+        seconds = self._lease_time(request, lease, now)
         reply = self._replies.give(
             request, Message.OFFER, lease.address, seconds, boot_file, verdict.hostname
         )
@@ -167,6 +181,22 @@ class Responder:
         known.booted, known.server = True, request.server
         known.variables = dict(request.profile.variables)
         self._clients.place(known, lease.address)
+
+    def _keeps(self, request: Request, now: float) -> bool:
+        """Tell whether the lease database, which is away, is known to hold the client's lease."""
+        lease = request.network.pool.find(request.owner)
+        return lease is not None and lease.kept > now
+
+    def _put_off(self, request: Request, now: float) -> list[Effect]:
+        reason = "the lease database is away, and new clients wait for it"
+        level = logging.WARNING if self._reminder.due("away", now) else logging.DEBUG
+        return [Publish(Refused(request.client, reason, level, Cause.OTHER))]
+
+    def _lease_time(self, request: Request, lease: Lease, now: float) -> float:
+        seconds = self._replies.lease_time(request)
+        if self.offline:  # no longer than the others know of
+            return min(seconds, int(lease.kept - now) if lease.kept != FOREVER else seconds)
+        return seconds
 
     def _exhausted(self, request: Request, now: float) -> list[Effect]:
         pool = request.network.pool
@@ -244,7 +274,7 @@ class Responder:
     def _confirm(
         self, request: Request, verdict: Verdict, lease: Lease, now: float
     ) -> list[Effect]:
-        seconds = self._replies.lease_time(request)
+        seconds = self._lease_time(request, lease, now)
         return self._bind(request, verdict, lease, Message.ACK, seconds, now)
 
     def _boot(self, request: Request, verdict: Verdict, now: float) -> list[Effect]:

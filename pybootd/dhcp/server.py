@@ -30,6 +30,7 @@ from pybootd.loop import Loop, Timer
 
 if TYPE_CHECKING:
     from pybootd.dhcp.lookout import Lookout
+    from pybootd.dhcp.sharing import Sharing
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class DhcpServer:
         self._bus = bus
         self._clients = clients
         self._store = store
+        self._sharing: Sharing | None = None  # where others give addresses, too
         self._configure(config, access)
         self._ethernet = Ethernet(loop)
         port = config.bootp.port
@@ -84,6 +86,11 @@ class DhcpServer:
         self._config = config
         self._networks = Networks(config)
         self._responder = Responder(config, self._networks, self._clients, access, settings)
+
+    @property
+    def responder(self) -> Responder:
+        """Who decides."""
+        return self._responder
 
     @property
     def networks(self) -> Networks:
@@ -135,10 +142,12 @@ class DhcpServer:
         self._networks.refresh(self._interfaces.values())
         self._networks.changed.update(before.changed)
         self._take(before.leases(), now)
+        if self._sharing is not None:
+            self._sharing.forget_all()
         effects: list[Effect] = []
         for request in waiting:
             effects += self._respond(request.packet, request.origin, now)
-        self._carry_out(effects, now)
+        self.carry_out(effects, now)
         self._complain()
 
     def _complain(self) -> None:
@@ -157,7 +166,9 @@ class DhcpServer:
             self._changes.close()
             self._changes = None
         self._ethernet.close()
-        if self._store is not None:
+        if self._sharing is not None:
+            self._sharing.close()
+        elif self._store is not None:
             self._store.close()
 
     def _open_boot_ports(self, devices: Mapping[int, str]) -> None:
@@ -173,10 +184,18 @@ class DhcpServer:
             log.warning("%s; going on without it", error)
 
     def _restore(self) -> None:
+        now = self._loop.now
+        if self._store is None and self._config.bootp.mode == "proxy":
+            self._store = MemoryStore()
+        if self._store is None and self._config.bootp.shared:
+            from pybootd.dhcp.sharing import Sharing  # what it needs is dear to load
+
+            self._sharing = Sharing.from_config(self._config.bootp, self._loop, self)
+            self._take(self._sharing.start(now), now)
+            return
         if self._store is None:
-            proxy_only = self._config.bootp.mode == "proxy"
-            self._store = MemoryStore() if proxy_only else open_store(self._config.bootp.leases)
-        self._take(list(self._store.load(self._loop.now)), self._loop.now)
+            self._store = open_store(self._config.bootp.leases)
+        self._take(list(self._store.load(now)), now)
 
     def _take(self, leases: Collection[Lease], now: float) -> None:
         for lease in leases:
@@ -248,7 +267,7 @@ class DhcpServer:
                 effects += self._handle(arrival, boot_server, now)
             except Exception:
                 log.exception("error while serving %s; the daemon goes on", arrival.address)
-        self._carry_out(effects, now)
+        self.carry_out(effects, now)
 
     def _removed(self) -> Collection[IPv4Address]:
         try:
@@ -273,9 +292,11 @@ class DhcpServer:
     def _respond(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
         if origin.boot_server:
             return self._responder.proxy.serve(packet, origin, now)
-        return self._in_mode(packet, origin, now)
+        if self._sharing is not None:
+            return self._sharing.request(packet, origin, now)
+        return self.decide(packet, origin, now)
 
-    def _in_mode(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
+    def decide(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
         """Let the server or the proxy decide, as the mode is."""
         responder, lookout = self._responder, self._lookout
         if self._config.bootp.mode == "proxy":
@@ -328,7 +349,8 @@ class DhcpServer:
 
     # out
 
-    def _carry_out(self, effects: Iterable[Effect], now: float) -> None:
+    def carry_out(self, effects: Iterable[Effect], now: float) -> None:
+        """Do it, what is durable once the leases are saved."""
         held: list[Reply | Publish] = []
         for effect in effects:
             if isinstance(effect, Wait):
@@ -346,7 +368,7 @@ class DhcpServer:
 
     def _resume(self, wait: Wait, asker: Responder, outcome: object, now: float) -> None:
         if asker is self._responder:  # else the configuration has changed since, and it asked anew
-            self._carry_out(wait.resume(outcome, now), now)  # type: ignore[arg-type]
+            self.carry_out(wait.resume(outcome, now), now)  # type: ignore[arg-type]
 
     def _probe(self, probe: Probe) -> None:
         interface = self._interfaces.get(probe.interface)
@@ -359,10 +381,13 @@ class DhcpServer:
 
     def _probed(self, probe: Probe, asker: Responder, mac: bytes, now: float) -> None:
         if asker is self._responder:
-            self._carry_out(probe.resume(mac, now), now)
+            self.carry_out(probe.resume(mac, now), now)
 
     def _save(self, now: float) -> bool:
         """Save what has changed; False: it isn't safe, so nobody may be told of it."""
+        if self._sharing is not None:  # it held back what is not safe yet
+            self._sharing.submit(now)
+            return True
         changed = self._networks.changed
         if not changed or self._store is None:
             return True

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote, urlencode
 
-from pybootd.config import SEARCHED, StatusConfig, examine
+from pybootd.config import StatusConfig, examine
+from pybootd.inifile import SEARCHED
 
 Json = dict[str, Any]
 _PATIENCE = 10.0  # seconds

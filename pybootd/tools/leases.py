@@ -12,7 +12,9 @@ from pathlib import Path
 
 from pybootd.client import format_mac, parse_mac
 from pybootd.config import ConfigError, examine, find_file
+from pybootd.dhcp import postgres
 from pybootd.dhcp.leases import FOREVER, Lease, State, StoreError
+from pybootd.dhcp.postgres import is_url, read_database
 from pybootd.dhcp.stores import MEMORY, read_file, remove
 
 
@@ -20,10 +22,12 @@ def main(argv: Sequence[str]) -> int:
     """List the leases, or take a client's away; return the exit status."""
     options = _parser().parse_args(argv)
     try:
-        path = _path(options.config)
+        where = _where(options.config)
+        if options.migrate:
+            return _migrate(where)
         if options.release is not None:
-            return _release(path, options.release)
-        leases = read_file(path)
+            return _release(where, options.release)
+        leases = read_database(where) if is_url(where) else read_file(Path(where))
     except (ConfigError, StoreError) as error:
         print(f"pybootd: {error}", file=sys.stderr)
         return 1
@@ -46,6 +50,11 @@ def _parser() -> argparse.ArgumentParser:
         type=_mac,
         help="take a client's address from it, so that it may be given to others",
     )
+    parser.add_argument(
+        "--migrate",
+        action="store_true",
+        help="make the tables of leases = postgresql://..., or bring them up to this version",
+    )
     return parser
 
 
@@ -56,18 +65,29 @@ def _mac(text: str) -> bytes:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _path(config: str | None) -> Path:
+def _where(config: str | None) -> str:
     # faults elsewhere in the file are the daemon's to tell
     where = examine(find_file(config), ())[0].bootp.leases
     if where == MEMORY:
         raise StoreError("[bootp] leases = memory: the daemon alone knows them")
-    return Path(where)
+    return where
 
 
-def _release(path: Path, mac: bytes) -> int:
-    addresses = remove(path, mac)
+def _migrate(where: str) -> int:
+    if not is_url(where):
+        raise StoreError(f"{where} is a file, which the daemon itself keeps up to date")
+    before, after = postgres.migrate(where)
+    print(f"the tables are those of schema {after}" + (f", were {before}" if before else ""))
+    return 0
+
+
+def _release(where: str, mac: bytes) -> int:
+    if is_url(where):
+        name, addresses = postgres.shown(where), postgres.remove(where, mac)
+    else:
+        name, addresses = where, remove(Path(where), mac)
     if not addresses:
-        print(f"pybootd: {format_mac(mac)} has no lease in {path}", file=sys.stderr)
+        print(f"pybootd: {format_mac(mac)} has no lease in {name}", file=sys.stderr)
         return 1
     for address in addresses:
         print(f"{address} is free again")
