@@ -6,7 +6,7 @@ FIRMWARE_PACKAGES = qemu-system-x86 ipxe-qemu ovmf debian-installer-12-netboot-a
 DHCP_SERVERS = dnsmasq-base isc-dhcp-server kea-dhcp4-server
 TEST_PACKAGES = $(shell sed 's/\#.*//' tests/debian-packages.txt)
 
-.PHONY: help demo test test-unit test-net test-boot lint verdicts peers bench bench-dhcp bench-http bench-tftp bench-observe deb docs \
+.PHONY: help demo test test-unit test-net test-boot lint verdicts endurance peers bench bench-dhcp bench-http bench-tftp bench-observe deb docs \
     clean
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make demo FIRMWARE=bios   the same with a real virtual machine; or FIRMWARE=uefi"
 	@echo "make test                 every check and test; test-unit, test-net, test-boot, lint: one group"
 	@echo "make verdicts             faults put into real boots, and what pybootd says of each"
+	@echo "make endurance            the DHCP server killed 200 times: whose lease is lost?"
 	@echo "make peers                the DHCP behaviour rows, tried on other servers, too"
 	@echo "make deb                  a Debian package, in build/"
 	@echo "make bench                speed beside other servers; bench-dhcp, bench-http, bench-tftp: one"
@@ -40,6 +41,10 @@ test-net test-boot: .venv/test.done
 verdicts: .venv/test.done
 	@tests/packages.sh iproute2 curl
 	@.venv/bin/pytest -q -n 2 tests/observe/test_verdicts.py
+
+endurance: .venv/test.done
+	@tests/packages.sh iproute2
+	@PYBOOTD_KILLS=200 .venv/bin/pytest -q -s -k kill tests/net/test_dhcp_endurance.py
 
 peers: .venv/test.done
 	@tests/packages.sh $(TEST_PACKAGES) $(DHCP_SERVERS)

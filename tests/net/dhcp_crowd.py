@@ -18,11 +18,15 @@ def macs(count: int, group: int = 0) -> list[bytes]:
 
 
 class Crowd:
-    """The relay, and the clients behind it. ``told`` holds every address that an ACK confirmed."""
+    """The relay, and the clients behind it. ``told`` holds every address that an ACK confirmed.
+
+    ``moved`` counts the clients that were told of one address, and later of another.
+    """
 
     def __init__(self, host: Host, relay: A, server: A) -> None:
         self.relay, self.server = relay, server
         self.told: dict[bytes, A] = {}
+        self.moved = 0
         self._open: dict[bytes, tuple[float, bytes]] = {}
         with host.inside():
             self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -77,6 +81,7 @@ class Crowd:
                 return
             mac, kind = packet.chaddr, packet.options[53][0]
             if kind == Message.ACK:
+                self.moved += self.told.get(mac, packet.yiaddr) != packet.yiaddr
                 self.told[mac] = packet.yiaddr
                 self._open.pop(mac, None)
             elif mac in self._open and kind == Message.OFFER:
