@@ -27,6 +27,10 @@ class StoreError(Exception):
     """Leases could not be read or written; the text says why, for people."""
 
 
+class StoreLost(StoreError):
+    """What was kept is damaged, or not there any more; ``LeaseStore.begin_anew`` helps."""
+
+
 class State(Enum):
     """What an address is to its client; DECLINED: somebody else uses it; FREE: it has none.
 
@@ -101,6 +105,13 @@ class LeaseStore(ABC):
     @abstractmethod
     def save(self, batch: Collection[Lease], now: float) -> None:
         """Keep these leases, all or none; when it returns they are safe. Raises StoreError."""
+
+    def begin_anew(self, leases: Collection[Lease], now: float, why: str) -> None:
+        """Keep these leases, which are all there are, in place of what was lost; raises StoreError.
+
+        ``why``: what the log says of it.
+        """
+        self.save(leases, now)
 
     def removed(self) -> Collection[IPv4Address]:
         """Return the addresses whose leases somebody else took out of the store since last time."""

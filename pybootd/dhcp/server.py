@@ -17,7 +17,7 @@ from pybootd.config import ANY, Config, Section
 from pybootd.dhcp import options, proxy
 from pybootd.dhcp.effects import Effect, Probe, Publish, Wait
 from pybootd.dhcp.ethernet import Ethernet, datagram
-from pybootd.dhcp.leases import Lease, LeaseStore, StoreError
+from pybootd.dhcp.leases import Lease, LeaseStore, State, StoreError, StoreLost
 from pybootd.dhcp.networks import Networks, Origin, Reminder
 from pybootd.dhcp.packet import NOBODY, Message, Packet, PacketError, decode
 from pybootd.dhcp.ports import Ports
@@ -392,7 +392,12 @@ class DhcpServer:
         if not changed or self._store is None:
             return True
         try:
-            self._store.save(changed.values(), now)
+            try:
+                self._store.save(changed.values(), now)
+            except StoreLost as lost:
+                known = self._networks.leases()
+                kept = [one for one in known if one.state not in (State.OFFERED, State.FREE)]
+                self._store.begin_anew(kept, now, str(lost))
         except StoreError as error:
             if self._reminder.due("store", now):
                 log.error("no lease is confirmed: %s", error)

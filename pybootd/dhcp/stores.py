@@ -14,13 +14,16 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from uuid import UUID
 
-from pybootd.dhcp.leases import FOREVER, Lease, LeaseStore, State, StoreError
+from pybootd.dhcp.leases import FOREVER, Lease, LeaseStore, State, StoreError, StoreLost
 
 log = logging.getLogger(__name__)
 
 MEMORY = "memory"
 SCHEMA = 1  # PRAGMA user_version; a later one adds its steps to _migrate
 _MAGIC = b"SQLite format 3\0"
+_PATIENCE = 0.05  # seconds that a transaction waits, and the daemon with it, for another program
+# what SQLite says of a file that is none of its own any more; ERROR: a table is missing, say
+_DAMAGED = frozenset((sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 _STEP = 1.0  # seconds by which the wall clock may wander before that is written down
 
 # ``expires``: wall clock less the drift, NULL: never; ``seconds``: NULL: for ever
@@ -77,6 +80,8 @@ class SqliteStore(LeaseStore):
         self._drift = 0.0
         self._version = 0
         self._kept: set[int] = set()
+        self._identity: list[tuple[int, int] | None] = []
+        self._patient = True
 
     def open(self) -> None:
         """Open or make the file; a damaged one is set aside. Raises StoreError."""
@@ -89,7 +94,14 @@ class SqliteStore(LeaseStore):
                 raise  # no space, no right, locked: nothing is wrong with the file
             except sqlite3.DatabaseError as error:
                 self._check_ours()
-                self._set_aside(error)
+                aside = self._set_aside()
+                log.error(
+                    "lease file %s is damaged (%s): kept as %s, a fresh one is begun; "
+                    "clients keep their addresses when they renew",
+                    self.path,
+                    error,
+                    aside,
+                )
                 self._connect()
         except (OSError, sqlite3.Error) as error:
             self.close()
@@ -117,6 +129,8 @@ class SqliteStore(LeaseStore):
         free = [(int(one.address),) for one in batch if one.state is State.FREE]
         kept = [_row(one, self._offset) for one in batch if one.state is not State.FREE]
         drift = self._clock() - now - self._offset
+        if self._file is None or self._identity != self._identify():
+            raise StoreLost(f"lease file {self.path} was taken away")
         with self._transaction() as file:
             if free:
                 file.executemany("DELETE FROM lease WHERE address = ?", free)
@@ -127,6 +141,24 @@ class SqliteStore(LeaseStore):
             self._drift = drift
         self._kept.difference_update(number for (number,) in free)
         self._kept.update(row[0] for row in kept)
+
+    def begin_anew(self, leases: Collection[Lease], now: float, why: str) -> None:
+        """Write all leases to a fresh file; what is at its path is set aside. Raises StoreError."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            aside = self._set_aside()
+            self.close()
+            self._take_lock()
+            self._connect()
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            raise StoreError(f"{why}, and can't be made anew: {_reason(error)}") from error
+        self._drift = 0.0
+        self._kept.clear()
+        self.save(leases, now)
+        self._version = self._data_version()
+        there = f"; what was there is kept as {aside}" if aside else ""
+        log.error("%s: a fresh one holds all %d leases%s", why, len(leases), there)
 
     def removed(self) -> Collection[IPv4Address]:
         """Return the addresses whose leases somebody else took out of the file since last time."""
@@ -175,6 +207,8 @@ class SqliteStore(LeaseStore):
             )
         if version < SCHEMA:
             _migrate(file, version)
+        self._identity = self._identify()
+        self._wait(_PATIENCE)
 
     def _check_ours(self) -> None:
         """Leave alone what never was a database: a path written by mistake. Raises StoreError."""
@@ -183,23 +217,24 @@ class SqliteStore(LeaseStore):
         if head.strip(b"\0") and head != _MAGIC:
             raise StoreError(f"lease file {self.path}: no lease file: change [bootp] leases")
 
-    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
-        """Move a damaged file out of the way, with the journal that belongs to it."""
+    def _set_aside(self) -> Path | None:
+        """Move what is there out of the way, with the journal that belongs to it; its new path."""
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(self._clock()))
+        aside, moved = self.path.with_name(f"{self.path.name}.damaged-{stamp}"), None
+        Path(f"{self.path}-shm").unlink(missing_ok=True)  # an index of the journal alone
+        for suffix in ("-wal", ""):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
+                moved = aside
+        # last, for it takes away a journal that it finds in its place
         if self._file is not None:
             self._file.close()
             self._file = None
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(self._clock()))
-        aside = self.path.with_name(f"{self.path.name}.damaged-{stamp}")
-        for suffix in ("-wal", "-shm", ""):
-            with contextlib.suppress(FileNotFoundError):
-                self.path.with_name(self.path.name + suffix).rename(f"{aside}{suffix}")
-        log.error(
-            "lease file %s is damaged (%s): kept as %s, a fresh one is begun; "
-            "clients keep their addresses when they renew",
-            self.path,
-            error,
-            aside,
-        )
+        return moved
+
+    def _identify(self) -> list[tuple[int, int] | None]:
+        """Say which files are at the paths of the database and its journal."""
+        return [_inode(Path(f"{self.path}{suffix}")) for suffix in ("", "-wal")]
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -214,7 +249,20 @@ class SqliteStore(LeaseStore):
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 file.execute("ROLLBACK")
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _DAMAGED:
+                raise StoreLost(f"lease file {self.path} is damaged ({error})") from error
+            if code == sqlite3.SQLITE_BUSY:
+                self._wait(0.0)  # all who ask now would wait, and everybody else for them
             raise StoreError(f"lease file {self.path}: {_reason(error)}") from error
+        if not self._patient:
+            self._wait(_PATIENCE)
+
+    def _wait(self, seconds: float) -> None:
+        """Set how long a transaction waits for another program's."""
+        self._patient = seconds > 0
+        if self._file is not None:
+            self._file.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
     def _data_version(self) -> int:
         """Return a number that changes when another process writes the file."""
@@ -331,6 +379,15 @@ def _lease(row: Row, offset: float, now: float) -> Lease:
         uuid=UUID(bytes=uuid) if uuid else None,
         booted=bool(booted),
     )
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from one that takes its place; None: there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _reason(error: Exception) -> str:

@@ -45,9 +45,13 @@ class Firmware:
                     return answer
         return None
 
-    def boot(self, mac, uuid=None, patience=15.0):
-        """Do the exchange of four messages; return the ACK, or None when there is no answer."""
-        offer = self.receive(self.send(mac, Message.DISCOVER, uuid), patience)
+    def boot(self, mac, uuid=None, patience=15.0, wanted=None):
+        """Do the exchange of four messages; return the ACK, or None when there is no answer.
+
+        ``wanted``: the address that is asked for.
+        """
+        before = {"o50": wanted.packed} if wanted else {}
+        offer = self.receive(self.send(mac, Message.DISCOVER, uuid, **before), patience)
         if offer is None:
             return None
         wanted = {"o50": offer.yiaddr.packed, "o54": offer.options[54]}
