@@ -21,6 +21,7 @@ put() { install -D -m "$1" "$2" "$tree/$3"; }
 put 755 packaging/debian/pybootd usr/bin/pybootd
 put 644 packaging/debian/pybootd.ini etc/pybootd.ini
 put 644 etc/pybootd.service lib/systemd/system/pybootd.service
+put 644 etc/pybootd.socket usr/share/doc/pybootd/examples/pybootd.socket
 put 644 etc/pybootd.bash usr/share/bash-completion/completions/pybootd
 put 644 README.rst usr/share/doc/pybootd/README.rst
 put 644 CHANGES.rst usr/share/doc/pybootd/CHANGES.rst

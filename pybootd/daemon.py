@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from pybootd import __version__, privileges
+from pybootd import __version__, handed, privileges
 from pybootd.client import Clients
 from pybootd.config import Config, ConfigError, Fault, examine
 from pybootd.events import Bus
@@ -211,7 +211,10 @@ class Daemon:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.loop.on_signal(number, lambda now: self.loop.stop())
             self.loop.on_signal(signal.SIGHUP, lambda now: supervisor.reload(self.reload))
+            unusable = handed.inherit()
             self.open()
+            for complaint in (*unusable, *handed.leave()):
+                log.warning("%s", complaint)
             serves = "serves " + ", ".join(self._serves)
             log.info("pybootd %s %s", __version__, serves)
             supervisor.ready(serves)

@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import netifaces
 
+from pybootd import handed
+
 # struct in_pktinfo { int ipi_ifindex; struct in_addr ipi_spec_dst, ipi_addr; }: ip(7)
 _PKTINFO = struct.Struct("=I4s4s")
 _IP_PKTINFO: int | None = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else None)
@@ -148,21 +150,24 @@ def udp_socket(
     interface: str = "",
     receive_buffer: int = 0,
 ) -> socket.socket:
-    """Bind a non-blocking UDP socket that tells where each datagram came in.
+    """Bind a non-blocking UDP socket that tells where each datagram came in, or take a handed one.
 
     ``what`` and ``option`` name the service and its setting in the error; ``interface`` binds it
     to that device; ``receive_buffer`` in octets. Raises BindError.
     """
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    ready = handed.take(socket.SOCK_DGRAM, address, port, interface)
+    sock = ready or socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         tell_destination(sock)
-        if interface:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
         if receive_buffer:
             enlarge_receive_buffer(sock, receive_buffer)
-        sock.bind((str(address), port))
+        if ready is None:
+            if interface:
+                device = interface.encode() + b"\0"
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
+            sock.bind((str(address), port))
     except OSError as error:
         sock.close()
         raise BindError(explain_bind(error, "udp", address, port, what, option)) from error
@@ -172,17 +177,19 @@ def udp_socket(
 def tcp_socket(
     address: IPv4Address, port: int, backlog: int, *, what: str, option: str
 ) -> socket.socket:
-    """Listen on a non-blocking TCP socket; ``backlog`` connections may wait to be taken.
+    """Listen on a non-blocking TCP socket, a handed one if there is; ``backlog`` may wait there.
 
     ``what`` and ``option`` as in ``udp_socket``. Raises BindError.
     """
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    ready = handed.take(socket.SOCK_STREAM, address, port)
+    sock = ready or socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        # a restart must not wait for the last connections' TIME-WAIT; socket(7): another
-        # program that listens is noticed all the same
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((str(address), port))
+        if ready is None:
+            # a restart must not wait for the last connections' TIME-WAIT; socket(7): another
+            # program that listens is noticed all the same
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((str(address), port))
         sock.listen(backlog)
     except OSError as error:
         sock.close()
@@ -266,7 +273,9 @@ def receive(sock: socket.socket, size: int) -> Arrival | None:
     for level, kind, value in ancillary:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(value) >= _PKTINFO.size:
             interface, spec, addressed = _PKTINFO.unpack_from(value)
-            local, destination = socket.inet_ntoa(spec), socket.inet_ntoa(addressed)
+            # one that came before the system was asked to tell has nothing but zeros
+            if interface:
+                local, destination = socket.inet_ntoa(spec), socket.inet_ntoa(addressed)
     return Arrival(data, source[0], source[1], interface, local, destination)
 
 

@@ -1,7 +1,6 @@
 """The unit of systemd: a real systemd starts it in namespaces of its own, and a client boots."""
 
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -36,9 +35,9 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 1
 for there in /run /etc/systemd/system /var/lib /var/log; do mount -t tmpfs tmpfs $there; done
 mkdir -p /run/systemd/system/pybootd.service.d
 ln -s /dev/null /etc/systemd/system/network-online.target
-cp {folder}/pybootd.service /run/systemd/system/
+cp {folder}/pybootd.service {folder}/pybootd.socket /run/systemd/system/
 cp {folder}/test.conf /run/systemd/system/pybootd.service.d/
-exec env -i PATH=$PATH container=lxc "$(command -v systemd)" --system --unit=pybootd.service
+exec env -i PATH=$PATH container=lxc "$(command -v systemd)" --system --unit={unit}
 """
 # only where the program and its file are, and where it logs; PrivateTmp hides what is below /tmp
 DROP_IN = """
@@ -68,10 +67,10 @@ def children(pid, depth):
 
 
 class Systemd:
-    def __init__(self, host, folder):
+    def __init__(self, host, folder, unit):
         self._host, self._folder = host, folder
         for name, script in (("outer", OUTER), ("inner", INNER)):
-            (folder / name).write_text(script.format(folder=folder))
+            (folder / name).write_text(script.format(folder=folder, unit=unit))
         self._outer = host.popen("unshare", "-m", "sh", folder / "outer")
         deadline = time.monotonic() + 20
         while not (found := children(self._outer.pid, 2)):
@@ -88,22 +87,29 @@ class Systemd:
         inside = ("nsenter", "-t", self._pid, "-p", "-m", "-C", "systemctl", *words)
         return self._host.run(*inside, check=False)
 
-    def property(self, name):
-        return self.ctl("show", "pybootd", "--value", "-p", name).stdout.strip()
+    def property(self, name, unit="pybootd"):
+        return self.ctl("show", unit, "--value", "-p", name).stdout.strip()
 
     def said(self):
         log = self._folder / "log"
         return log.read_text() if log.exists() else self.ctl("status", "pybootd").stdout
 
-    def wait(self, name, value, patience=60):
+    def rights(self):
+        """Read what the daemon is and may do, as /proc has it."""
+        status = f"/proc/{self.property('MainPID')}/status"
+        said = self._host.run("nsenter", "-t", self._pid, "-p", "-m", "cat", status).stdout
+        return dict(line.split(":\t", 1) for line in said.splitlines() if ":\t" in line)
+
+    def wait(self, name, value, patience=60, unit="pybootd"):
         deadline = time.monotonic() + patience
-        while (found := self.property(name)) != value:
+        while (found := self.property(name, unit)) != value:
             assert time.monotonic() < deadline, f"{name} is {found!r}: {self.said()}"
             time.sleep(0.1)
 
 
 @pytest.fixture
-def systemd(lan):
+def start(lan):
+    """Start systemd with a unit, and with lines of one's own in the service."""
     # writable here, in the host's own view of them, and the interpreter not hidden in /root
     open_to_all(lan[0], Path(sys.base_prefix), Path(sys.prefix), TOP / "pybootd")
     with tempfile.TemporaryDirectory() as made:
@@ -112,22 +118,30 @@ def systemd(lan):
         (folder / "files").mkdir()
         (folder / "files" / "pxelinux.0").write_bytes(b"boot me" * 300)
         (folder / "pybootd.ini").write_text(INI)
-        shutil.copy(TOP / "etc" / "pybootd.service", folder)
+        for unit in ("service", "socket"):
+            text = (TOP / "etc" / f"pybootd.{unit}").read_text()
+            # systemd here has neither basic.target nor what it waits for
+            text = text.replace("[Socket]", "DefaultDependencies=no\n[Socket]")
+            (folder / f"pybootd.{unit}").write_text(text)
         where = {"base": sys.base_prefix, "prefix": sys.prefix, "top": TOP}
         own = DROP_IN.format(python=sys.executable, folder=folder, **where)
-        (folder / "test.conf").write_text(textwrap.dedent(own))
-        made = Systemd(lan[0], folder)
-        yield made
-        made.close()
+        running = []
+
+        def start(unit, lines=""):
+            (folder / "test.conf").write_text(textwrap.dedent(own) + lines)
+            running.append(Systemd(lan[0], folder, unit))
+            return running[0]
+
+        yield start
+        for one in running:
+            one.close()
 
 
-def test_the_unit_serves_reloads_and_stops(lan, firmware, systemd):
-    unit = systemd
+def test_the_unit_serves_reloads_and_stops(lan, firmware, start):
+    unit = start("pybootd.service")
     unit.wait("ActiveState", "active")
     assert unit.property("StatusText") == "serves DHCP, TFTP"
-    pid = unit.property("MainPID")
-    status = unit._host.run("nsenter", "-t", unit._pid, "-p", "-m", "cat", f"/proc/{pid}/status")
-    found = dict(line.split(":\t", 1) for line in status.stdout.splitlines() if ":\t" in line)
+    found = unit.rights()
     assert "0" not in found["Uid"].split()
     assert {int(found[name], 16) for name in ("CapEff", "CapBnd")} == {BIND_AND_RAW}
     assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
@@ -150,3 +164,67 @@ def test_the_unit_serves_reloads_and_stops(lan, firmware, systemd):
     said = unit.said()
     assert "Traceback" not in said
     assert "WARNING" not in said
+
+
+def test_the_ports_that_systemd_binds_need_no_right(lan, firmware, start):
+    """The first DISCOVER starts the daemon, which may do nothing that others may not."""
+    unit = start("pybootd.socket", "AmbientCapabilities=\nCapabilityBoundingSet=\n")
+    unit.wait("ActiveState", "active", unit="pybootd.socket")
+    assert unit.property("ActiveState") == "inactive"
+    first = firmware.send(CLIENT[0], 1, CLIENT[1])
+    assert firmware.receive(first, 60) is not None, unit.said()
+    ack = firmware.boot(*CLIENT)
+    assert str(ack.yiaddr) == "192.168.1.100"
+    found = unit.rights()
+    assert "0" not in found["Uid"].split()
+    assert {int(found[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")} == {0}
+    lan[1].ip("address", "add", "192.168.1.100/24", "dev", "eth0")
+    fetch = ("curl", "-s", "--max-time", "19", "tftp://192.168.1.1/pxelinux.0")
+    assert lan[1].run(*fetch).stdout == "boot me" * 300
+    # what is asked while the daemon is started anew waits for it
+    assert unit.ctl("restart", "pybootd").returncode == 0
+    assert lan[1].run(*fetch).stdout == "boot me" * 300
+    assert "handed to us" not in unit.said()
+    assert "Traceback" not in unit.said()
+
+
+@pytest.mark.net("systemd-socket-activate", "setpriv", "curl")
+def test_a_socket_that_systemd_socket_activate_binds(lan, tmp_path):
+    """Nobody at all may serve port 69, by the tool that people try socket activation with."""
+    server, client = lan
+    open_to_all(server, Path(sys.base_prefix), Path(sys.prefix), TOP / "pybootd")
+    client.ip("address", "add", "192.168.1.9/24", "dev", "eth0")
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        (folder / "files").mkdir()
+        (folder / "files" / "pxelinux.0").write_bytes(b"boot me" * 300)
+        (folder / "pybootd.ini").write_text("[tftp]\nroot = ./files\n[status]\nport = 0\n")
+        with (tmp_path / "log").open("w") as log:
+            nobody = ("setpriv", "--reuid", "nobody", "--clear-groups", "--bounding-set", "-all")
+            running = server.popen(
+                *("systemd-socket-activate", "-d", "-l", "0.0.0.0:69", "--fdname", "tftp"),
+                *(
+                    *nobody,
+                    sys.executable,
+                    "-B",
+                    "-m",
+                    "pybootd",
+                    "-t",
+                    "-c",
+                    folder / "pybootd.ini",
+                ),
+                stderr=log,
+                cwd=TOP,
+            )
+            deadline = time.monotonic() + 20
+            while 69 not in server.udp_ports():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            fetch = ("curl", "-s", "--max-time", "40", "tftp://192.168.1.1/pxelinux.0")
+            assert client.run(*fetch, timeout=60).stdout == "boot me" * 300
+            running.terminate()
+            assert running.wait(20) == 0
+    said = (tmp_path / "log").read_text()
+    assert "serves TFTP" in said
+    assert "handed to us" not in said
