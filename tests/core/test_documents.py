@@ -58,3 +58,17 @@ def test_every_sample_of_the_readme_passes_its_check(tmp_path):
             sample = sample.replace("[bootp]\n", f"[bootp]\n{start}")
         ini.write_text(sample if "[tftp]" in sample else sample + root)
         assert Daemon.from_file(ini, USUAL).config.warnings == ()
+
+
+def test_every_row_of_the_faults_is_a_test():
+    table = (TOP / "docs/faults.rst").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^   \* - (.+)\n     - .+\n(?:       .+\n)*     - .+\n(?:       .+\n)*     - (.+)",
+        table,
+        re.M,
+    )[1:]
+    assert len(rows) == table.count("\n   * - ") - 1 > 14
+    for fault, named in rows:
+        file, _, test = named.strip("`").partition("::")
+        text = (TOP / "tests/net" / file).read_text(encoding="utf-8")
+        assert f"\ndef {test}(" in text, fault

@@ -22,9 +22,9 @@ class Firmware:
         self.socket.bind(("0.0.0.0", 68))
         self.xid = 0x5000
 
-    def send(self, mac, kind, uuid=None, **options):
+    def send(self, mac, kind, uuid=None, flags=BROADCAST_FLAG, **options):
         self.xid += 1
-        packet = Packet(xid=self.xid, flags=BROADCAST_FLAG, chaddr=parse_mac(mac))
+        packet = Packet(xid=self.xid, flags=flags, chaddr=parse_mac(mac))
         packet.options[53] = bytes((kind,))
         packet.options[55] = bytes((1, 3, 6, 12, 15, 51, 54, 66, 67))
         if uuid:
@@ -83,9 +83,14 @@ def follow():
 
 
 @pytest.fixture
-def lan(network):
+def switch(network):
+    return network.switch()
+
+
+@pytest.fixture
+def lan(network, switch):
     """Make a server and a client on one switch."""
-    switch, server, client = network.switch(), network.host("server"), network.host("client")
+    server, client = network.host("server"), network.host("client")
     server.plug(switch, "192.168.1.1/24")
     server.ip("link", "set", "lo", "up")
     client.plug(switch, mac="52:54:00:12:34:56")
