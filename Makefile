@@ -7,7 +7,7 @@ DHCP_SERVERS = dnsmasq-base isc-dhcp-server kea-dhcp4-server
 TEST_PACKAGES = $(shell sed 's/\#.*//' tests/debian-packages.txt)
 
 .PHONY: help demo test test-unit test-net test-boot lint verdicts endurance peers bench bench-dhcp bench-http bench-tftp bench-observe deb docs \
-    clean
+    fuzz clean
 
 help:
 	@echo "make demo                 a machine boots in a private network, before your eyes"
@@ -16,6 +16,7 @@ help:
 	@echo "make verdicts             faults put into real boots, and what pybootd says of each"
 	@echo "make endurance            the DHCP server killed 200 times: whose lease is lost?"
 	@echo "make peers                the DHCP behaviour rows, tried on other servers, too"
+	@echo "make fuzz SECONDS=60      octets of strangers, so long for each target; or TARGETS='names http'"
 	@echo "make deb                  a Debian package, in build/"
 	@echo "make bench                speed beside other servers; bench-dhcp, bench-http, bench-tftp: one"
 	@echo "make docs                 the guide, in build/docs/"
@@ -55,6 +56,10 @@ bench: bench-dhcp bench-http bench-tftp
 bench-dhcp: .venv/package.done
 	@tests/packages.sh iproute2 kea-admin strace $(DHCP_SERVERS)
 	@.venv/bin/python bench/dhcp/run.py
+
+fuzz: SECONDS = 60
+fuzz: .venv/fuzz.done
+	@.venv/bin/python -m tests.fuzz.run --seconds $(SECONDS) $(TARGETS)
 
 deb: .venv/test.done
 	@packaging/deb.sh .venv/bin/python
@@ -96,3 +101,8 @@ clean:
 	@echo "installing pybootd and what its tests need into .venv"
 	@.venv/bin/pip install -qq --disable-pip-version-check --editable '.[test]'
 	@touch $@ .venv/package.done
+
+.venv/fuzz.done: .venv/test.done
+	@echo "installing what fuzzing needs into .venv"
+	@.venv/bin/pip install -qq --disable-pip-version-check --editable '.[test,fuzz]'
+	@touch $@

@@ -35,6 +35,8 @@ TEST = [
     "sphinx>=7.2",
 ]
 
+FUZZ = ["atheris>=3.0", "coverage>=7.4"]
+
 setup(
     name="pybootd",
     version=version(),
@@ -54,7 +56,7 @@ setup(
         "rich>=13.0",
         "urllib3>=2.3",
     ],
-    extras_require={"postgresql": POSTGRESQL, "test": TEST},
+    extras_require={"fuzz": FUZZ, "postgresql": POSTGRESQL, "test": TEST},
     entry_points={
         "console_scripts": ["pybootd = pybootd.cli:main"],
         # as pybootd/plugins.py lists them

@@ -4,12 +4,16 @@ import logging
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from ipaddress import IPv4Address as A
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pybootd.dhcp.leases import FOREVER, Lease, State, StoreError
 from pybootd.dhcp.stores import MemoryStore, SqliteStore, open_store
@@ -238,3 +242,51 @@ def test_memory_warns_nobody(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         open_store("memory").close()
     assert not caplog.text
+
+
+STATES = st.sampled_from((State.BOUND, State.RELEASED, State.DECLINED, State.FREE))
+STEPS = st.one_of(
+    st.tuples(st.just("save"), st.dictionaries(st.integers(1, 4), STATES), st.floats(1, 1000)),
+    st.tuples(st.just("sleep"), st.floats(0, 500)),
+    st.tuples(st.just("set clock"), st.floats(-5000, 5000)),
+    st.tuples(st.just("restart"), st.floats(0, 500)),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(STEPS, max_size=15))
+def test_whatever_happens_each_lease_lasts_as_long_as_was_said(
+    steps: list[tuple[Any, ...]],
+) -> None:
+    """Over restarts and set clocks, to within the second that the wall clock may wander."""
+    wall, now = Wall(), 50.0
+    kept: dict[int, tuple[State, float, float]] = {}  # by address: until when, of how many seconds
+    with tempfile.TemporaryDirectory() as folder:
+        store = opened(Path(folder) / "leases.db", wall)
+        list(store.load(now))
+        for what, *how in [*steps, ("restart", 0.0)]:
+            if what == "sleep":
+                now, wall.time = now + how[0], wall.time + how[0]
+            elif what == "set clock":
+                wall.time += how[0]
+            elif what == "save":
+                states, seconds = how
+                store.save(
+                    [lease(n, s, now + seconds, seconds=seconds) for n, s in states.items()], now
+                )
+                kept |= {n: (state, now + seconds, seconds) for n, state in states.items()}
+                kept = {n: one for n, one in kept.items() if one[0] is not State.FREE}
+            else:
+                store.save([], now)
+                store.close()
+                wall.time += how[0]  # meanwhile nobody counts but the wall clock
+                store = opened(store.path, wall)
+                loaded = {int(one.address) & 7: one for one in store.load(now)}
+                kept = {n: (s, until - how[0], given) for n, (s, until, given) in kept.items()}
+                assert {n: one.state for n, one in loaded.items()} == {
+                    n: state for n, (state, _, _) in kept.items()
+                }
+                for n, (_, until, _) in kept.items():
+                    assert abs(loaded[n].expires - until) <= 1.1
+                kept = {n: (s, loaded[n].expires, g) for n, (s, _, g) in kept.items()}
+        store.close()

@@ -1,0 +1,94 @@
+"""What can be fuzzed: each target is a function of octets that raises when a promise is broken."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import codecs, paths, responder, settings, transfers, uploads, web
+
+
+@dataclass(frozen=True)
+class Target:
+    """``covers`` are the files of ``pybootd`` that it is about; ``longest`` in octets."""
+
+    name: str
+    run: Callable[[bytes], None]
+    covers: tuple[str, ...]
+    longest: int = 1024
+    words: tuple[bytes, ...] = ()
+
+
+_TFTP = (
+    b"octet\0",
+    b"netascii\0",
+    b"blksize\0",
+    b"tsize\0",
+    b"timeout\0",
+    b"windowsize\0",
+    b"\0\1",
+)
+_HTTP = (
+    *(b"GET /", b"HEAD ", b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"\r\n\r\n", b"Host: x\r\n"),
+    *(b"Range: bytes=", b"If-Range: ", b"If-Match: ", b"If-None-Match: ", b"If-Modified-Since: "),
+    *(b"Connection: close\r\n", b"Content-Length: ", b"Transfer-Encoding: chunked\r\n"),
+    *(b'"tag"', b"Sun, 06 Nov 1994 08:49:37 GMT", b"Expect: 100-continue\r\n", b"%2e", b"http://h"),
+)
+_PATHS = (b"../", b"..\\", b"dir/", b"/grub/grub.cfg", b"back/", b"home/", b"loop", b"12345678/")
+_FILTERS = (
+    b"{mac}",
+    b"{filename}",
+    b"{hostname}",
+    b"{arch}",
+    b"{group}",
+    b"*",
+    b"?",
+    b"\n\n",
+    b"= ",
+)
+
+ALL = (
+    Target(
+        "dhcp-packet", codecs.dhcp_packet, ("dhcp/packet.py",), 1600, (codecs.COOKIE, b"\x34\1\3")
+    ),
+    Target("dhcp-options", codecs.dhcp_options, ("dhcp/pxe.py", "dhcp/packet.py"), 1024),
+    Target(
+        "dhcp-server",
+        responder.dhcp_server,
+        tuple(
+            f"dhcp/{name}.py"
+            for name in ("responder", "replies", "networks", "leases", "proxy", "admission")
+        ),
+        1024,
+    ),
+    Target("tftp-packet", codecs.tftp_packet, ("tftp/packet.py", "tftp/options.py"), 600, _TFTP),
+    Target(
+        "tftp-server",
+        transfers.tftp_server,
+        tuple(f"tftp/{name}.py" for name in ("server", "session", "transfer", "blocks", "ports")),
+        512,
+        _TFTP,
+    ),
+    Target(
+        "tftp-upload",
+        uploads.tftp_upload,
+        ("tftp/intake.py", "tftp/reception.py", "files/upload.py"),
+        512,
+        _TFTP,
+    ),
+    Target(
+        "names",
+        paths.file_names,
+        ("files/names.py", "files/local.py", "files/elsewhere.py"),
+        512,
+        _PATHS,
+    ),
+    Target("filters", paths.filters, ("files/filters.py",), 512, _PATHS + _FILTERS),
+    Target("http", web.http_connection, ("http/connection.py", "http/conditions.py"), 1024, _HTTP),
+    Target(
+        "ini",
+        settings.ini_file,
+        ("inifile.py", "config.py", "reading.py", "profiles.py", "former.py", "values.py"),
+        2048,
+        settings.WORDS,
+    ),
+)
+BY_NAME = {target.name: target for target in ALL}
