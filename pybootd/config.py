@@ -86,6 +86,7 @@ class BootpConfig:
     reclaim: str = "never"
     leases: str = DEFAULT_LEASES
     lease_copy: str = DEFAULT_LEASES
+    share: tuple[int, int] = (1, 1)
     conflict_check: bool = True
     notify: tuple[tuple[str, int], ...] = ()
     timeout: float = 5.0
@@ -220,6 +221,7 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "reclaim": values.choice("never", "expired"),
             "leases": values.word,
             "lease_copy": values.word,
+            "share": values.share,
             "conflict_check": values.boolean,
             "notify": values.endpoints,
             "timeout": values.seconds(0.1, 60),

@@ -189,6 +189,16 @@ def group(text: str) -> str:
         raise ValueError(f"{text!r} is no group here: name one, or make it: groupadd") from None
 
 
+def share(text: str) -> tuple[int, int]:
+    """Read ``1/3``, the first of three parts; raises ValueError."""
+    number, _, parts = text.partition("/")
+    if number.strip().isdecimal() and parts.strip().isdecimal():
+        made = int(number), int(parts)
+        if 1 <= made[0] <= made[1] <= 256:
+            return made
+    raise ValueError("a part of the clients, as 1/3, 2/3 and 3/3 on three servers")
+
+
 def port_range(text: str) -> tuple[int, int]:
     """Read ``first-last``: ports, both included."""
     found = re.fullmatch(r"([0-9]{1,5}) *- *([0-9]{1,5})", text)

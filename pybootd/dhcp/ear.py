@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ class Ear:
         self._store = store
         self._news = news
         self._file: psycopg.Connection[Any] | None = None
+        self._watched: socket.socket | None = None
         self._opening = self._wanted = False
 
     def open(self) -> None:
@@ -35,10 +37,12 @@ class Ear:
         """Stop listening; may be called twice."""
         self._wanted = False
         file, self._file = self._file, None
+        watched, self._watched = self._watched, None
+        if watched is not None:
+            self._loop.unwatch(watched)
+            watched.close()
         if file is not None:
-            self._loop.unwatch(file)
-            with contextlib.suppress(Exception):
-                file.close()
+            file.close()
 
     def _opened(self, outcome: Outcome[psycopg.Connection[Any]], now: float) -> None:
         self._opening = False
@@ -52,7 +56,9 @@ class Ear:
             file.close()
             return
         self._file = file
-        self._loop.watch(file, self._hear)
+        # libpq closes its descriptor by itself when the connection ends; this one is ours
+        self._watched = socket.socket(fileno=os.dup(file.fileno()))
+        self._loop.watch(self._watched, self._hear)
         self._news()
 
     def _hear(self, now: float) -> None:

@@ -13,6 +13,7 @@ from pybootd.loop import Later, Loop, Outcome, Timer
 
 log = logging.getLogger(__name__)
 
+WORKERS = "copy of the leases"
 _EVERY = 2.0  # seconds for which changes are gathered
 
 
@@ -55,9 +56,13 @@ class LocalCopy:
             self._timer = self._loop.after(_EVERY, self._flush)
 
     def close(self) -> None:
-        """Stop following; what the worker is writing ends with the process."""
+        """Stop following; the worker writes what there is, if the process lives so long."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._changed:
+            self._flush(self._loop.now)
+        if self._open or self._busy:
+            self._loop.work(Later(self._store.close, WORKERS, 1), lambda outcome, now: None)
 
     def _flush(self, now: float) -> None:
         self._timer = None
@@ -80,7 +85,7 @@ class LocalCopy:
             ]
             self._store.save(leases, now)
 
-        self._loop.work(Later(write, "copy of the leases", 1), self._written)
+        self._loop.work(Later(write, WORKERS, 1), self._written)
 
     def _written(self, outcome: Outcome[None], now: float) -> None:
         self._busy = False

@@ -10,10 +10,10 @@ import contextlib
 import math
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -52,7 +52,8 @@ _SET_DRIFT = "UPDATE pybootd.clock SET drift = %s WHERE drift = %s"
 _RELEASE = """
     UPDATE pybootd.lease
     SET owner = NULL, state = 'free', mac = '', client_id = NULL, hostname = '', uuid = NULL,
-        booted = false, version = nextval('pybootd.lease_version'), writer = ''
+        booted = false, expires = pybootd.now() - (SELECT drift FROM pybootd.clock),
+        version = nextval('pybootd.lease_version'), writer = ''
     WHERE mac = %s AND owner IS NOT NULL
     RETURNING host(address)
 """
@@ -120,6 +121,9 @@ class PostgresStore(LeaseStore):
         self._url = url
         self.name = f"lease database {shown(url)}"
         self._file: psycopg.Connection[Any] | None = None
+        self._ear: psycopg.Connection[Any] | None = None
+        self._ended = False
+        self._in_use = threading.Lock()
         self._offset: float | None = None  # lease clock less monotonic clock
         self.newest = 0  # the version of the store that was read last
 
@@ -157,7 +161,17 @@ class PostgresStore(LeaseStore):
         It returns what has changed since version ``since``, and raises StoreError. FREE leases of
         a request stand first.
         """
-        return partial(self._exchange, requests, now, since, time.perf_counter())
+        begun = time.perf_counter()
+
+        def call() -> Told:
+            try:
+                with self._in_use:
+                    return self._exchange(requests, now, since, begun)
+            finally:
+                if self._ended:
+                    self.close()
+
+        return call
 
     def close(self) -> None:
         """Disconnect; may be called twice."""
@@ -168,10 +182,29 @@ class PostgresStore(LeaseStore):
 
     def listen(self) -> psycopg.Connection[Any]:
         """Return a connection that hears when others write; raises StoreError."""
+        import psycopg
+
         with self._errors(close=False):
             file = _connect(self._url)
-            file.execute(f"LISTEN {CHANNEL}")
-            return file
+            self._ear = file
+            try:
+                file.execute(f"LISTEN {CHANNEL}")
+            except psycopg.Error:
+                file.close()
+                raise
+        if self._ended:
+            file.close()
+            raise StoreError(f"{self.name}: closed")
+        return file
+
+    def end(self) -> None:
+        """Disconnect for good; a worker that is under way does it when it has finished."""
+        self._ended = True
+        if self._ear is not None:
+            self._ear.close()
+        if self._in_use.acquire(blocking=False):
+            self.close()
+            self._in_use.release()
 
     # inside
 
@@ -328,7 +361,11 @@ def _connect(url: str) -> psycopg.Connection[Any]:
     given = _parsed(url)
     more: Any = {name: value for name, value in _CONNECT.items() if name not in given}
     file: psycopg.Connection[Any] = psycopg.connect(url, autocommit=True, **more)
-    file.execute("SELECT set_config('statement_timeout', %s, false)", (_PATIENCE,))
+    try:
+        file.execute("SELECT set_config('statement_timeout', %s, false)", (_PATIENCE,))
+    except psycopg.Error:
+        file.close()
+        raise
     return file
 
 

@@ -24,6 +24,7 @@ from pybootd.dhcp.ports import Ports
 from pybootd.dhcp.replies import Reply
 from pybootd.dhcp.responder import Responder
 from pybootd.dhcp.scout import Role, is_probe
+from pybootd.dhcp.share import Share
 from pybootd.dhcp.stores import MemoryStore, open_store
 from pybootd.events import Bus, Malformed
 from pybootd.loop import Loop, Timer
@@ -84,6 +85,8 @@ class DhcpServer:
         """Make all that follows from the configuration; raises ConfigError."""
         settings = options.from_config(config.sections.get("options", Section("options")))
         self._config = config
+        parts = config.bootp.share
+        self._share = Share(*parts) if parts[1] > 1 else None
         self._networks = Networks(config)
         self._responder = Responder(config, self._networks, self._clients, access, settings)
 
@@ -292,6 +295,8 @@ class DhcpServer:
     def _respond(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
         if origin.boot_server:
             return self._responder.proxy.serve(packet, origin, now)
+        if self._share is not None and not self._share.takes(packet, origin, now):
+            return []
         if self._sharing is not None:
             return self._sharing.request(packet, origin, now)
         return self.decide(packet, origin, now)

@@ -16,7 +16,6 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Protocol
 
-from pybootd.client import format_mac
 from pybootd.config import BootpConfig
 from pybootd.dhcp import options
 from pybootd.dhcp.ear import Ear
@@ -131,8 +130,7 @@ class Sharing:
                 timer.cancel()
         if self._copy is not None:
             self._copy.close()
-        if not self._busy:  # else the connection is the worker's, and ends with the process
-            self.store.close()
+        self.store.end()
 
     def forget_all(self) -> None:
         """Read everything anew next time: the pools are others now."""
@@ -180,7 +178,7 @@ class Sharing:
 
     def _answer(self, packet: Packet, origin: Origin, tries: int, now: float) -> list[Effect]:
         if not tries:
-            log.warning("dhcp %s: no agreement with other daemons", format_mac(packet.chaddr))
+            log.warning("dhcp %s: no agreement with other daemons", packet.chaddr.hex(":"))
             return []
         effects = self._server.decide(packet, origin, now)
         return self._hold(effects, partial(self._answer, packet, origin, tries - 1), now)
@@ -414,13 +412,13 @@ class Sharing:
         now_there = {lease.address: lease for lease, _ in told.leases}
         for lease in lost:
             other = now_there.get(lease.address)
-            whose = format_mac(other.mac) if other is not None and other.owner else "nobody"
+            whose = other.mac.hex(":") if other is not None and other.owner else "nobody"
             log.error(
                 "dhcp conflict: %s was %s for %s while the lease database was away, but it is "
                 "%s's now",
                 lease.address,
                 lease.state.value,
-                format_mac(lease.mac) if lease.mac else "nobody",
+                lease.mac.hex(":") or "nobody",
                 whose,
             )
 

@@ -1,0 +1,368 @@
+"""Several servers with one lease database: what each learns, and what happens while it is away."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address as A
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from pybootd.client import Clients
+from pybootd.config import BootpConfig, Config
+from pybootd.dhcp import postgres, sharing
+from pybootd.dhcp.leases import State, StoreError
+from pybootd.dhcp.packet import Message, Packet, decode, encode
+from pybootd.dhcp.server import DhcpServer
+from pybootd.dhcp.stores import SqliteStore
+from pybootd.events import Bus, Released
+from pybootd.loop import Loop
+from tests.postgres import Cluster, missing
+
+from .desk import MAC, OTHER, request
+
+pytestmark = pytest.mark.net
+HERE, CLIENT, THIRD = A("127.0.0.1"), A("127.0.0.7"), b"\2" * 6
+FIRST = A("127.1.0.0")
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Cluster]:
+    """Make a cluster that may be stopped."""
+    if reason := missing():
+        pytest.skip(reason)
+    with Cluster() as made:
+        yield made
+
+
+@pytest.fixture
+def url(own: Cluster) -> str:
+    made = own.create()
+    postgres.migrate(made)
+    return made
+
+
+class Site:
+    """Daemons on loopback, told apart by their ports, and all their clients on one socket each."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+        self.servers: list[One] = []
+
+    def add(self, **bootp: Any) -> "One":
+        made = One(self, len(self.servers), bootp)
+        self.servers.append(made)
+        return made
+
+    def turn(self, until: Callable[[], Any], patience: float = 8.0) -> Any:
+        """Let all of them work until it is true; return what it is."""
+        deadline = time.monotonic() + patience
+        while not (found := until()):
+            assert time.monotonic() < deadline
+            for one in self.servers:
+                one.loop.turn(0.01)
+        return found
+
+    def rest(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        self.turn(lambda: time.monotonic() > end)
+
+    def agree(self) -> None:
+        """Wait until all know what the database knows."""
+        newest = self.newest()
+        self.turn(lambda: all(one.sharing.store.newest >= newest for one in self.servers))
+
+    def newest(self) -> int:
+        (row,) = self.sql("SELECT coalesce(max(version), 0) FROM pybootd.lease")
+        return int(row[0])
+
+    def sql(self, statement: str) -> list[Any]:
+        with psycopg.connect(self.url, autocommit=True) as file:
+            done = file.execute(statement.encode())
+            return done.fetchall() if done.description else []
+
+
+class One:
+    def __init__(self, site: Site, number: int, bootp: dict[str, Any]) -> None:
+        self.site, self.loop, self.bus = site, Loop(), Bus()
+        self.loop.open()
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("0.0.0.0", 0))
+        self.socket.setblocking(False)
+        self.port = self.socket.getsockname()[1] - 1
+        given = {"pool_start": FIRST, "pool_count": 200, "netmask": A("255.0.0.0")}
+        given |= {"allow_simple_dhcp": True, "conflict_check": False, "leases": site.url}
+        given |= {"lease_copy": str(site.folder / f"{number}.db"), "port": self.port}
+        config = Config(bootp=BootpConfig(**(given | bootp)))
+        self.server = DhcpServer(config, self.loop, self.bus, Clients())
+        self.seen: list[Any] = []
+        self.bus.subscribe(Released, self.seen.append)
+        self.got: list[Packet] = []
+        self.server.open()
+        self.server.start()
+
+    @property
+    def sharing(self) -> sharing.Sharing:
+        assert self.server._sharing is not None
+        return self.server._sharing
+
+    def send(self, packet: Packet) -> None:
+        self.socket.sendto(encode(packet), (str(HERE), self.port))
+
+    def received(self) -> Packet | None:
+        with contextlib.suppress(BlockingIOError):
+            return decode(self.socket.recv(2000))
+        return None
+
+    def ask(self, packet: Packet, patience: float = 30.0) -> Packet:
+        self.send(packet)
+        found = self.site.turn(self.received, patience)
+        assert isinstance(found, Packet)
+        return found
+
+    def silent(self, packet: Packet) -> bool:
+        """Tell whether there is no answer, not even a late one."""
+        self.send(packet)
+        self.site.rest(0.7)
+        return self.received() is None
+
+    def offer(self, mac: bytes = MAC) -> A:
+        answer = self.ask(request(Message.DISCOVER, mac=mac, ciaddr=CLIENT))
+        assert answer.options[53] == b"\2"
+        return answer.yiaddr
+
+    def choose(self, address: A, mac: bytes = MAC) -> tuple[int, A]:
+        answer = self.ask(
+            request(Message.REQUEST, mac=mac, wanted=address, server=HERE, ciaddr=CLIENT)
+        )
+        return answer.options[53][0], answer.yiaddr
+
+    def lease(self, mac: bytes = MAC) -> A:
+        address = self.offer(mac)
+        assert self.choose(address, mac) == (Message.ACK, address)
+        return address
+
+    def renewal(self, address: A, mac: bytes = MAC) -> Packet:
+        return request(Message.REQUEST, mac=mac, ciaddr=address)
+
+    def state(self, address: A) -> tuple[State, bytes] | None:
+        network = self.server.networks.holding(address)
+        lease = network.pool.at(address) if network else None
+        return (lease.state, lease.mac) if lease else None
+
+    def close(self) -> None:
+        self.server.close()
+        self.loop.close()
+        self.socket.close()
+
+
+@pytest.fixture
+def site(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    # a pool on loopback has the client at any address, which is the socket that the test has
+    made = Site(url, tmp_path)
+    yield made
+    for one in made.servers:
+        one.close()
+
+
+@contextlib.contextmanager
+def down(site: Site, own: Cluster, *servers: One) -> Iterator[None]:
+    """Stop the database; the servers have noticed."""
+    own.stop()
+    try:
+        site.turn(lambda: all(one.server.responder.offline for one in servers))
+        yield
+    finally:
+        own.start()
+
+
+def back(site: Site, *servers: One) -> None:
+    site.turn(lambda: not any(one.server.responder.offline for one in servers))
+
+
+def give_away(site: Site) -> None:
+    """Let somebody write by hand that the address is another client's."""
+    with psycopg.connect(site.url, autocommit=True) as file:
+        file.execute(
+            "UPDATE pybootd.lease SET owner = %s, mac = %s, state = 'bound', expires = NULL,"
+            " version = nextval('pybootd.lease_version')",
+            (OTHER, OTHER),
+        )
+
+
+def test_all_offer_one_address_and_any_confirms_it(site: Site) -> None:
+    one, two, three = site.add(), site.add(), site.add()
+    addresses = {server.offer() for server in (one, two, three)}
+    assert len(addresses) == 1
+    (address,) = addresses
+    assert two.choose(address) == (Message.ACK, address)
+    site.agree()
+    assert [server.state(address) for server in site.servers] == [(State.BOUND, MAC)] * 3
+    assert three.ask(three.renewal(address)).options[53] == b"\5"
+
+
+def test_at_once_too(site: Site) -> None:
+    servers = [site.add() for _ in range(3)]
+    macs = [b"\2\0\0\0\0" + bytes((n,)) for n in range(150)]
+    for server in servers:
+        for mac in macs:
+            server.send(request(Message.DISCOVER, mac=mac, ciaddr=CLIENT))
+    offers: dict[bytes, set[A]] = {mac: set() for mac in macs}
+    count = 0
+
+    def all_came() -> bool:
+        nonlocal count
+        for server in servers:
+            while (answer := server.received()) is not None:
+                offers[answer.chaddr].add(answer.yiaddr)
+                count += 1
+        return count == 450
+
+    site.turn(all_came)
+    assert {len(one) for one in offers.values()} == {1}
+    assert len({address for one in offers.values() for address in one}) == 150
+
+
+def test_a_client_that_another_daemon_knows_is_asked_for(site: Site) -> None:
+    one, two = site.add(), site.add()
+    address = one.lease()
+    # at once, before any news came
+    assert two.ask(two.renewal(address)).options[53] == b"\5"
+    reboot = request(Message.REQUEST, mac=OTHER, wanted=address, ciaddr=A(0), giaddr=CLIENT)
+    assert one.state(address) == (State.BOUND, MAC)
+    assert two.silent(reboot)  # no record of that client, and the address is another's
+
+
+def test_an_address_taken_meanwhile_is_refused(site: Site) -> None:
+    one, two = site.add(), site.add()
+    address = one.offer()
+    site.agree()
+    give_away(site)
+    assert one.choose(address)[0] == Message.NAK
+    assert one.offer() != address
+    site.agree()
+    assert two.offer() == one.offer()
+
+
+def test_a_full_pool_and_one_that_another_daemon_released(site: Site) -> None:
+    one, two = site.add(pool_count=1), site.add(pool_count=1)
+    address = one.lease()
+    site.agree()
+    assert two.silent(request(Message.DISCOVER, mac=OTHER, ciaddr=CLIENT))
+    assert postgres.remove(site.url, MAC) == [address]
+    site.agree()
+    assert two.lease(OTHER) == address
+    # what a person took away, every daemon says
+    assert [[event.address for event in server.seen] for server in (one, two)] == [[address]] * 2
+
+
+def test_a_release_and_a_decline_reach_the_others(site: Site) -> None:
+    one, two = site.add(), site.add()
+    address = one.lease()
+    two.send(request(Message.RELEASE, ciaddr=address, server=HERE))
+    site.turn(lambda: one.state(address) == (State.RELEASED, MAC))
+    declined = one.lease(OTHER)
+    two.send(request(Message.DECLINE, mac=OTHER, wanted=declined, server=HERE))
+    site.turn(lambda: one.state(declined) == (State.DECLINED, b""))
+    assert one.lease(OTHER) != declined
+
+
+def test_known_clients_are_served_while_the_database_is_away(
+    site: Site, own: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = site.add(lease_time=1000), site.add(lease_time=1000)
+    address = one.lease()
+    site.agree()
+    site.sql("UPDATE pybootd.lease SET expires = pybootd.now() + 500,"
+             " version = nextval('pybootd.lease_version')")  # fmt: skip
+    site.sql("NOTIFY pybootd")
+    site.agree()
+    with down(site, own, one, two):
+        answer = one.ask(one.renewal(address))
+        assert answer.options[53] == b"\5"
+        # no more than what the others know of
+        assert 400 < int.from_bytes(answer.options[51]) <= 500
+        assert two.offer() == address
+        assert one.silent(request(Message.DISCOVER, mac=OTHER, ciaddr=CLIENT))
+        assert two.silent(request(Message.DISCOVER, mac=THIRD, ciaddr=CLIENT))
+        one.send(request(Message.RELEASE, ciaddr=address, server=HERE))
+        site.turn(lambda: one.state(address) == (State.RELEASED, MAC))
+    back(site, one, two)
+    site.turn(lambda: two.state(address) == (State.RELEASED, MAC))
+    assert two.lease(OTHER) != address
+    said = caplog.text
+    assert said.count("clients known here keep their addresses, new ones wait") == 2
+    assert said.count("is back after") == said.count(", 0 in conflict") == 2
+
+
+def test_a_conflict_is_named(site: Site, own: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    one = site.add()
+    address = one.lease()
+    site.agree()
+    with down(site, own, one):
+        assert one.ask(one.renewal(address)).options[53] == b"\5"
+        one.sharing._timer.cancel()  # type: ignore[union-attr]
+    give_away(site)
+    one.sharing._try_again(one.loop.now)
+    back(site, one)
+    mac, other = MAC.hex(":"), OTHER.hex(":")
+    assert f"{address} was bound for {mac} while the lease database was away, but" in caplog.text
+    assert f"it is {other}'s now" in caplog.text
+    assert one.state(address) == (State.BOUND, OTHER)
+    assert one.lease() != address
+
+
+def test_a_start_without_it_serves_what_the_copy_knows(site: Site, own: Cluster) -> None:
+    first = site.add()
+    address = first.lease()
+    site.turn(lambda: (site.folder / "0.db").exists() and _kept(site.folder / "0.db"))
+    site.servers.remove(first)
+    first.close()
+    site.turn(lambda: _free(site.folder / "0.db"))  # its worker ends by itself
+    own.stop()
+    try:
+        again = site.add(lease_copy=first.server._config.bootp.lease_copy)
+        assert again.server.responder.offline
+        assert again.ask(again.renewal(address)).options[53] == b"\5"
+        assert again.silent(request(Message.DISCOVER, mac=OTHER, ciaddr=CLIENT))
+    finally:
+        own.start()
+    back(site, again)
+    assert again.ask(again.renewal(address)).options[53] == b"\5"
+    assert again.lease(OTHER) != address
+
+
+def _kept(path: Path) -> bool:
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(path)) as file, contextlib.suppress(sqlite3.Error):
+        return bool(file.execute("SELECT 1 FROM lease WHERE state = 'bound'").fetchall())
+    return False
+
+
+def _free(path: Path) -> bool:
+    store = SqliteStore(path)
+    with contextlib.suppress(StoreError):
+        store.open()
+        store.close()
+        return True
+    return False
+
+
+def test_a_silent_database_delays_only_whom_it_must(site: Site) -> None:
+    one, two = site.add(), site.add()
+    address = one.lease()
+    site.agree()
+    with psycopg.connect(site.url) as file:  # it takes its turn, and does not end it
+        file.execute("SELECT pybootd.take_turn()")
+        assert one.offer() == address  # nothing has to be written for that
+        # what has to be is answered from memory when the patience ends
+        assert one.ask(one.renewal(address)).options[53] == b"\5"
+        assert one.server.responder.offline
+        assert not two.server.responder.offline
+        assert one.silent(request(Message.DISCOVER, mac=OTHER, ciaddr=CLIENT))
+    back(site, one)
+    assert one.lease(OTHER) != address
