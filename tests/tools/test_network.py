@@ -98,8 +98,10 @@ def test_failure_and_hanging_are_told_in_one_line(network):
 
 
 SCRIPT = """
-import select, sys
+import select, signal, sys
 from pybootd.tools.network import Network
+# a job of a shell in the background is started with this ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Network() as network:
     lan = network.switch()
     host = network.host("host")

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import socket
 import struct
 import subprocess
 import sys
@@ -116,6 +117,9 @@ def test_a_broken_capture_gives_what_is_whole(tmp_path):
             list(read(file))
 
 
+LAST = b"the last datagram of the capture"
+
+
 @pytest.fixture
 def captured(network, tmp_path, monkeypatch):
     """Return a function that captures what a client does with a dnsmasq server."""
@@ -141,7 +145,9 @@ def captured(network, tmp_path, monkeypatch):
         )
         file = tmp_path / "boot.pcap"
         dump = server.popen(
-            *("tcpdump", "-U", "--immediate-mode", "-i", "eth0", "-w", file, "udp"),
+            # else its ring has room for some frames of 256 KiB, and it loses what comes quickly
+            *("tcpdump", "-s", "2048", "-B", "8192"),
+            *("-U", "--immediate-mode", "-i", "eth0", "-w", file, "udp"),
             stderr=subprocess.PIPE,
         )
         assert "listening" in dump.stderr.readline()
@@ -149,9 +155,13 @@ def captured(network, tmp_path, monkeypatch):
             assert process.poll() is None
         with contextlib.suppress(BootError):
             act(firmware)
-        size = -1
-        while size != (size := file.stat().st_size):  # until nothing has come for a moment
-            time.sleep(0.7)
+        with server.inside(), socket.socket(type=socket.SOCK_DGRAM) as last:
+            last.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            last.sendto(LAST, ("10.7.0.255", 9))
+        deadline = time.monotonic() + 30
+        while LAST not in file.read_bytes():  # then all before it is there too
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         dump.terminate()
         dump.communicate()
         return file
