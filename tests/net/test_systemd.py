@@ -115,8 +115,9 @@ def start(lan):
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         folder.chmod(0o755)
-        (folder / "files").mkdir()
-        (folder / "files" / "pxelinux.0").write_bytes(b"boot me" * 300)
+        (folder / "files" / "deep").mkdir(parents=True)
+        for name in ("pxelinux.0", "deep/file"):
+            (folder / "files" / name).write_bytes(b"boot me" * 300)
         (folder / "pybootd.ini").write_text(INI)
         for unit in ("service", "socket"):
             text = (TOP / "etc" / f"pybootd.{unit}").read_text()
@@ -148,8 +149,9 @@ def test_the_unit_serves_reloads_and_stops(lan, firmware, start):
 
     assert str(firmware.boot(*CLIENT).yiaddr) == "192.168.1.100"
     lan[1].ip("address", "add", "192.168.1.100/24", "dev", "eth0")
-    done = lan[1].run("curl", "-s", "--max-time", "9", "tftp://192.168.1.1/pxelinux.0")
-    assert done.stdout == "boot me" * 300
+    for name in ("pxelinux.0", "deep/file"):  # the latter by openat2, if the filter lets it pass
+        done = lan[1].run("curl", "-s", "--max-time", "9", f"tftp://192.168.1.1/{name}")
+        assert done.stdout == "boot me" * 300
 
     assert unit.ctl("reload", "pybootd").returncode == 0
     deadline = time.monotonic() + 30
