@@ -1,4 +1,4 @@
-"""Pools, reservations and the life of a lease; what a lease store promises.
+"""Pools, reservations and the life of a lease.
 
 An address stays with its client for good: a lease that ran out or was released is still that
 client's, unless ``reclaim`` lets a full pool take back the one that ran out first. Times are
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import heapq
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network
 from uuid import UUID
 from zlib import crc32
+
+from pybootd.dhcp.offers import Offers
 
 OFFER_HOLD = 60.0  # seconds that an offer is kept for a client that has not yet requested it
 DECLINE_HOLD = 600.0  # seconds that an address found in use is left alone
@@ -91,37 +92,6 @@ def identify(mac: bytes, client_id: bytes | None, by_client_id: bool) -> bytes:
     return mac
 
 
-class LeaseStore(ABC):
-    """Keeps leases over restarts; never offers, and FREE ones are forgotten."""
-
-    @abstractmethod
-    def open(self) -> None:
-        """Take what it needs; raises StoreError."""
-
-    @abstractmethod
-    def load(self, now: float) -> Iterable[Lease]:
-        """Return every lease kept, in monotonic time; raises StoreError."""
-
-    @abstractmethod
-    def save(self, batch: Collection[Lease], now: float) -> None:
-        """Keep these leases, all or none; when it returns they are safe. Raises StoreError."""
-
-    def begin_anew(self, leases: Collection[Lease], now: float, why: str) -> None:
-        """Keep these leases, which are all there are, in place of what was lost; raises StoreError.
-
-        ``why``: what the log says of it.
-        """
-        self.save(leases, now)
-
-    def removed(self) -> Collection[IPv4Address]:
-        """Return the addresses whose leases somebody else took out of the store since last time."""
-        return ()
-
-    @abstractmethod
-    def close(self) -> None:
-        """Give back what it holds; may be called twice."""
-
-
 class Pool:
     """The addresses of one network: ``count`` from ``start``, and the reservations in it.
 
@@ -159,6 +129,7 @@ class Pool:
         self.own(own)
         self._by_address: dict[int, Lease] = {}
         self._by_owner: dict[bytes, Lease] = {}
+        self._offers = Offers()
         self._next = self.first
         # (due, address): those that nobody has bound, by the end of their offer or block, and, to
         # reclaim, the bound ones. An entry counts if its lease still says so; one that comes too
@@ -196,6 +167,7 @@ class Pool:
         if lease.owner:
             lease.checked = lease.checked or lease.state is not State.OFFERED
             self._by_owner[lease.owner] = lease
+            self.made(lease, idle=False)
         self._note(lease)
 
     def learn(self, lease: Lease) -> None:
@@ -253,14 +225,30 @@ class Pool:
         number = self._fresh(owner, now)
         return None if number is None else self._give(number, owner, mac, now)
 
-    def adopt(self, address: IPv4Address, owner: bytes, mac: bytes, now: float) -> Lease | None:
-        """Give the client the very address that it names; None when it can't be its."""
-        return self._take(int(address), owner, mac, now)
+    def made(self, lease: Lease, idle: bool) -> None:
+        """Note that the offer leaves: in need, it may be taken back. ``idle`` as in Offers."""
+        if lease.state is State.OFFERED and not self._shared:
+            self._offers.make(int(lease.address), idle)
+
+    def adopt(
+        self, address: IPv4Address, owner: bytes, mac: bytes, now: float, *, chosen: bool = False
+    ) -> Lease | None:
+        """Give the client the very address that it names; None when it can't be its.
+
+        ``chosen``: it says that we offered it, and we may have taken that back meanwhile.
+        """
+        number = int(address)
+        lease = self._by_address.get(number)
+        rival = lease is not None and lease.state is State.OFFERED and lease.owner != owner
+        if chosen and rival and now < self._offers.scarce_until and self._in_range(number):
+            return self._give(number, owner, mac, now)
+        return self._take(number, owner, mac, now)
 
     def bind(self, lease: Lease, seconds: float, now: float) -> None:
         """Lease the address for this long (``FOREVER``: for good)."""
         if lease.state is State.OFFERED:
             lease.due = NEVER  # it leaves the queue of offers
+            self._offers.end(int(lease.address))
         lease.state = State.BOUND
         lease.expires = now + seconds
         lease.seconds = seconds
@@ -349,6 +337,9 @@ class Pool:
         lease = Lease(IPv4Address(number), owner, mac)
         if before is not None:
             lease.version = before.version
+            if before.state is State.OFFERED and before.expires > now:  # taken back
+                lease.checked = before.checked
+        self._offers.prepare(number)
         self._by_address[number] = self._by_owner[owner] = lease
         self._hold(lease, now)
         self._note(lease)
@@ -362,6 +353,7 @@ class Pool:
     def _clear(self, lease: Lease, when: float) -> None:
         if lease.owner and self._by_owner.get(lease.owner) is lease:
             del self._by_owner[lease.owner]
+        self._offers.end(int(lease.address))
         lease.owner, lease.mac, lease.client_id = b"", b"", None
         lease.hostname, lease.uuid, lease.booted, lease.checked = "", None, False, False
         lease.state, lease.expires, lease.due, lease.kept = State.FREE, when, NEVER, 0.0
@@ -379,7 +371,10 @@ class Pool:
             lease.expires = now + OFFER_HOLD
 
     def _fresh(self, owner: bytes, now: float) -> int | None:
-        """Find an address never given, else one that came back, else one that ran out."""
+        """Find an address never given, else one that came back, else one that ran out.
+
+        In need it is that of the oldest offer that nobody has requested.
+        """
         if self._shared and (number := self._untouched(owner)) is not None:
             return number
         while not self._shared and self._next <= self.last:
@@ -388,9 +383,25 @@ class Pool:
             if self._in_range(number) and number not in self._by_address:
                 return number
         number = self._due(self._returning, now)
+        if number < 0 and self._offers.many(self.last - self.first + 1):
+            number = self._take_back(now)
         if number < 0 and self._reclaim:
             number = self._due(self._expiring, now)
+        if number < 0:
+            number = self._take_back(now)
         return number if number >= 0 else None
+
+    def _take_back(self, now: float) -> int:
+        """Take the address of the oldest offer that nobody requested; -1 where there is none."""
+        while True:
+            number, idle = self._offers.take_back()
+            lease = self._by_address.get(number)
+            if number < 0 or (lease is not None and lease.state is State.OFFERED):
+                break
+        if lease is not None:
+            lease.checked = lease.checked and idle
+            self._offers.scarce_until = now + OFFER_HOLD
+        return number if self._in_range(number) else -1
 
     def _untouched(self, owner: bytes) -> int | None:
         """Find an address never given, from where every daemon looks first for this client."""

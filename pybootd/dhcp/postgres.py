@@ -20,7 +20,8 @@ from uuid import UUID
 
 from pybootd.config import DATABASES
 from pybootd.dhcp import schema
-from pybootd.dhcp.leases import FOREVER, OFFER_HOLD, Lease, LeaseStore, State, StoreError
+from pybootd.dhcp.leases import FOREVER, OFFER_HOLD, Lease, State, StoreError
+from pybootd.dhcp.leasestore import LeaseStore
 
 if TYPE_CHECKING:
     import psycopg

@@ -168,7 +168,9 @@ class Responder:
         reply = self._replies.give(
             request, Message.OFFER, lease.address, seconds, boot_file, verdict.hostname
         )
-        if pxe.is_pi(request.packet):
+        pi = pxe.is_pi(request.packet)
+        pool.made(lease, idle=not pi)
+        if pi:
             self._expect_no_request(request, lease)
         offered = Publish(
             Offered(request.client, lease.address, boot_file, self._networks.elsewhere(request))
@@ -228,8 +230,8 @@ class Responder:
     def _selecting(
         self, request: Request, verdict: Verdict, address: IPv4Address, now: float
     ) -> list[Effect]:
-        """Confirm our offer; or adopt one that was made before a restart, if still free."""
-        lease = self._claim(request, address, now)
+        """Confirm our offer; or adopt one made before a restart or taken back, if still free."""
+        lease = self._claim(request, address, now, chosen=True)
         if lease is None:
             return self._nak(request, f"{address} was not offered to this client", now)
         return self._confirm(request, verdict, lease, now)
@@ -263,13 +265,15 @@ class Responder:
             return self._nak(request, f"{address} is not this client's", now)
         return self._nak_unknown(request, f"{address} is not in the pool", now)
 
-    def _claim(self, request: Request, address: IPv4Address, now: float) -> Lease | None:
+    def _claim(
+        self, request: Request, address: IPv4Address, now: float, *, chosen: bool = False
+    ) -> Lease | None:
         """Return the lease of the address that the client names, if it is or can be its own."""
         pool = request.network.pool
         had = pool.find(request.owner)
         if had is not None and had.address != address:
             return None
-        return pool.adopt(address, request.owner, request.client.mac, now)
+        return pool.adopt(address, request.owner, request.client.mac, now, chosen=chosen)
 
     def _confirm(
         self, request: Request, verdict: Verdict, lease: Lease, now: float

@@ -17,7 +17,8 @@ from pybootd.config import ANY, Config, Section
 from pybootd.dhcp import options, proxy
 from pybootd.dhcp.effects import Effect, Probe, Publish, Wait
 from pybootd.dhcp.ethernet import Ethernet, datagram
-from pybootd.dhcp.leases import Lease, LeaseStore, State, StoreError, StoreLost
+from pybootd.dhcp.leases import Lease, State, StoreError, StoreLost
+from pybootd.dhcp.leasestore import LeaseStore
 from pybootd.dhcp.networks import Networks, Origin, Reminder
 from pybootd.dhcp.packet import NOBODY, Message, Packet, PacketError, decode
 from pybootd.dhcp.ports import Ports

@@ -14,7 +14,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from uuid import UUID
 
-from pybootd.dhcp.leases import FOREVER, Lease, LeaseStore, State, StoreError, StoreLost
+from pybootd.dhcp.leases import FOREVER, Lease, State, StoreError, StoreLost
+from pybootd.dhcp.leasestore import LeaseStore
 
 log = logging.getLogger(__name__)
 

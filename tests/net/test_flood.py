@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from uuid import UUID
 
@@ -29,6 +30,7 @@ ATTACK = textwrap.dedent(
     from pybootd.dhcp.ethernet import datagram
     from pybootd.dhcp.packet import Packet, encode
     server, kind, seconds = bytes.fromhex(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+    rate = float(sys.argv[4])  # packets a second, at most
     wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     wire.bind(("eth0", 0))
     wide = socket.inet_aton("255.255.255.255")
@@ -46,15 +48,19 @@ ATTACK = textwrap.dedent(
             data = datagram(request, source, A("192.168.1.1"), 1024 + number, 69)
             frames.append(server + mac + b"\\x08\\0" + data)
     print("go", flush=True)
-    end, sent = time.monotonic() + seconds, 0
+    begin, sent = time.monotonic(), 0
+    end = begin + seconds
     for frame in itertools.cycle(frames):
         try:
             wire.send(frame)
         except OSError:  # no buffer is free: as fast as it goes
             time.sleep(0.001)
         sent += 1
-        if not sent & 255 and time.monotonic() > end:
-            break
+        if not sent & 15:
+            now = time.monotonic()
+            if now > end:
+                break
+            time.sleep(max(0, begin + sent / rate - now))
     print(sent)
     """
 )
@@ -93,6 +99,47 @@ def boot(firmware, client, number):
     return ack.yiaddr
 
 
+def test_newcomers_get_an_address_in_a_flood(lan, firmware, tmp_path):
+    """Two thousand new MACs a second ask for a pool of 200; a machine repeats as firmware does.
+
+    Beyond what the daemon can read the system drops packets, a genuine machine's like any other.
+    """
+    server, _, stranger = lan
+    (tmp_path / "files").mkdir()
+    (tmp_path / "pybootd.ini").write_text(
+        INI.replace("100\npool_count = 60", "10\npool_count = 200")
+    )
+    with Daemon(server, tmp_path / "pybootd.ini", tmp_path / "log") as daemon:
+        small = memory(daemon.pid)
+        attacker = stranger.popen(
+            *(sys.executable, "-c", ATTACK, server.mac().replace(":", ""), "dhcp", "60", "2000"),
+            stdout=subprocess.PIPE,
+        )
+        assert attacker.stdout.readline() == "go\n"
+        time.sleep(1.0)  # by now every address has been offered
+        given, tries = {}, []
+        for number in range(5):
+            mac = f"52:54:00:00:01:{number:02x}"
+            for wait in (1, 2, 4, 8, 16):  # iPXE's; UEFI repeats after 4, 8, 16 and 32 s
+                ack = firmware.boot(mac, UUID(int=number + 1), float(wait))
+                if ack is not None:
+                    break
+            assert ack is not None, f"{mac}: {given}"
+            assert ack.options[53] == b"\5"
+            given[mac] = ack.yiaddr
+            tries.append(wait)
+        assert attacker.poll() is None, "the flood was over before the last of them came"
+        attacker.terminate()
+        attacker.communicate(timeout=10)
+        grown = memory(daemon.pid) - small
+        print(f"the last patience of each, in s: {tries}; {grown} kB more")
+        assert len(set(given.values())) == 5
+        assert grown < 40_000
+        # what was confirmed stays
+        assert firmware.boot("52:54:00:00:01:00", UUID(int=1), 10.0).yiaddr in given.values()
+        assert "Traceback" not in (tmp_path / "log").read_text()
+
+
 @pytest.mark.parametrize("kind", ["dhcp", "tftp"])
 def test_known_machines_boot_in_a_flood(lan, firmware, tmp_path, kind):
     server, client, stranger = lan
@@ -103,7 +150,7 @@ def test_known_machines_boot_in_a_flood(lan, firmware, tmp_path, kind):
         before = [boot(firmware, client, number) for number in range(20)]
         small = memory(daemon.pid)
         attacker = stranger.popen(
-            *(sys.executable, "-c", ATTACK, server.mac().replace(":", ""), kind, "4"),
+            *(sys.executable, "-c", ATTACK, server.mac().replace(":", ""), kind, "4", "1e9"),
             stdout=subprocess.PIPE,
         )
         assert attacker.stdout.readline() == "go\n"
