@@ -6,7 +6,7 @@ FIRMWARE_PACKAGES = qemu-system-x86 ipxe-qemu ovmf debian-installer-12-netboot-a
 DHCP_SERVERS = dnsmasq-base isc-dhcp-server kea-dhcp4-server
 TEST_PACKAGES = $(shell sed 's/\#.*//' tests/debian-packages.txt)
 
-.PHONY: help demo test test-unit test-net test-boot lint verdicts endurance peers bench bench-dhcp bench-http bench-tftp bench-observe deb docs \
+.PHONY: help demo test test-unit test-net test-boot lint verdicts endurance peers bench bench-dhcp bench-http bench-tftp bench-observe bench-scale deb docs \
     fuzz clean
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make fuzz SECONDS=60      octets of strangers, so long for each target; or TARGETS='names http'"
 	@echo "make deb                  a Debian package, in build/"
 	@echo "make bench                speed beside other servers; bench-dhcp, bench-http, bench-tftp: one"
+	@echo "make bench-scale          several daemons with one lease database, in a storm and by the second"
 	@echo "make docs                 the guide, in build/docs/"
 	@echo "make clean                take away what these have made"
 
@@ -63,6 +64,10 @@ fuzz: .venv/fuzz.done
 
 deb: .venv/test.done
 	@packaging/deb.sh .venv/bin/python
+
+bench-scale: .venv/test.done
+	@tests/packages.sh postgresql kea-admin kea-dhcp4-server
+	@.venv/bin/python bench/scale/run.py
 
 bench-observe: .venv/package.done
 	@tests/packages.sh gcc libc6-dev
