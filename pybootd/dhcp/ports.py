@@ -57,6 +57,15 @@ class Ports:
         if readable is not None:
             self._loop.watch(sock, lambda now: readable(sock, now))
 
+    def rest(self, sock: socket.socket, seconds: float) -> None:
+        """Leave what comes to the socket waiting for so long; then it is read together."""
+        self._loop.unwatch(sock)
+        self._loop.after(seconds, lambda now: self._wake(sock))
+
+    def _wake(self, sock: socket.socket) -> None:
+        if sock in self._sockets.values():  # it may be closed by now
+            self._watch(sock)
+
     def follow(self, devices: Mapping[int, str]) -> None:
         """Serve these interfaces from now on, where single ones are served."""
         if 0 in self._sockets:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH = 64  # datagrams taken in one turn; their leases are saved in one transaction
+PAUSE = 0.01  # seconds after leases were saved in which requests gather, to share the next sync
 RECEIVE_BUFFER = 4 << 20  # octets: a thousand machines that start at once
 _LARGEST = 4096  # octets of a request
 _ORIGINS = 1024  # places that requests come from, remembered
@@ -263,6 +264,7 @@ class DhcpServer:
 
     def _drain(self, boot_server: bool, sock: socket.socket, now: float) -> None:
         effects = self._responder.forget(self._removed(), now)
+        arrival: net.Arrival | None = None
         for _ in range(BATCH):
             arrival = net.receive(sock, _LARGEST)
             if arrival is None:
@@ -271,7 +273,10 @@ class DhcpServer:
                 effects += self._handle(arrival, boot_server, now)
             except Exception:
                 log.exception("error while serving %s; the daemon goes on", arrival.address)
+        saves = bool(self._networks.changed)
         self.carry_out(effects, now)
+        if saves and arrival is None:
+            (self._boot_ports if boot_server else self._ports).rest(sock, PAUSE)
 
     def _removed(self) -> Collection[IPv4Address]:
         try:

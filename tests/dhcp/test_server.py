@@ -45,7 +45,9 @@ class Rig:
     """A server on loopback, and all its clients: each says its address, so that none needs ARP."""
 
     def __init__(self, **bootp: object) -> None:
-        self.loop, self.bus, self.clients, self.store = Loop(), Bus(), Clients(), Fickle()
+        self.time = 1000.0
+        self.loop, self.bus = Loop(lambda: self.time), Bus()
+        self.clients, self.store = Clients(), Fickle()
         self.loop.open()
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("0.0.0.0", 0))
@@ -69,7 +71,13 @@ class Rig:
         except BlockingIOError:
             return None
 
+    def later(self) -> None:
+        """Let the pause after leases were saved go by."""
+        self.time += 1.0
+        self.loop.turn()
+
     def ask(self, packet: Packet | bytes) -> Packet | None:
+        self.later()
         self.send(packet)
         self.loop.turn(1.0)
         return self.receive()
@@ -111,6 +119,19 @@ def test_a_batch_is_saved_at_once(rig: Rig) -> None:
     answers = [rig.receive() for _ in range(BATCH + 11)]
     assert answers[-1] is None
     assert all(one and one.options[53] == b"\5" for one in answers[:-1])
+
+
+def test_what_comes_right_after_a_save_shares_the_next_one(rig: Rig) -> None:
+    assert rig.ask(request(Message.REQUEST, ciaddr=CLIENT)) is not None
+    for number in range(3):
+        address = A("127.0.1.1") + number
+        rig.send(request(Message.REQUEST, mac=MAC[:5] + bytes((number,)), ciaddr=address))
+        rig.loop.turn()
+    assert rig.store.saved == [1]
+    rig.later()
+    rig.loop.turn(1.0)
+    assert rig.store.saved == [1, 3]
+    assert all(rig.receive() for _ in range(3))
 
 
 def test_no_ack_without_a_lease_on_disk(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
