@@ -21,16 +21,17 @@ def cluster():
         yield made
 
 
-def test_a_daemon_dies_and_the_database_goes_and_comes_back(cluster, tmp_path):
+def test_a_daemon_dies_and_the_database_goes_and_comes_back(cluster, tmp_path, follow):
     with Site(cluster, tmp_path, 300, wait=0.5) as site:
         assert site.storm(outage=3.0, patience=60.0), site.table()
         assert site.faults() == []
         # nobody was offered two addresses, nor refused what it was offered
         assert [(crowd.differed, crowd.refused) for crowd in site.crowds] == [(0, 0)] * 2
-        said = [(tmp_path / f"{number}.log").read_text() for number in (0, 2)]
-    for log in said:
-        assert log.count("clients known here keep their addresses, new ones wait") == 1, log
-        assert "0 in conflict" in log
+        for number in (0, 2):
+            log = follow(tmp_path / f"{number}.log")
+            assert "0 in conflict" in log.line_of("is back after")
+            said = log.path.read_text()
+            assert said.count("clients known here keep their addresses, new ones wait") == 1
 
 
 def test_each_answers_its_share_and_the_rest_when_nobody_does(cluster, tmp_path):
