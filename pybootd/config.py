@@ -117,6 +117,7 @@ class TftpConfig:
     fragments: bool = False
     offload: bool = True
     cache: int = 64 << 20
+    requests: int = 500
     upload: str = ""
     upload_size: int = 64 << 20
     upload_count: int = 1000
@@ -241,6 +242,7 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "fragments": values.boolean,
             "offload": values.boolean,
             "cache": values.integer(1 << 16, 1 << 40),
+            "requests": values.integer(0, 1_000_000),
             "upload": values.word,
             "upload_size": values.octets,
             "upload_count": values.integer(1, 1_000_000),

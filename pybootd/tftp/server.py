@@ -28,6 +28,7 @@ from pybootd.files.sources import (
 from pybootd.files.sources import StreamBody as Stream
 from pybootd.loop import Later, Loop
 from pybootd.tftp.blocks import Blocks, Cache, Held, Netascii, Shared
+from pybootd.tftp.limit import Limit
 from pybootd.tftp.options import Terms, negotiate
 from pybootd.tftp.packet import Error, ErrorCode, Opcode, PacketError, Rrq, Wrq, decode, encode
 from pybootd.tftp.ports import Address, Port, Ports
@@ -84,6 +85,7 @@ class TftpServer:
         self._files = files
         self._uploads = uploads
         self._intake: Intake | None = None
+        self._limit = Limit(config.requests)
         self._cache = Cache(config.cache)
         self._ports = Ports(loop, config.port_range)
         self._shelf = Shelf(loop, bus, self._ports)
@@ -123,6 +125,7 @@ class TftpServer:
         if config.cache != self._config.cache:
             self._cache = Cache(config.cache)
         self._config = config
+        self._limit.rate = config.requests
         self._files = files
         self._uploads = uploads
         self._shelf.offload = sys.platform == "linux" and config.offload
@@ -158,6 +161,8 @@ class TftpServer:
         # RFC 1123 4.2.3.4: a request sent to a broadcast address is ignored silently
         if arrival.destination != arrival.local:
             log.debug("tftp %s: sent to %s", arrival.address, arrival.destination)
+            return
+        if not self._limit.take(arrival.address, now):
             return
         try:
             if len(arrival.data) > _LONGEST:
@@ -318,6 +323,8 @@ class TftpServer:
         return Windowed(last, terms.windowsize, timeout, retries, oack=oack, fixed=fixed)
 
     def _gone(self, session: Session) -> None:
+        if not session.transfer.unanswered:
+            self._limit.give_back(session.asked.peer[0])
         if self._sessions.get(session.asked.peer) is session:
             del self._sessions[session.asked.peer]
 
