@@ -314,8 +314,8 @@ class Loop:
         readers = self._readers
         for number, events in ready:
             try:
-                if events == _READ:
-                    readers.get(number, _noone)(now)
+                if events == _READ and (reader := readers.get(number)) is not None:
+                    reader(now)
                 else:
                     self._ready(number, events, now)
             except Exception:

@@ -17,12 +17,17 @@ from pybootd.tftp.transfer import UNKNOWN
 Buffer = bytes | memoryview
 
 # octets of a chunk's memory beside its packets, and for each of them
-_OVERHEAD, _SLICE = 512, 200
+_OVERHEAD, _SLICE = 512, 256
 
 
 def header(block: int) -> bytes:
     """Return the first four octets of a block's packet (RFC 1350 5; numbers wrap to 0)."""
     return (Opcode.DATA << 16 | block & 0xFFFF).to_bytes(4)
+
+
+def ack(block: int) -> bytes:
+    """Return the octets that acknowledge a block."""
+    return (Opcode.ACK << 16 | block & 0xFFFF).to_bytes(4)
 
 
 class Blocks(ABC):
@@ -58,7 +63,7 @@ class Blocks(ABC):
 class Chunk:
     """Some packets of a file, one behind the other, each but the last ``stride`` octets long."""
 
-    __slots__ = ("_packets", "first", "stride", "view", "weight")
+    __slots__ = ("_acks", "_packets", "first", "stride", "view", "weight")
 
     def __init__(self, first: int, packets: bytes, stride: int) -> None:
         self.first = first
@@ -66,6 +71,7 @@ class Chunk:
         self.view: memoryview | None = memoryview(packets)  # None once it had to go
         self.weight = len(packets) + (_OVERHEAD + -(-len(packets) // stride) * _SLICE)
         self._packets: list[memoryview] = []
+        self._acks: list[bytes] = []
 
     @property
     def packets(self) -> list[memoryview]:
@@ -75,10 +81,18 @@ class Chunk:
             self._packets += [self.view[start : start + self.stride] for start in starts]
         return self._packets
 
+    @property
+    def acks(self) -> list[bytes]:
+        """What acknowledges each of the packets."""
+        if not self._acks:
+            self._acks += map(ack, range(self.first, self.first + len(self.packets)))
+        return self._acks
+
     def drop(self) -> None:
         """Let the packets go, also for those who hold the list."""
         self.view = None
         self._packets.clear()
+        self._acks.clear()
 
 
 _NOTHING = Chunk(0, b"", 1)
@@ -212,6 +226,14 @@ class Shared(Blocks):
         chunk = self._chunk = self._cut.chunk(block)
         self._first, self._packets = chunk.first, chunk.packets
         return self._packets[block - self._first]
+
+    def at_hand(self, block: int) -> tuple[int, Sequence[memoryview], Sequence[bytes]]:
+        """Return the number of the first packet around this one, the packets, and their ACKs.
+
+        The lists are empty once their memory is needed elsewhere. Raises Unavailable.
+        """
+        chunk = self._chunk = self._cut.chunk(block)
+        return chunk.first, chunk.packets, chunk.acks
 
     def stretch(self, block: int, count: int) -> memoryview | None:
         """Return packets in one piece if they are in the chunk that was used last."""

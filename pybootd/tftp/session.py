@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -23,9 +24,9 @@ from pybootd.tftp.transfer import DONE, GONE, Transfer
 
 log = logging.getLogger(__name__)
 
-_BUFFER = bytearray(2048)  # every session's: a datagram is read out before the next one comes
-_VIEW = memoryview(_BUFFER)
-_ACK = Opcode.ACK.value
+_LONGEST = 160
+"""Octets that are read of a datagram: an ACK has four, an ERROR's text is for the log."""
+_ACK = Opcode.ACK.to_bytes(2)
 
 _MOST_READS = 16
 _PAUSE = 0.002
@@ -33,6 +34,8 @@ _PAUSE = 0.002
 _LOOK = 0.1
 """Seconds after which a transfer is looked at, at the latest: what is late may come earlier than
 it once seemed, and nothing on the way moves the timer."""
+_QUIET = _LOOK / 2
+"""Seconds without a new ACK after which it is looked what else may have come."""
 
 # udp(7): one send is cut into datagrams of equal length by the system or the network card
 _SOL_UDP, _UDP_SEGMENT = 17, 103
@@ -40,9 +43,6 @@ _MOST_SEGMENTS, _MOST_OCTETS = 64, 65507
 _LEAST_BLOCK = 512  # octets: shorter ones would cut the OACK as well
 _HEADERS = 20 + 8  # octets of IP and UDP
 _NO_OFFLOAD = frozenset((errno.EMSGSIZE, errno.EINVAL, errno.EIO))
-
-
-Send = Callable[[Buffer], int]
 
 
 @dataclass(slots=True)
@@ -55,22 +55,14 @@ class Shelf:
     offload: bool = sys.platform == "linux"
     without_offload: set[int] = field(default_factory=set)
     """Numbers of the interfaces that were seen to refuse it."""
-    outbox: list[tuple[Send, Buffer]] = field(default_factory=list)
-
-    def post(self, send: Send, packet: Buffer) -> None:
-        """Send a packet when everything that came in this turn has been read.
-
-        One behind the other, packets find their receivers awake, which costs a quarter less.
-        """
-        if not self.outbox:
-            self.loop.soon(self.flush)
-        self.outbox.append((send, packet))
+    outbox: list[tuple[Session, Buffer]] = field(default_factory=list)
 
     def flush(self, now: float) -> None:
         """Send what was posted; what can't leave is a loss like any other."""
-        for send, packet in self.outbox:
+        write = os.write
+        for session, packet in self.outbox:
             try:
-                send(packet)
+                write(session.descriptor, packet)
             except OSError as error:
                 log.debug("tftp: a packet could not leave: %s", error)
         self.outbox.clear()
@@ -88,27 +80,35 @@ class Asked(NamedTuple):
 
 
 class Session:
-    """One client that is being sent one file. ``gone`` is called once, when it is over."""
+    """One client that is being sent one file. ``gone`` is called once, when it is over.
+
+    ``descriptor`` is its socket's, -1 once that is closed.
+    """
 
     __slots__ = (
-        "_acknowledge",
+        "_acks",
+        "_awaited",
         "_blocks",
+        "_drained",
+        "_first",
+        "_flush",
         "_gone",
+        "_lockstep",
         "_many",
-        "_one",
+        "_outbox",
+        "_packets",
         "_pausing",
         "_port",
-        "_post",
-        "_receive",
-        "_send",
         "_shared",
         "_shelf",
         "_sock",
+        "_soon",
         "_step",
         "_stride",
         "_timer",
         "_waiting",
         "asked",
+        "descriptor",
         "served",
         "terms",
         "transfer",
@@ -137,21 +137,23 @@ class Session:
         self._stride = terms.blocksize + 4
         self._pausing = False  # the window's rest leaves in a moment
         self._waiting = False  # the source will call
+        self.descriptor = self._sock.fileno()
         # looked up once: these run for every block
-        self._post = shelf.post
-        self._receive = self._sock.recv_into
-        self._send = self._sock.send
-        self._acknowledge = transfer.acknowledge
+        self._outbox, self._soon, self._flush = shelf.outbox, shelf.loop.soon, shelf.flush
+        self._drained = 0.0  # when the transfer had last moved when all was read
         # where packets are at hand: of a file, singly or (once that was seen to work) as windows
-        self._one: Callable[[int], Buffer] | None = None
+        self._awaited = b""  # the ACK that sends the next packet, in lockstep
+        self._first = 0
+        self._packets: Sequence[Buffer] = ()
+        self._acks: Sequence[bytes] = ()
         self._many: Callable[[int, int], Buffer | None] | None = None
         self._shared = blocks if isinstance(blocks, Shared) else None
-        if self._shared is not None and terms.windowsize == 1:
-            self._one = self._shared.packet
+        self._lockstep = self._shared if terms.windowsize == 1 else None
 
     def start(self, now: float) -> None:
         """Send the first packet and listen."""
-        self._shelf.loop.watch(self._sock, self._readable, once=True)
+        readable = self._readable if self._lockstep is None else self._step_on
+        self._shelf.loop.watch(self._sock, readable, once=True)
         if self.terms.windowsize > 1:
             self._use_offload()
         self._timer = self._shelf.loop.at(now + _LOOK, self._check)
@@ -172,44 +174,62 @@ class Session:
 
     # what arrives
 
+    def _step_on(self, now: float) -> None:
+        """Take the ACK that is due and send the next block: what nearly all of them are.
+
+        Whatever else has come, and whatever else is to be done, is for ``_readable``.
+        """
+        try:
+            data = os.read(self.descriptor, _LONGEST)
+        except OSError as error:
+            self._unreadable(error, now)
+            return
+        transfer = self.transfer
+        if data == self._awaited and transfer.calm:
+            base = transfer.base = transfer.base + 1
+            transfer.moved = now
+            try:
+                index = base - self._first
+                packet, self._awaited = self._packets[index], self._acks[index]
+            except IndexError:
+                self._dispatch(1 if base <= transfer.last else DONE, now)
+                return
+            outbox = self._outbox
+            if not outbox:
+                self._soon(self._flush)
+            outbox.append((self, packet))
+        elif self._take(data, now):
+            self._readable(now)
+
     def _readable(self, now: float) -> None:
         """Read up to an ACK of all that was sent; behind it there can hardly be anything yet."""
-        reads = 0
-        while True:
+        for _ in range(_MOST_READS):
             try:
-                octets = self._receive(_BUFFER)
-            except (BlockingIOError, InterruptedError):
-                return
+                data = os.read(self.descriptor, _LONGEST)
             except OSError as error:
-                self._unreachable(error, now)
+                self._unreadable(error, now)
                 return
-            if octets < 4 or _BUFFER[1] != _ACK or _BUFFER[0]:
-                self._other(bytes(_VIEW[:octets]), now)
-                if self._gone is None:
-                    return
-            else:
-                count = self._acknowledge(_BUFFER[2] << 8 | _BUFFER[3], now)
-                if count == 1 and self._one is not None:
-                    try:
-                        self._post(self._send, self._one(self.transfer.base))
-                    except FileError as error:
-                        self.fail(str(error), now)
-                    return
-                if count:
-                    self._answer(count, now)
-                    if self._gone is None or not self.transfer.partial:
-                        return
-            reads += 1
-            if reads > _MOST_READS:  # others want to be served as well
-                self._shelf.loop.soon(self._readable)
+            if not self._take(data, now):
                 return
+        self._shelf.loop.soon(self._readable)  # others want to be served as well
+
+    def _take(self, data: bytes, now: float) -> bool:
+        """Take a datagram; tell whether there may be one more that matters."""
+        if len(data) < 4 or data[:2] != _ACK:
+            self._other(data, now)
+            return self._gone is not None
+        count = self.transfer.acknowledge(data[2] << 8 | data[3], now)
+        if not count:
+            return True
+        self._answer(count, now)
+        return self._gone is not None and self.transfer.partial
 
     def _answer(self, count: int, now: float) -> None:
         """Send a window: in one piece where it lies so, else with all that may happen."""
         if 0 < count <= self._step and self._many is not None:
             packets = self._many(self.transfer.base, count)
             if packets is not None:
-                self._post(self._send, packets)
+                self._post(packets)
                 if count < self.terms.windowsize and self.transfer.unsent:
                     self._pause()
                 return
@@ -227,17 +247,38 @@ class Session:
             outcome = Outcome.PROBED if probed else Outcome.ABORTED
             self.end(outcome, now, packet.message or f"error {packet.code}")
 
-    def _unreachable(self, error: OSError, now: float) -> None:
+    def _unreadable(self, error: OSError, now: float) -> None:
         """Take an ICMP error: a closed port ends the transfer, anything else may pass."""
+        if isinstance(error, BlockingIOError | InterruptedError):
+            return
         if not isinstance(error, ConnectionRefusedError):
             log.debug("tftp %s: %s", self.asked.peer[0], error)
-            return
-        if self.transfer.complete:  # its last ACK got lost, most likely
+        elif self.transfer.complete:  # its last ACK got lost, most likely
             self.end(Outcome.DONE, now)
         else:
             self.end(Outcome.ABORTED, now, "its port is closed")
 
     # what leaves
+
+    def _post(self, packet: Buffer) -> None:
+        """Send a packet when everything that came in this turn has been read.
+
+        One behind the other, packets find their receivers awake, which costs a quarter less.
+        """
+        if not self._outbox:
+            self._soon(self._flush)
+        self._outbox.append((self, packet))
+
+    def _hand_out(self, blocks: Shared, now: float) -> None:
+        """Send the block that is due in lockstep, and have those behind it at hand."""
+        base = self.transfer.base
+        try:
+            self._first, self._packets, self._acks = blocks.at_hand(base)
+        except FileError as error:
+            self.fail(str(error), now)
+            return
+        self._awaited = self._acks[base - self._first]
+        self._post(self._packets[base - self._first])
 
     def _dispatch(self, count: int, now: float) -> None:
         """Do what the transfer decided: send so many blocks, or end."""
@@ -251,7 +292,11 @@ class Session:
         self._blocks.acknowledged(transfer.base)
         first = transfer.first
         if first == 0:
-            self._shelf.post(self._send, self.terms.oack)
+            self._awaited = _ACK + bytes(2)
+            self._post(self.terms.oack)
+            return
+        if self._lockstep is not None:
+            self._hand_out(self._lockstep, now)
             return
         try:
             sent = self._send_blocks(first, count)
@@ -275,7 +320,7 @@ class Session:
                 break
             try:
                 if len(pieces) == 1:
-                    self._send(pieces[0])
+                    os.write(self.descriptor, pieces[0])
                 else:
                     self._sock.sendmsg(pieces)
             except (BlockingIOError, InterruptedError):
@@ -332,7 +377,10 @@ class Session:
 
     def _check(self, now: float) -> None:
         """Look whether something is late: the only timer, which nothing on the way re-arms."""
-        if now >= self.transfer.due:  # what came may not have been read
+        moved = self.transfer.moved
+        if moved != self._drained and (now - moved > _QUIET or now >= self.transfer.due):
+            # what came behind an ACK has not been read yet
+            self._drained = moved
             self._readable(now)
         count = self.transfer.late(now) if self._gone is not None else 0
         if count:
@@ -357,7 +405,7 @@ class Session:
         with contextlib.suppress(OSError):
             if self._step > 1:  # an ERROR is one datagram, however long
                 self._sock.setsockopt(_SOL_UDP, _UDP_SEGMENT, 0)
-            self._send(encode(Error(ErrorCode.UNDEFINED, why.replace("\0", "?")[:400])))
+            self._sock.send(encode(Error(ErrorCode.UNDEFINED, why.replace("\0", "?")[:400])))
 
     def end(self, outcome: Outcome, now: float, reason: str = "") -> None:
         """Give everything back and say how it went; harmless the second time."""
@@ -367,6 +415,7 @@ class Session:
         self._timer.cancel()
         self._shelf.loop.unwatch(self._sock)
         self._sock.close()
+        self.descriptor = -1
         self._shelf.ports.release(self._port, self.asked.peer, now)
         self._blocks.close()
         self._shelf.bus.publish(

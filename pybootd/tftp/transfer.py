@@ -45,6 +45,7 @@ class Transfer:
         "_tries",
         "_withheld",
         "base",
+        "calm",
         "last",
         "moved",
         "retransmissions",
@@ -74,6 +75,8 @@ class Transfer:
         self._tries = 0  # retransmissions since the client was last heard of
         self._silent_since = 0.0
         self._withheld = False
+        # nothing is timed or late: the ACK of block ``base`` adds 1 to it, is ``moved``, is all
+        self.calm = True
 
     @property
     def first(self) -> int:
@@ -108,7 +111,7 @@ class Transfer:
     def start(self, now: float) -> int:
         """Send the OACK, or the first block."""
         self.moved = self._timed_at = now
-        self._timed = True
+        self._timed, self.calm = True, False
         return 1
 
     def acknowledge(self, number: int, now: float) -> int:
@@ -117,7 +120,7 @@ class Transfer:
         if number != base & 0xFFFF:  # RFC 1123 4.2.3.1: a duplicate ACK sends nothing
             return 0
         self.base = base = base + 1
-        if self._timed or self._tries:
+        if not self.calm:
             self._heard(now)
         self.moved = now
         return 1 if base <= self.last else DONE
@@ -129,6 +132,7 @@ class Transfer:
         if self._tries:  # learn soon whether it is as quick as before
             self._tries = 0
             self._timed, self._timed_at = not self._fixed, now
+        self.calm = not self._timed
 
     def more(self, now: float) -> int:
         """Send what had to be withheld."""
@@ -147,6 +151,7 @@ class Transfer:
             # one answer is timed for each look at the clock: costs nothing while all is well
             if not self._tries and not self._timed and not self._fixed:
                 self._timed, self._timed_at = True, self.moved
+                self.calm = False
             return 0
         if self.starved:  # the source is late, not the client
             self.moved = now
@@ -156,6 +161,7 @@ class Transfer:
         if now - self._silent_since >= self._patience:
             return GONE
         self._tries += 1
+        self.calm = False
         self.moved = now
         self._timed = False  # Karn: an answer to a block sent twice tells no time
         if not self._fixed:
@@ -229,7 +235,7 @@ class Windowed(Transfer):
         end = self.end
         if number != (end - 1) & 0xFFFF or self.next != end:
             return self._acknowledge_part(number, now)
-        if self._timed or self._tries:
+        if not self.calm:
             self._heard(now)
         self.base = self._first = end
         self.moved = now

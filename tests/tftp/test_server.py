@@ -178,7 +178,7 @@ def test_a_window_leaves_at_a_stretch_and_restarts_behind_a_gap(lab: Lab) -> Non
     assert numbers(client.ack(5)) == []
 
 
-@pytest.mark.parametrize("options", [{}, {"windowsize": "4"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"windowsize": "4"}, {"timeout": "60"}], ids=str)
 def test_acks_that_come_at_the_same_time_are_all_read(lab: Lab, options: dict[str, str]) -> None:
     client = lab.client()
     client.ask("70000", blksize="1000", **options)
