@@ -236,6 +236,8 @@ class EventLog:
         self._refusals: Counter[str] = Counter()  # by peer, in this minute
 
     def _offered(self, event: events.Offered) -> None:
+        if not log.isEnabledFor(logging.DEBUG):
+            return
         client, address = event.client, event.address
         offered = f"a boot file, {event.boot_file}" if event.proxy else address
         _say(logging.DEBUG, f"dhcp {client.name} offered {offered}", client=client, ip=address)
@@ -246,6 +248,8 @@ class EventLog:
 
     def _confirmed(self, event: events.Confirmed) -> None:
         client, address = event.client, event.address
+        if not log.isEnabledFor(logging.INFO) or _full(str(address), logging.INFO):
+            return
         if event.booting:
             file = event.boot_file or "no boot file"
             message = f"{client.name} boots {_kind(client)}: {address}, {file}"

@@ -61,7 +61,7 @@ class Notifier:
         self._send("RELEASE", event.client, event.address)
 
     def _send(self, what: str, client: Client, address: IPv4Address) -> None:
-        if self._socket is None:
+        if self._socket is None or not self.targets:
             return
         known = self._clients.by_mac(client.mac)
         uuid = client.uuid or (known.uuid if known else None)

@@ -41,7 +41,7 @@ class Throttle(logging.Filter):
 
     def full(self, source: str, level: int, now: float) -> bool:
         """Tell beforehand that a line about this source would be left out, and count it so."""
-        if self._source(source).holds(now) and self._every(level).holds(now):
+        if self._every(level).holds(now) and self._source(source).holds(now):
             return False
         self._left_out += 1
         return True
