@@ -10,6 +10,8 @@ import pytest
 from pybootd.tools.daemon import Daemon
 from pybootd.tools.machine import Machine
 
+from ..net.frames import Capture, delivered
+
 DEMO = Path(__file__).parents[1] / "httptestd.py"
 LISTED = "12345678-abcd-ef00-1111-abcdefabcdef"  # as tests/config.ini has it
 UNLISTED = "12345678-abcd-ef00-1111-111111111111"
@@ -58,6 +60,7 @@ def test_a_listed_machine_boots_and_another_gets_no_answer(lan, server, listener
     (tmp_path / "files" / "pxelinux.0").write_bytes(bytes(30000))
     ini, log, asked = (tmp_path / name for name in ("pybootd.ini", "log", "asked"))
     ini.write_text(INI)
+    capture = Capture(server)
     with (
         asked.open("w") as output,
         Daemon(server, ini, log),
@@ -76,3 +79,5 @@ def test_a_listed_machine_boots_and_another_gets_no_answer(lan, server, listener
         assert one.running()
         lines = [line for line in log.read_text().splitlines() if "52:54:00:00:00:02" in line]
         assert all("refused by" in line for line in lines)
+    assert delivered(capture.read(), one.mac) == {"unicast"}  # it is iPXE's ROM
+    capture.socket.close()

@@ -10,6 +10,7 @@ from pybootd.tools import installer
 from pybootd.tools.daemon import Daemon
 from pybootd.tools.machine import Machine
 
+from ..net.frames import Capture, delivered
 from .verdicts import faults
 
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(420)]
@@ -46,6 +47,7 @@ def test_http_boot_to_the_installer(installer_tree, server, lan, tmp_path):
         shutil.copy(installer_tree / "debian-installer/amd64" / name, root)
     ini = tmp_path / "pybootd.ini"
     ini.write_text(INI)
+    capture = Capture(server)
     with (
         Daemon(server, ini, tmp_path / "daemon.log") as daemon,
         Machine("uefi-http", lan, tmp_path / "machine") as machine,
@@ -55,6 +57,9 @@ def test_http_boot_to_the_installer(installer_tree, server, lan, tmp_path):
         print(f"HTTP Boot to the installer's first line: {seconds:.1f} s")
         assert faults(server, machine.mac) == []
         assert daemon.stop() == 0
+    # OVMF sets the broadcast flag, iPXE doesn't
+    assert delivered(capture.read(), machine.mac) == {"broadcast", "unicast"}
+    capture.socket.close()
     said = daemon.console.path.read_text()
     assert "Traceback" not in said
     for name in ("snponly.efi", r"boot.ipxe \(boot.ipxe.j2\)", "linux", "initrd.gz"):

@@ -1,9 +1,8 @@
 """Real DHCP clients against the real daemon: a lease, its renewal, its release; two networks."""
 
 import itertools
-import socket
-import struct
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.dhcp.packet import Message, Packet, PacketError, decode
+from pybootd.dhcp.packet import Message
 from pybootd.tools.daemon import Daemon
-from pybootd.tools.network import Host, Network, Switch
+from pybootd.tools.network import Host, Network, Switch, end
+
+from .frames import BROADCAST, EVERYBODY, Capture
 
 SERVER = "10.7.0.1"
 FIRST = "10.7.0.100"
-BROADCAST = b"\xff" * 6
 
 UDHCPC_SCRIPT = """#!/bin/sh
 case $1 in
@@ -40,53 +40,6 @@ def wait(what: Callable[[], object], seconds: float = 30.0) -> None:
     while not what():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.02)
-
-
-@dataclass
-class Frame:
-    """One DHCP message on the client's wire, and the MAC it went to."""
-
-    target: bytes
-    to: str
-    packet: Packet
-
-    @property
-    def kind(self) -> int:
-        return self.packet.options[53][0]
-
-
-class Capture:
-    """What crosses an interface to or from ports 67 and 68."""
-
-    def __init__(self, host: Host) -> None:
-        self.frames: list[Frame] = []
-        with host.inside():
-            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-            self.socket.bind(("eth0", 3))
-        self.socket.setblocking(False)
-
-    def read(self) -> list[Frame]:
-        while True:
-            try:
-                data = self.socket.recv(4096)
-            except BlockingIOError:
-                return self.frames
-            if data[12:14] != b"\x08\x00" or data[23] != 17:
-                continue
-            ports = struct.unpack("!HH", data[34:38])
-            if 67 in ports or 68 in ports:
-                try:
-                    self.frames.append(
-                        Frame(data[:6], socket.inet_ntoa(data[30:34]), decode(data[42:]))
-                    )
-                except PacketError as error:  # pragma: no cover
-                    pytest.fail(f"octets on port {ports}: {error}")
-
-    def kinds(self) -> list[int]:
-        return [frame.kind for frame in self.read()]
-
-    def last(self, kind: int) -> Frame:
-        return [frame for frame in self.read() if frame.kind == kind][-1]
 
 
 @dataclass
@@ -179,6 +132,23 @@ def test_dhcpcd_gets_rebinds_and_releases(lab: Lab) -> None:
         lab.client.run("dhcpcd", "-4", "-k", "eth0", check=False)
         wait(lambda: lab.count(Message.RELEASE))
         running.wait(10)
+
+
+@pytest.mark.net("udhcpc", "setpriv")
+def test_without_the_right_to_send_frames_replies_are_broadcast(lab: Lab) -> None:
+    path = ini(lab.folder, f"pool_start = {FIRST}\npool_count = 5\nleases = memory\n")
+    drop = ("setpriv", "--bounding-set", "-net_raw", "--inh-caps", "-net_raw")
+    words = (sys.executable, "-m", "pybootd", "-p", "-c", path)
+    with (lab.folder / "log").open("w") as log:
+        daemon = lab.server.popen(*drop, *words, stdout=log, stderr=log)
+    wait(lambda: 67 in lab.server.udp_ports())
+    assert "no right to open packet sockets" in lab.said()
+    lab.client.run("udhcpc", "-i", "eth0", "-n", "-q", "-s", "/bin/true")
+    for kind in (Message.OFFER, Message.ACK):
+        frame = lab.capture.last(kind)
+        assert not frame.packet.flags
+        assert (frame.target, frame.to) == (BROADCAST, EVERYBODY)
+    assert end(daemon, 10) == 0
 
 
 @pytest.mark.net("udhcpc")
