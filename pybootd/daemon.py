@@ -188,6 +188,12 @@ class Daemon:
         self.watching = Watching(self.config.status, *parts)
         watching = self.watching
         self._services.append(watching)
+        server, bootp = self._dhcp_server, self.config.bootp
+        if server is not None and bootp.shared and bootp.mode != "proxy":
+            from pybootd.presence import Presence
+
+            watching.presence = Presence(bootp.leases, self.loop, server, watching.recent)
+            self._services.append(watching.presence)
         self._reloads.append(lambda new: watching.look_into(new._files))
 
     @contextmanager

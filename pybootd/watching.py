@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
     from pybootd.dhcp.server import DhcpServer
     from pybootd.http.status import StatusServer
     from pybootd.observe.case import Look
-    from pybootd.observe.report import LeaseRow, PoolRow
+    from pybootd.observe.report import LeaseRow, PoolRow, Report
+    from pybootd.observe.rows import Json
+    from pybootd.presence import Presence
 
 log = logging.getLogger(__name__)
 
 _NOBODY = "0.0.0.0"
 _HEAD = 1024  # octets that tell what a boot file is
 _BACKLOG = 64
+_RECENT = 1000  # machines at most that other daemons are told of in one go
 
 
 class Watching:
@@ -57,6 +62,8 @@ class Watching:
         self._token = config.token
         self._sock: socket.socket | None = None
         self._server: StatusServer | None = None
+        self._made: Report | None = None
+        self.presence: Presence | None = None  # where daemons share a lease database
 
     def open(self) -> None:
         """Bind the status address; one that is taken is a warning, and boots go on without it."""
@@ -93,18 +100,40 @@ class Watching:
         loop.unwatch(sock)
         try:
             from pybootd.http.status import StatusServer
-            from pybootd.observe.report import Report
             from pybootd.observe.status import Status
+
+            report = self._report()
         except ImportError as error:  # a user that may not read where it is installed
             log.error("no status page: %s", error)
             sock.close()
             return
-        views = (self.look, self.leases, self.pools)
-        report = Report(self.timeline, lambda: loop.now, time.time, *views)
         status = Status(report, self._counts, loop, loop.take_longest, self._token)
         self._server = StatusServer(loop, status, guarded=bool(self._token))
         self._server.serve(sock)
         gc.freeze()  # as at the start: what was loaded now stays
+
+    def _report(self) -> Report:
+        if self._made is None:
+            from pybootd.observe.report import Report
+
+            views = (self.look, self.leases, self.pools)
+            loop = self._loop
+            self._made = Report(self.timeline, lambda: loop.now, time.time, *views)
+            if self.presence is not None:
+                self._made.site = self.presence
+        return self._made
+
+    def recent(self, seconds: float) -> tuple[Counter[str], dict[str, Json]]:
+        """Count how machines stand, and return the rows of those heard of lately, by name."""
+        rows, now = self._report().rows, self._loop.now
+        states: Counter[str] = Counter()
+        found: dict[str, Json] = {}
+        for record in self.timeline.records():
+            if record.boots:
+                states[rows.standing(record).state] += 1
+                if now - record.boot.last(now) < seconds and len(found) < _RECENT:
+                    found[record.name] = json.loads(rows.text(record))
+        return states, found
 
     def close(self) -> None:
         """Give the status address back."""

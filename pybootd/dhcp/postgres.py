@@ -186,7 +186,7 @@ class PostgresStore(LeaseStore):
         import psycopg
 
         with self._errors(close=False):
-            file = _connect(self._url)
+            file = connect(self._url)
             self._ear = file
             try:
                 file.execute(f"LISTEN {CHANNEL}")
@@ -212,7 +212,7 @@ class PostgresStore(LeaseStore):
     def _connected(self) -> psycopg.Connection[Any]:
         if self._file is None or self._file.closed:
             with self._errors():
-                self._file = _connect(self._url)
+                self._file = connect(self._url)
                 _check(self._file, self.name)
         return self._file
 
@@ -328,7 +328,7 @@ def _visit(url: str) -> Iterator[psycopg.Connection[Any]]:
     """One transaction, for a person's command."""
     psycopg = _library()
     try:
-        file = _connect(url)
+        file = connect(url)
         with contextlib.closing(file), file.transaction():
             yield file
     except psycopg.Error as error:
@@ -356,7 +356,8 @@ def _parsed(url: str) -> dict[str, Any]:
         ) from None
 
 
-def _connect(url: str) -> psycopg.Connection[Any]:
+def connect(url: str) -> psycopg.Connection[Any]:
+    """Connect, with statements that commit by themselves; raises psycopg.Error."""
     import psycopg
 
     given = _parsed(url)

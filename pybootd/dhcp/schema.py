@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 
 # What ``migrate`` runs to come from the version before. Later versions add their own; a step that
 # was ever released stays as it is.
@@ -169,5 +169,23 @@ STEPS: tuple[str, ...] = (
             WHERE l.version > since OR l.address = ANY (places) OR l.owner = ANY (wanted)
             ORDER BY l.version;
     END $$;
+    """,
+    """
+    -- what each daemon says of itself and of the boots that it saw, for those who look on
+    CREATE TABLE pybootd.daemon (
+        name text PRIMARY KEY,
+        version text NOT NULL,
+        started double precision NOT NULL,
+        seen double precision NOT NULL,
+        counts jsonb NOT NULL
+    );
+    CREATE TABLE pybootd.boot (
+        daemon text NOT NULL REFERENCES pybootd.daemon ON DELETE CASCADE,
+        machine text NOT NULL,
+        seen double precision NOT NULL,
+        "row" jsonb NOT NULL,
+        PRIMARY KEY (daemon, machine)
+    );
+    CREATE INDEX boot_by_seen ON pybootd.boot (seen);
     """,
 )

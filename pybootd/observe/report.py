@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
 from pybootd.observe.boot import Boot, Record, Step, Transfer, kind_of
 from pybootd.observe.rows import Json, Rows, compact, told, transfer
@@ -46,6 +47,13 @@ class PoolRow:
     taken: int
 
 
+class Site(Protocol):
+    """What daemons that share a lease database tell of each other."""
+
+    daemons: list[Json]
+    machines: list[Json]
+
+
 class Report:
     """Reads the timeline for those who look; ``clock`` is monotonic, ``wall`` since the epoch."""
 
@@ -65,6 +73,7 @@ class Report:
         self.leases = leases
         self.pools = pools
         self.rows = Rows(clock, wall, self.verdict, self.state)
+        self.site: Site | None = None
         self._looks: OrderedDict[str, tuple[float, Look]] = OrderedDict()
 
     def verdict(self, boot: Boot) -> Verdict | None:
@@ -155,6 +164,12 @@ class Report:
             for row in rows[offset : offset + min(limit, MOST_ROWS)]
         ]
         return self._document(total=len(rows), leases=listed, pools=self.pool_list())
+
+    def whole_site(self) -> Json:
+        """List the daemons that share the leases, and the machines that others saw last."""
+        daemons = self.site.daemons if self.site is not None else []
+        machines = self.site.machines if self.site is not None else []
+        return self._document(daemons=daemons, machines=machines)
 
     def pool_list(self) -> list[Json]:
         """List the pools."""

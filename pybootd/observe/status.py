@@ -120,6 +120,8 @@ class Status:
             return report.client(path.removeprefix("/api/clients/"))
         if path == "/api/leases":
             return report.lease_list(offset, limit)
+        if path == "/api/site":
+            return report.whole_site()
         return None
 
     def index(self) -> Json:
@@ -132,6 +134,7 @@ class Status:
                 "/api/clients/MAC",
                 "/api/clients/failed",
                 "/api/leases?offset=&limit=",
+                "/api/site",
                 "/api/events",
                 "/metrics",
             ],
@@ -146,6 +149,7 @@ class Status:
             "running": len(running),
             "sent": sum(self._counts.octets.values()) + sum(one.sent for one in running),
             "pools": self._report.pool_list(),
+            "daemons": self._report.site.daemons if self._report.site is not None else [],
         }
 
     def _metrics_text(self) -> Answer:

@@ -94,6 +94,24 @@ def _progress(one: Json) -> RenderableType:
     return grid
 
 
+def daemons(rows: Iterable[Json]) -> Table:
+    """Show a row for each daemon that shares the leases."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    counts = ("leases", "booting", "up", "failed")
+    for heading in ("daemon", "version", *counts, "seen"):
+        table.add_column(heading, justify="right" if heading in counts else "left")
+    for row in rows:
+        name = row["name"] + (" (this one)" if row["here"] else "")
+        style = "red" if row["silent"] else "dim"
+        table.add_row(
+            text(name),
+            text(row["version"]),
+            *(text(row[count]) for count in counts),
+            text(f"{span(row['seen'])} ago", style),
+        )
+    return table
+
+
 def pools(rows: Iterable[Json]) -> Iterable[Text]:
     """Yield a line for each pool."""
     for row in rows:

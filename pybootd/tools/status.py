@@ -11,7 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from pybootd.tools.asking import AskError, Daemon, fail, options
-from pybootd.tools.showing import machines, pools, terminal, text
+from pybootd.tools.showing import daemons, machines, pools, terminal, text
 
 Json = dict[str, Any]
 
@@ -64,6 +64,14 @@ def _show(daemon: Daemon, search: str, rows: int, *, as_json: bool) -> None:
     console.print(text(_summary(stats) + (f", {more} more (-n)" if more > 0 else ""), "dim"))
     for line in pools(stats["pools"]):
         console.print(line)
+    if len(stats.get("daemons", ())) > 1:
+        site = daemon.get("/api/site")
+        console.print()
+        console.print(daemons(site["daemons"]))
+        if elsewhere := [row for row in site["machines"] if _fits(row, search)][: max(1, rows)]:
+            console.print()
+            console.print(text("seen by other daemons", "bold"))
+            console.print(machines(elsewhere, site["now"]))
 
 
 def _summary(stats: Json) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pybootd.dhcp import postgres
+from pybootd.dhcp import postgres, schema
 from pybootd.dhcp.leases import FOREVER, Lease, State, StoreError
 from pybootd.dhcp.postgres import Conflict, PostgresStore, SchemaError, snapshot
 from pybootd.tools import leases as command
@@ -23,7 +23,7 @@ ONE, TWO = b"\2\0\0\0\0\1", b"\2\0\0\0\0\2"
 @pytest.fixture
 def url(cluster: Cluster) -> str:
     made = cluster.create()
-    assert postgres.migrate(made) == (0, 1)
+    assert postgres.migrate(made) == (0, 2)
     return made
 
 
@@ -89,7 +89,25 @@ def test_tables_of_a_newer_version_are_left_alone(url: str) -> None:
 
 
 def test_migrating_twice_does_nothing(url: str) -> None:
-    assert postgres.migrate(url) == (1, 1)
+    assert postgres.migrate(url) == (2, 2)
+
+
+def test_older_tables_are_brought_up(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, store: PostgresStore
+) -> None:
+    url = cluster.create()
+    with monkeypatch.context() as before:
+        before.setattr(schema, "VERSION", 1)
+        before.setattr(schema, "STEPS", schema.STEPS[:1])
+        assert postgres.migrate(url) == (0, 1)
+        old = PostgresStore(url)
+        old.open()
+        old.save([lease(1)], 50.0)
+        old.close()
+    with pytest.raises(SchemaError, match="an older schema, 1: run pybootd leases --migrate"):
+        PostgresStore(url).open()
+    assert postgres.migrate(url) == (1, 2)
+    assert [one.address for one in postgres.read_database(url)] == [A("10.0.0.1")]
 
 
 def test_no_message_shows_a_password() -> None:
@@ -217,7 +235,7 @@ def test_migrating_by_command(
     assert command.main(["-c", str(ini)]) == 1
     assert "run pybootd leases --migrate" in capsys.readouterr().err
     assert command.main(["-c", str(ini), "--migrate"]) == 0
-    assert capsys.readouterr().out == "the tables are those of schema 1\n"
+    assert capsys.readouterr().out == "the tables are those of schema 2\n"
     ini.write_text("[bootp]\nleases = leases.db\n")
     assert command.main(["-c", str(ini), "--migrate"]) == 1
     assert "is a file" in capsys.readouterr().err

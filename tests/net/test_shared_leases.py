@@ -1,12 +1,19 @@
 """Several daemons, one truth about addresses, while daemons die and the database comes and goes."""
 
+import json
+import sys
+import time
 from collections import Counter
+from uuid import UUID
 
 import pytest
 
+from pybootd.dhcp import postgres
 from pybootd.dhcp.packet import Message
+from pybootd.tools.daemon import Daemon
 from tests.postgres import Cluster, missing
 
+from .conftest import Firmware
 from .shared_crowd import turn
 from .shared_site import SERVERS, Site
 
@@ -49,3 +56,53 @@ def test_each_answers_its_share_and_the_rest_when_nobody_does(cluster, tmp_path)
         heard = sum((crowd.heard for crowd in site.crowds), Counter())
         assert {server for _, server, kind in heard if kind == Message.ACK} == set(SERVERS[1:])
         assert site.faults() == []
+
+
+def test_each_daemon_shows_all_of_them(cluster, network, tmp_path):
+    url = cluster.create()
+    postgres.migrate(url)
+    lan, hosts, client = network.switch(), [], network.host("client")
+    client.plug(lan)
+    daemons = []
+    for number in (1, 2):
+        host = network.host(f"server{number}")
+        host.plug(lan, f"192.168.1.{number}/24")
+        ini = tmp_path / f"{number}.ini"
+        ini.write_text(
+            f"[bootp]\npool_start = 192.168.1.100\nleases = {url}\nlease_copy = none\n"
+            f"conflict_check = off\nshare = {number}/2\n[bootfile]\ndefault = boot.0\n"
+        )
+        daemon = Daemon(host, ini, tmp_path / f"{number}.log", (67,), "-p")
+        daemon.start()
+        daemons.append(daemon)
+        hosts.append(host)
+
+    def status(number, *words):
+        ini = tmp_path / f"{number}.ini"
+        return (
+            hosts[number - 1]
+            .run(sys.executable, "-m", "pybootd", "status", "-c", ini, *words)
+            .stdout
+        )
+
+    firmware = Firmware(client)
+    macs = [f"52:54:00:00:00:{n:02x}" for n in range(8)]
+    for mac in macs:
+        assert firmware.boot(mac, UUID(int=7)) is not None
+    firmware.socket.close()
+    # each saw its share of them, and hears of the rest from the database
+    deadline = time.monotonic() + 60
+    while True:
+        own = [json.loads(status(number, "--json"))["clients"] for number in (1, 2)]
+        shown = [status(number) for number in (1, 2)]
+        if all(mac in text for mac in macs for text in shown):
+            break
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.5)
+    assert all(one for one in own)
+    for text in shown:
+        assert "192.168.1.1" in text
+        assert "192.168.1.2" in text
+        assert text.count("(this one)") == 1
+    for daemon in daemons:
+        assert daemon.stop() == 0

@@ -291,6 +291,16 @@ function showStats(now) {
   for (const pool of now.pools) shown.push([`pool ${pool.network}`, `${pool.taken} of ${pool.addresses}`]);
   byId("stats").replaceChildren(...shown.map(([name, value]) =>
     make("div", "", null, make("dt", "", name), make("dd", "", value))));
+  showDaemons(now.daemons || []);
+}
+
+function showDaemons(daemons) {
+  byId("site").hidden = daemons.length < 2;
+  byId("daemons").replaceChildren(...daemons.map((one) => make("tr", "", null,
+    make("td", "", one.name + (one.here ? " (this one)" : "")), make("td", "", one.version),
+    make("td", "", one.leases), make("td", "", one.booting), make("td", "", one.up),
+    make("td", "", one.failed),
+    make("td", "", one.silent ? `silent for ${Math.round(one.seen)} s` : "here"))));
 }
 
 function listen() {
