@@ -106,4 +106,5 @@ def test_a_transfer_in_a_row_tells_the_same_as_in_its_boot() -> None:
     document = watched.report.client(row["name"])
     assert document is not None
     (boot,) = document["client"]["boots"]
+    assert row["transfers"][0]["size"] == 8000
     assert row["transfers"] == [step for step in boot["steps"] if step["type"] == "transfer"]
