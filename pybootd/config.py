@@ -13,10 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pybootd import former, profiles, values
+from pybootd import former, keeping, profiles, values
 from pybootd.bootfile import BootFileConfig, read_bootfile
 from pybootd.client import MacPrefix, parse_mac, parse_mac_prefix
-from pybootd.inifile import ConfigError, Fault, Section, find_file, near, read
+from pybootd.inifile import ConfigError, Fault, Section, find_file, near, read, sample
+from pybootd.keeping import CacheConfig
 from pybootd.profiles import Profiles, Subnet
 from pybootd.reading import Parser, Reading
 from pybootd.values import Gateway
@@ -121,6 +122,7 @@ class TftpConfig:
     upload: str = ""
     upload_size: int = 64 << 20
     upload_count: int = 1000
+    credentials: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,8 @@ class Config:
     httpd: HttpdConfig = HttpdConfig()
     security: SecurityConfig = SecurityConfig()
     status: StatusConfig = StatusConfig()
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    pins: Mapping[str, str] = field(default_factory=dict)
     sections: Mapping[str, Section] = field(default_factory=dict)
     warnings: tuple[Fault, ...] = ()
 
@@ -246,6 +250,7 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "upload": values.word,
             "upload_size": values.octets,
             "upload_count": values.integer(1, 1_000_000),
+            "credentials": Path,
         },
         "httpd": {
             "enable": values.boolean,
@@ -256,17 +261,13 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "connections": values.integer(1, 65535),
         },
         "security": {"user": values.user, "group": values.group},
+        "cache": keeping.TABLE,
         "status": {"address": values.address, "port": _STATUS_PORT, "token": values.word},
     }
 )
 ALIASES: Mapping[str, str] = MappingProxyType({"bootpd": "bootp", "tftpd": "tftp"})
 # Sections whose options are made up by the user (MAC addresses, architectures), or read by others.
-FREE = ("bootfile", "buggy_clients", "filters", "mac", "options", "static_dhcp", "uuid")
-
-
-def sample() -> str:
-    """Return the commented sample configuration that ships in the package."""
-    return (Path(__file__).parent / "etc" / "pybootd.ini").read_text(encoding="utf-8")
+FREE = ("bootfile", "buggy_clients", "filters", "mac", "options", "pins", "static_dhcp", "uuid")
 
 
 def load(path: Path, services: Collection[str] = ("bootp", "tftp")) -> Config:
@@ -298,12 +299,6 @@ def _plugins(written: Mapping[str, Section]) -> set[str]:
         if (section, option) in (("bootp", "access"), ("tftp", "filters"))
         for name in values.names(text)
     }
-
-
-def _kind(name: str) -> str:
-    """Return what the section is: the first word of its name where others follow."""
-    first = name.partition(" ")[0]
-    return first if first in profiles.KINDS or first == name else ""
 
 
 class _Reader(Reading):
@@ -338,6 +333,7 @@ class _Reader(Reading):
             httpd=HttpdConfig(**self._files("httpd", bootp)),
             security=self._security(),
             status=StatusConfig(**self.table("status", TABLE)),
+            **keeping.read(self),
             sections=self.sections,
             warnings=tuple(self.warnings),
         )
@@ -351,7 +347,10 @@ class _Reader(Reading):
                 section.fault("", f"the same as [{first.name}] in line {first.line}: keep one")
             )
         elif (
-            name in TABLE or name in FREE or name in self._plugins or _kind(name) in profiles.KINDS
+            name in TABLE
+            or name in FREE
+            or name in self._plugins
+            or profiles.kind(name) in profiles.KINDS
         ):
             self.sections[name] = section
         else:
@@ -363,7 +362,9 @@ class _Reader(Reading):
     def _require(self, services: Collection[str]) -> None:
         """Note what a service can't do without."""
         mode = self.section("bootp").options.get("mode", "").lower()
-        pools = [one for name, one in self.sections.items() if _kind(name) in ("subnet", "bootp")]
+        pools = [
+            one for name, one in self.sections.items() if profiles.kind(name) in ("subnet", "bootp")
+        ]
         given = {option.lower() for section in pools for option in section.options}
         if "bootp" in services and mode != "proxy" and "pool_start" not in given:
             problem = "required: the first address to give to clients"
@@ -442,5 +443,6 @@ class _Reader(Reading):
         root = found.get("root", "")
         if root and "://" not in root:
             found["root"] = str(self.below(Path(root)))
+        found |= keeping.credentials(self, found)
         found.setdefault("address", bootp.address)
         return found

@@ -54,6 +54,8 @@ def drop(config: Config, services: Collection[str]) -> None:
     kept_in_file = lease_file not in ("memory", "none") and config.bootp.mode != "proxy"
     if "bootp" in services and kept_in_file:
         _hand_over_folder(Path(lease_file), uid, gid)
+    if config.cache.dir is not None:
+        _hand_over_cache(config.cache.dir, uid, gid)
     if config.logger.type == "file" and config.logger.file is not None:
         with contextlib.suppress(OSError):  # it may be a terminal, or on a system without owners
             _hand_over(config.logger.file, uid, gid)
@@ -133,6 +135,17 @@ def _hand_over_folder(file: Path, uid: int, gid: int) -> None:
             _hand_over(one, uid, gid)
         if len(ours) == len(names):
             os.chown(folder, uid, gid, follow_symlinks=False)
+
+
+def _hand_over_cache(folder: Path, uid: int, gid: int) -> None:
+    """Make the folder of the cache, and give it to the user; one that holds other files stays."""
+    ours = {"files", "index", "parts"}
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        there = {one.name for one in folder.iterdir()}
+        if there <= ours:
+            for path in (folder, *(folder / name for name in there)):
+                os.chown(path, uid, gid, follow_symlinks=False)
 
 
 def _hand_over(file: Path, uid: int, gid: int) -> None:

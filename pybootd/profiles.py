@@ -127,6 +127,12 @@ FIELDS: Mapping[str, Callable[[Client], tuple[str, ...]]] = MappingProxyType(
 """What a class may look at."""
 
 
+def kind(name: str) -> str:
+    """Return what a section is: the first word of its name where others follow."""
+    first = name.partition(" ")[0]
+    return first if first in KINDS or first == name else ""
+
+
 def _sections(reading: Reading, kind: str) -> Iterator[tuple[Section, str]]:
     """Yield each section of this kind, and what its name says behind the kind."""
     for section in reading.sections.values():

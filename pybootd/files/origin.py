@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
@@ -14,6 +14,7 @@ import urllib3
 from urllib3 import exceptions as http
 
 from pybootd import __version__
+from pybootd.files.credentials import origin_of
 from pybootd.files.sources import FileError, Forbidden, Missing, Unavailable
 
 PIECE = 65536
@@ -43,7 +44,10 @@ class Version:
 
 
 class Answer:
-    """One file on its way from a web server. ``version.size`` is None where nobody says it."""
+    """One file on its way from a web server. ``version.size`` is None where nobody says it.
+
+    ``framed``: its end can be told from a connection that broke.
+    """
 
     def __init__(self, origin: Origin, url: str, response: urllib3.BaseHTTPResponse) -> None:
         self.url = url
@@ -56,6 +60,8 @@ class Answer:
             headers.get("ETag", ""),
             headers.get("Last-Modified", ""),
         )
+        chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
+        self.framed = chunked or _size(response) is not None
         self._offset = 0
         self._resumes = 0
         self._stopped = False
@@ -119,11 +125,13 @@ class Origin:
     """Web servers, and the connections to them that can serve again. Threads may share it.
 
     ``connect`` and ``silence`` are the seconds that a connection and the next octets may take.
+    ``credentials``: origin -> the field ``Authorization``, see ``credentials.read``.
     """
 
     def __init__(self, connect: float = 5.0, silence: float = 10.0) -> None:
         self.connect = connect
         self.silence = silence
+        self.credentials: Mapping[str, str] = NOTHING
         self._pool = urllib3.PoolManager(
             num_pools=16,
             maxsize=16,
@@ -156,7 +164,7 @@ class Origin:
     def resume(self, url: str, offset: int, version: Version) -> urllib3.BaseHTTPResponse:
         """Ask for the rest of a file (RFC 9110 14.2); Unavailable if that is not what comes."""
         condition = {"Range": f"bytes={offset}-", "If-Range": version.condition}
-        response = self._ask(url, condition, HTTPStatus.PARTIAL_CONTENT)
+        response = self._ask(url, condition, (HTTPStatus.PARTIAL_CONTENT,))
         span = response.headers.get("Content-Range", "")
         total = r"\d+" if version.size is None else version.size
         if re.fullmatch(rf"bytes {offset}-\d+/({total}|\*)", span):
@@ -164,15 +172,34 @@ class Origin:
         response.close()
         raise Unavailable(f"{url}: the rest can't be had")
 
+    def get_if_changed(self, url: str, etag: str, modified: str) -> Answer | None:
+        """Ask for a file unless it is still the one with these validators (RFC 9110 13.1).
+
+        None: it is. Raises as ``get`` does.
+        """
+        condition = {"If-None-Match": etag} if etag else {"If-Modified-Since": modified}
+        both = (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
+        response = self._ask(url, condition if etag or modified else NOTHING, both)
+        if response.status == HTTPStatus.NOT_MODIFIED:
+            response.drain_conn()
+            return None
+        return Answer(self, url, response)
+
     def close(self) -> None:
         """Close the connections that wait for more to do."""
         self._pool.clear()
 
     def _ask(
-        self, url: str, extra: Mapping[str, str] = NOTHING, expected: int = HTTPStatus.OK
+        self,
+        url: str,
+        extra: Mapping[str, str] = NOTHING,
+        expected: Collection[int] = (HTTPStatus.OK,),
     ) -> urllib3.BaseHTTPResponse:
         """Send a request and return the answer, its body unread; raises FileError."""
         headers = {**self._pool.headers, **extra}
+        if secret := self.credentials and self.credentials.get(origin_of(url)):
+            # urllib3 leaves it out of what a redirection to another host, port or scheme asks
+            headers["Authorization"] = secret
         try:
             try:
                 response = self._send(url, headers)
@@ -181,7 +208,7 @@ class Origin:
                 response = self._send(url, headers)
         except (http.HTTPError, ValueError, OSError) as error:
             raise Unavailable(f"{url}: {self._reason(error)}") from error
-        if response.status == expected:
+        if response.status in expected:
             return response
         response.close()
         raise _refusal(url, response)

@@ -1,4 +1,4 @@
-"""Files of web servers, passed on while they arrive. Nothing is stored.
+"""Files of web servers, passed on while they arrive. With ``[cache]``, ``kept`` stores them.
 
 Clients that ask for one file at about the same time follow one download: a window of its latest
 octets. The download waits when the window is full and the last of them is not through; a client
@@ -15,8 +15,18 @@ from urllib.parse import quote, urlsplit
 
 from pybootd.config import ConfigError, Section
 from pybootd.files.filters import is_url
+from pybootd.files.kept import Keeper
 from pybootd.files.origin import Answer, Origin, Version
-from pybootd.files.sources import Body, FileError, Request, Source, StreamBody, Unavailable
+from pybootd.files.sources import (
+    Body,
+    Equipment,
+    FileError,
+    Request,
+    Source,
+    StreamBody,
+    Unavailable,
+)
+from pybootd.files.store import Store
 from pybootd.loop import Later, Loop
 
 log = logging.getLogger(__name__)
@@ -306,6 +316,7 @@ class RemoteSource(Source):
         self._lock = threading.Lock()
         self._downloads: set[Download] = set()
         self._newest: dict[str, Download] = {}
+        self._keeper: Keeper | None = None
 
     @classmethod
     def from_config(cls, section: Section) -> RemoteSource:
@@ -314,12 +325,22 @@ class RemoteSource(Source):
         try:
             parts = urlsplit(prefix)
             bad = not parts.hostname or (parts.port or 80) < 1 or not prefix.isprintable()
+            secret = "@" in parts.netloc
         except ValueError:
-            bad = True
+            bad, secret = True, False
+        if secret:
+            problem = "holds a name or a password: write them into the file of [tftp] credentials"
+            raise ConfigError([section.fault("root", problem)])
         if bad or parts.scheme not in ("http", "https") or " " in prefix:
             problem = f"{prefix!r} is no URL: write http://host/path"
             raise ConfigError([section.fault("root", problem)])
         return cls(prefix)
+
+    def equip(self, equipment: Equipment) -> None:
+        """Take who we are to web servers, and the place to keep files in."""
+        self.origin.credentials = equipment.credentials
+        if equipment.cache is not None:
+            self._keeper = Keeper(self, Store.at(equipment.cache, equipment.room))
 
     def start(self, loop: Loop) -> None:
         """Take the loop, in which readers are called back."""
@@ -328,6 +349,8 @@ class RemoteSource(Source):
     def close(self) -> None:
         """End every download."""
         self.closed = True
+        if self._keeper is not None:
+            self._keeper.close()
         with self._lock:
             downloads = list(self._downloads)
         for download in downloads:
@@ -338,7 +361,10 @@ class RemoteSource(Source):
         """Ask for the file, or follow those who just did; a worker waits for the answer."""
         url = name if is_url(name) else self.prefix + quote(name, errors="surrogateescape")
         # workers for each host: one that is silent delays no other
-        return Later(lambda: self._follow(url), f"fetch {urlsplit(url).netloc}")
+        pool = f"fetch {urlsplit(url).netloc}"
+        # who waits for all of a file keeps no worker from those who wait for an answer
+        pool += " whole" if request.pin else ""
+        return Later(lambda: self._open(url, request.pin), pool)
 
     def post(self, callback: Callable[[float], None]) -> None:
         """Call back in the loop's thread."""
@@ -358,13 +384,8 @@ class RemoteSource(Source):
             if self._newest.get(download.url) is download:
                 del self._newest[download.url]
 
-    def follow_alone(self, reader: RemoteBody) -> None:
-        """Start a download for a reader that was left behind, from where it is."""
-        left = reader.download
-        with self._lock:
-            self._begin(reader, left.url, left.version)
-
-    def _follow(self, url: str) -> RemoteBody:
+    def pass_on(self, url: str) -> RemoteBody:
+        """Follow those who just asked for the file, or ask for it; blocks. Raises FileError."""
         reader = RemoteBody(self)
         with self._lock:
             download = self._newest.get(url)
@@ -376,6 +397,27 @@ class RemoteSource(Source):
             download.leave(reader)
             raise
         return reader
+
+    def go_on_from(self, url: str, offset: int, version: Version) -> RemoteBody:
+        """Pass on what comes after ``offset`` octets of this version. Raises FileError."""
+        reader = RemoteBody(self)
+        reader.size, reader.offset = version.size, offset
+        with self._lock:
+            self._begin(reader, url, version)
+        return reader
+
+    def follow_alone(self, reader: RemoteBody) -> None:
+        """Start a download for a reader that was left behind, from where it is."""
+        left = reader.download
+        with self._lock:
+            self._begin(reader, left.url, left.version)
+
+    def _open(self, url: str, pin: str) -> Body:
+        if self._keeper is not None:
+            return self._keeper.open(url, pin)
+        if pin:
+            raise Unavailable(f"{url} is pinned, and without [cache] dir it can't be checked")
+        return self.pass_on(url)
 
     def _begin(self, reader: RemoteBody, url: str, version: Version | None) -> Download:
         """Start a download for a reader, from where it is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,8 +19,11 @@ from pybootd.files.elsewhere import Places, Spelling, shared
 from pybootd.files.filters import Answer, Filter, Patterns, Target, is_url
 from pybootd.files.local import LocalSource
 from pybootd.files.near import like
+from pybootd.files.pins import Pins, differs
 from pybootd.files.sources import (
+    Altered,
     Body,
+    Equipment,
     FileError,
     Forbidden,
     Missing,
@@ -40,6 +43,7 @@ Steps = Generator[Later[Any], Any, T]
 SHIPPED = "pybootd/etc/"
 """What starts a filter's value that names a file of the package."""
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 _ETC = Path(__file__).parents[1] / "etc"
 _LISTED = names.LONGEST + 1  # octets of a list that are read: one more than its name may have
 _SECTIONS = MappingProxyType({"patterns": "filters"})  # the one whose section has another name
@@ -53,10 +57,17 @@ class Files:
     """What one file service serves: a root, and filters in front of it.
 
     ``base`` is the root as text, an absolute path or a URL: what a filter's relative path starts
-    from.
+    from. ``pins``: what files must be; ``equipment`` is for all sources.
     """
 
-    def __init__(self, root: Source, base: str = "", filters: Iterable[Filter] = ()) -> None:
+    def __init__(
+        self,
+        root: Source,
+        base: str = "",
+        filters: Iterable[Filter] = (),
+        pins: Mapping[str, str] = _NONE,
+        equipment: Equipment | None = None,
+    ) -> None:
         self.root = root
         self.base = base
         self.filters = tuple(filters)
@@ -66,6 +77,9 @@ class Files:
         self._places = Places()
         self._spelling = Spelling(root.root) if isinstance(root, LocalSource) else None
         self._loop: Loop | None = None
+        self._pins = Pins(pins)
+        self._equipment = equipment or Equipment()
+        root.equip(self._equipment)
 
     @classmethod
     def from_config(cls, config: Config, section: str = "tftp") -> Files:
@@ -78,13 +92,15 @@ class Files:
         if not is_url(base):
             base = str((config.path.parent / base).absolute())
         filters, faults = _filters_of(config, own)
+        equipment, wrong = _equipment_of(config)
+        faults += wrong
         try:
             root = _source_of(own)
         except ConfigError as error:
             raise ConfigError([*error.faults, *faults]) from error
         if faults:
             raise ConfigError(faults)
-        return cls(root, base, filters)
+        return cls(root, base, filters, config.pins, equipment)
 
     def start(self, loop: Loop) -> None:
         """Give the sources the loop; to be called before the first ``open``."""
@@ -156,11 +172,13 @@ class Files:
     def _open_own(self, request: Request) -> Steps[Opened]:
         """Open the name that the client asked for below the root, else what it must have meant."""
         try:
-            opened = yield from _served(self.root, request.name, request)
+            opened = yield from self._served(self.root, request.name, request)
         except Missing:
             for name in self._elsewhere(request):
                 try:
-                    opened = yield from _served(self.root, name, request)
+                    opened = yield from self._served(self.root, name, request)
+                except Altered:
+                    raise
                 except (Missing, Forbidden):
                     continue
                 break
@@ -181,7 +199,27 @@ class Files:
 
     def _open(self, target: Target, request: Request) -> Steps[Opened]:
         source, name = self._locate(target)
-        return (yield from _served(source, name, request))
+        return (yield from self._served(source, name, request))
+
+    def _served(self, source: Source, name: str, request: Request) -> Steps[Opened]:
+        """Open the name or, where only that is there, the template for it, if its pin allows."""
+        pin = self._pins.of(name.removeprefix(f"{self.base.rstrip('/')}/")) or self._pins.of(name)
+        if not pin:
+            return (yield from _served(source, name, request))
+        opened = yield from _served(source, name, replace(request, pin=pin))
+        body = opened.body
+        try:
+            if not isinstance(body, StaticBody):
+                raise Unavailable(f"{name} is pinned, and its source can't say what it is")
+            digest = self._pins.known(body)
+            if not digest:
+                digest = yield Later(lambda: self._pins.measure(body), "checksums", 2)
+            if digest != pin:
+                raise differs(name, digest, pin)
+        except BaseException:
+            body.close()
+            raise
+        return opened
 
     def _locate(self, target: Target) -> tuple[Source, str]:
         """Find the source that has the target, and the name that it knows it by."""
@@ -215,6 +253,7 @@ class Files:
                 source = _source_of(Section("filters", options={"root": url}))
             except ConfigError as error:
                 raise Unavailable(f"{url}: {error.faults[0].problem}") from error
+            source.equip(self._equipment)
             if self._loop is not None:
                 source.start(self._loop)
             self._sources[scheme] = source
@@ -259,6 +298,21 @@ def _filters_of(config: Config, named: Section) -> tuple[list[Filter], list[Faul
         except ConfigError as error:
             faults += error.faults
     return built, faults
+
+
+def _equipment_of(config: Config) -> tuple[Equipment, list[Fault]]:
+    cache, path = config.cache, config.tftp.credentials
+    found: Mapping[str, str] = _NONE
+    faults = []
+    if path is not None:
+        from pybootd.files import credentials  # seldom needed
+
+        try:
+            found = credentials.read(path)
+        except credentials.CredentialsError as error:
+            section = config.sections.get("tftp", Section("tftp", config.path))
+            faults.append(section.fault("credentials", str(error)))
+    return Equipment(cache.dir, cache.size, found), faults
 
 
 def _target(answer: str | Target) -> Target:

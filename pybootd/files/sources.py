@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pybootd.client import Known
 from pybootd.config import Section
@@ -26,6 +27,10 @@ class Missing(FileError):
 
 class Forbidden(FileError):
     """The name leads where no client may go, or the file may not be read."""
+
+
+class Altered(Forbidden):
+    """The file isn't what ``[pins]`` says that it must be."""
 
 
 class Unavailable(FileError):
@@ -104,7 +109,9 @@ class TextBody(StaticBody):
 class Request:
     """Who asks for a file: the peer's and the own address, and what is known of the client.
 
-    ``query`` and ``about`` are what an HTTP request said besides; no file depends on them.
+    ``query`` and ``about`` are what an HTTP request said besides; no file depends on them. ``pin``:
+    the sha256, in hexadecimal, that the file must have, so that it has to be whole, a StaticBody,
+    before the first octet leaves; "": any will do. Whoever opened it compares.
     """
 
     name: str
@@ -113,6 +120,20 @@ class Request:
     known: Known | None = None
     query: str = field(default="", compare=False)
     about: Mapping[str, str] = field(default_factory=dict, compare=False)
+    pin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What the configuration has for whatever source needs it.
+
+    ``cache``: where remote files are kept, None: nowhere, ``room`` octets of them at most;
+    ``credentials``: origin -> the HTTP field ``Authorization``.
+    """
+
+    cache: Path | None = None
+    room: int = 0
+    credentials: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source(ABC):
@@ -122,6 +143,9 @@ class Source(ABC):
     @abstractmethod
     def from_config(cls, section: Section) -> Source:
         """Build it from the section that names its root; raises ConfigError with every fault."""
+
+    def equip(self, equipment: Equipment) -> None:  # noqa: B027
+        """Take what others need, too; before ``start``."""
 
     def start(self, loop: Loop) -> None:  # noqa: B027  a source that needs no loop need not say so
         """Take the loop, whose ``post`` brings other threads' news; before the first ``open``."""

@@ -42,9 +42,18 @@ def forbidden(case: Case) -> Verdict | None:
     newest = case.newest
     if not isinstance(newest, Step) or newest.kind is not Kind.FORBIDDEN or _origin_said(newest):
         return None
+    what = f"A file was refused to it: {newest.text}: {newest.more}."
+    if "not what [pins] says" in newest.more:
+        return fault(
+            "forbidden-file",
+            what,
+            "Find out who changed the file, and put the right one back; if it was you, write its"
+            " sum (sha256sum FILE) into [pins].",
+            f"asked for {newest.text!r}",
+        )
     return fault(
         "forbidden-file",
-        f"A file was refused to it: {newest.text}: {newest.more}.",
+        what,
         "A client gets nothing outside [tftp] root, whatever links lead there. Put the file below"
         " it, name it in [filters] (an administrator's line may lead anywhere), or give the daemon"
         " the right to read it.",

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 import zlib
+from contextlib import suppress
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,9 +38,20 @@ class Site(ThreadingHTTPServer):
         super().__init__(address, Visit)
         self.root = root
         self.requests: list[tuple[str, str]] = []
+        self.authorizations: list[str] = []  # of each request, "" for none
         self.go_on = threading.Event()  # what "/held/..." waits for
         self.sent = 0
+        self.connections: set[socket.socket] = set()
         self.url = f"http://{address[0]}:{self.server_address[1]}"
+
+    def kill(self) -> None:
+        """End at once, whatever is on its way."""
+        self.shutdown()
+        self.server_close()
+        self.go_on.set()
+        for connection in list(self.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of clients that go away."""
@@ -51,11 +63,20 @@ class Visit(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Site
 
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.connections.discard(self.connection)
+        super().finish()
+
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
         """Say nothing: ``requests`` has it."""
 
     def do_GET(self) -> None:
         self.server.requests.append((self.path, self.headers.get("Range", "")))
+        self.server.authorizations.append(self.headers.get("Authorization", ""))
         self.manners: dict[str, str] = {}
         parts = unquote(urlsplit(self.path).path, errors="surrogateescape").strip("/").split("/")
         while parts and parts[0] in MANNERS:
@@ -70,6 +91,8 @@ class Visit(BaseHTTPRequestHandler):
             self.answer(
                 302, b"", [("Location", place if "://" in place else f"/{place.strip('/')}")]
             )
+        elif "secret" in self.manners and not self.headers.get("Authorization"):
+            self.answer(401, b"who are you?\n")
         elif "hangup" in self.manners:
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
@@ -88,6 +111,9 @@ class Visit(BaseHTTPRequestHandler):
         if "slow-answer" in self.manners:
             time.sleep(float(self.manners["slow-answer"]))
         headers = [("ETag", f'"{zlib.crc32(content)}"')] if "etag" in self.manners else []
+        if headers and self.headers.get("If-None-Match") == headers[0][1]:
+            self.answer(304, b"", headers)
+            return
         status, start = 200, 0
         span = self.headers.get("Range", "")
         if "ranges" in self.manners and span and self.headers.get("If-Range") == headers[0][1]:
@@ -161,6 +187,7 @@ MANNERS = {
     "held": True,
     "no-length": False,
     "ranges": False,
+    "secret": False,
     "redirect": True,
     "silent": True,
     "slow-answer": True,

@@ -250,6 +250,14 @@ FAULTS = [
         boot_file="out",
     ),
     fault(
+        "forbidden-file",
+        "another file than the one pinned",
+        boot_file,
+        "is not what [pins] says",
+        "sha256sum FILE",
+        more="[pins]\nloader.efi = sha256:" + 64 * "0",
+    ),
+    fault(
         "block-too-large",
         "blocks of 512 come, none of 1468",
         large_blocks,

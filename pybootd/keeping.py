@@ -1,0 +1,72 @@
+"""``[cache]`` and ``[pins]``: what is kept of remote files, and what files must be."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pybootd import values
+from pybootd.reading import Parser, Reading
+
+_SUM = re.compile(r"sha256:([0-9a-fA-F]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """``[cache]``: ``dir`` None: nothing is kept; ``size`` in octets."""
+
+    dir: Path | None = None
+    size: int = 10 << 30
+
+
+def checksum(text: str) -> str:
+    """Read ``sha256:HEX``; the digits come back in lower case."""
+    found = _SUM.fullmatch(text)
+    if not found:
+        raise ValueError(
+            f"{text!r} is no checksum: write sha256: and 64 hexadecimal digits (sha256sum FILE)"
+        )
+    return found[1].lower()
+
+
+def read(reading: Reading) -> dict[str, Any]:
+    """Read both sections: ``cache``, and ``pins``, pattern -> checksum in the file's order.
+
+    The directory is relative to the configuration file's.
+    """
+    found = reading.table("cache", {"cache": TABLE})
+    if "dir" in found:
+        found["dir"] = reading.below(Path(found["dir"]))
+    elif "size" in found:
+        reading.missing("cache", "dir", "required with size: where remote files are kept")
+    section, pins = reading.section("pins"), {}
+    for pattern, text in section.options.items():
+        value = reading.value(section, pattern, checksum, text)
+        if value is not None:
+            pins[pattern] = value
+    tftp = reading.section("tftp")
+    if pins and "dir" not in found and "://" in tftp.options.get("root", ""):
+        problem = "required for pins of a remote root: a file is kept there until it is checked"
+        reading.missing("cache", "dir", problem)
+    return {"cache": CacheConfig(**found), "pins": MappingProxyType(pins)}
+
+
+def credentials(reading: Reading, found: Mapping[str, Any]) -> dict[str, Path]:
+    """Resolve the path of a credentials file; one that every user may read is a warning."""
+    if "credentials" not in found:
+        return {}
+    path = reading.below(found["credentials"])
+    with contextlib.suppress(OSError):  # what is wrong shows when it is read
+        if path.stat().st_mode & stat.S_IROTH:
+            problem = f"every user of this host may read {path}: chmod o= {path}"
+            reading.warnings.append(reading.section("tftp").warning("credentials", problem))
+    return {"credentials": path}
+
+
+TABLE: Mapping[str, Parser] = MappingProxyType({"dir": values.word, "size": values.octets})
