@@ -270,3 +270,16 @@ def test_what_no_terminal_shows_does_not_split_or_color_a_fault(tmp_path: Path) 
     found = faults(tmp_path, text)
     assert found[0] == r":1: a\x0cb\u2028c\x1b[2J: stands before the first [section]"
     assert all(fault.isprintable() for fault in found)
+
+
+def test_leases_of_several_daemons(tmp_path: Path) -> None:
+    url = "postgresql://boot@db.example/leases?sslmode=verify-full"
+    pool = "[tftp]\nroot = .\n[bootp]\npool_start = 10.0.0.10\n"
+    bootp = load(write(tmp_path, f"{pool}leases = {url}\nlease_copy = copy.db\n")).bootp
+    assert (bootp.leases, bootp.shared, bootp.lease_copy) == (url, True, str(tmp_path / "copy.db"))
+    bootp = load(write(tmp_path, f"{pool}leases = {url}\nlease_copy = none\nshare = 2/3\n")).bootp
+    assert (bootp.lease_copy, bootp.share) == ("none", (2, 3))
+    bootp = load(write(tmp_path, f"{pool}leases = leases.db\n")).bootp
+    assert (bootp.leases, bootp.shared) == (str(tmp_path / "leases.db"), False)
+    (fault,) = faults(tmp_path, f"{pool}share = 4/3\n")
+    assert "share: a part of the clients, as 1/3, 2/3 and 3/3 on three servers" in fault
