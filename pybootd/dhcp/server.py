@@ -24,6 +24,7 @@ from pybootd.dhcp.packet import NOBODY, Message, Packet, PacketError, decode
 from pybootd.dhcp.ports import Ports
 from pybootd.dhcp.replies import Reply
 from pybootd.dhcp.responder import Responder
+from pybootd.dhcp.rush import Rush
 from pybootd.dhcp.scout import Role, is_probe
 from pybootd.dhcp.share import Share
 from pybootd.dhcp.stores import MemoryStore, open_store
@@ -36,10 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BATCH = 64  # datagrams taken in one turn; their leases are saved in one transaction
 PAUSE = 0.01  # seconds after leases were saved in which requests gather, to share the next sync
 RECEIVE_BUFFER = 4 << 20  # octets: a thousand machines that start at once
-_LARGEST = 4096  # octets of a request
 _ORIGINS = 1024  # places that requests come from, remembered
 _FIRMWARE_ASKS = 67  # RFC 2131 4.1
 _SETTLE = 0.2  # seconds until interfaces that have changed are looked at: changes come in droves
@@ -69,6 +68,7 @@ class DhcpServer:
         self._configure(config, access)
         self._ethernet = Ethernet(loop)
         port = config.bootp.port
+        self._rush = Rush(lambda: self._networks.leases())
         self._ports = Ports(loop, port, "DHCP server", "[bootp] port", RECEIVE_BUFFER)
         self._boot_ports = Ports(loop, proxy.PORT, "PXE boot server", "[bootp] mode")
         self._lookout: Lookout | None = None
@@ -264,18 +264,14 @@ class DhcpServer:
 
     def _drain(self, boot_server: bool, sock: socket.socket, now: float) -> None:
         effects = self._responder.forget(self._removed(), now)
-        arrival: net.Arrival | None = None
-        for _ in range(BATCH):
-            arrival = net.receive(sock, _LARGEST)
-            if arrival is None:
-                break
+        for arrival in self._rush.arrivals(sock, now):
             try:
                 effects += self._handle(arrival, boot_server, now)
             except Exception:
                 log.exception("error while serving %s; the daemon goes on", arrival.address)
         saves = bool(self._networks.changed)
         self.carry_out(effects, now)
-        if saves and arrival is None:
+        if saves and self._rush.emptied:
             (self._boot_ports if boot_server else self._ports).rest(sock, PAUSE)
 
     def _removed(self) -> Collection[IPv4Address]:

@@ -15,7 +15,8 @@ from pybootd.config import BootpConfig, Config, ConfigError, Section
 from pybootd.dhcp.ethernet import checksum, datagram
 from pybootd.dhcp.leases import Lease, StoreError
 from pybootd.dhcp.packet import Message, Packet, decode, encode
-from pybootd.dhcp.server import BATCH, DhcpServer
+from pybootd.dhcp.rush import BATCH
+from pybootd.dhcp.server import DhcpServer
 from pybootd.dhcp.stores import MemoryStore
 from pybootd.events import Bus, Confirmed, Malformed
 from pybootd.loop import Loop
