@@ -195,7 +195,17 @@ class Windowed(Transfer):
     They leave in bursts of all of them, or of fewer where the client can't take so many.
     """
 
-    __slots__ = ("_first", "_trouble", "burst", "end", "next", "partial", "top", "window")
+    __slots__ = (
+        "_first",
+        "_repeated",
+        "_trouble",
+        "burst",
+        "end",
+        "next",
+        "partial",
+        "top",
+        "window",
+    )
 
     def __init__(
         self, last: int, window: int, timeout: float, retries: int, *, oack: bool, fixed: bool
@@ -209,6 +219,7 @@ class Windowed(Transfer):
         self.end = self.base + 1  # the first block behind the window
         self.partial = False
         self._trouble = False  # the last window got lost in part
+        self._repeated = False  # the client said again what it had said: it is there
 
     @property
     def first(self) -> int:
@@ -252,6 +263,7 @@ class Windowed(Transfer):
         fresh = (number - self.base + 1) & 0xFFFF
         # RFC 1123 4.2.3.1: a duplicate ACK sends nothing
         if fresh == 0 or fresh > self.top - self.base:
+            self._repeated = self._repeated or fresh == 0
             return 0
         was_late = self._tries > 0
         if self._timed or was_late:
@@ -304,7 +316,9 @@ class Windowed(Transfer):
 
     def _resend(self) -> int:
         self._first = base = self.base
-        if self._tries == 1:
+        # one that only repeats its last ACK may have all but the window's end
+        if self._tries == 1 or self._repeated:
+            self._repeated = False
             self.next = min(base + self.burst, self.top)
             return self.next - base
         # a client that stays silent costs less each time

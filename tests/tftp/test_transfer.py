@@ -173,6 +173,17 @@ def test_a_lost_window_costs_less_each_time() -> None:
     assert sum(counts) < 140
 
 
+def test_a_client_that_repeats_its_last_ack_is_sent_the_whole_window_each_time() -> None:
+    """It has all but the last block, say, whose repetition got lost too (found by bench/soak)."""
+    made = windowed(4)
+    play(made, 0, 4)
+    for _ in range(3):
+        assert leaves(made, made.late(made.due)) == [5, 6, 7, 8]
+        assert play(made, 4, now=made.moved) == [[]]
+    made.late(made.due)
+    assert leaves(made, made.late(made.due)) != [5, 6, 7, 8]  # silent now
+
+
 def test_an_ack_of_the_whole_window_counts_after_a_short_repetition() -> None:
     made = windowed(16)
     play(made, 0)
