@@ -7,7 +7,7 @@ DHCP_SERVERS = dnsmasq-base isc-dhcp-server kea-dhcp4-server
 TEST_PACKAGES = $(shell sed 's/\#.*//' tests/debian-packages.txt)
 
 .PHONY: help demo test test-unit test-net test-boot lint verdicts endurance peers bench bench-dhcp bench-http bench-tftp bench-observe bench-scale deb docs \
-    fuzz clean
+    fuzz soak clean
 
 help:
 	@echo "make demo                 a machine boots in a private network, before your eyes"
@@ -20,6 +20,7 @@ help:
 	@echo "make deb                  a Debian package, in build/"
 	@echo "make bench                speed beside other servers; bench-dhcp, bench-http, bench-tftp: one"
 	@echo "make bench-scale          several daemons with one lease database, in a storm and by the second"
+	@echo "make soak                 many boots over a bad network, and what the daemon holds after"
 	@echo "make docs                 the guide, in build/docs/"
 	@echo "make clean                take away what these have made"
 
@@ -68,6 +69,10 @@ deb: .venv/test.done
 bench-scale: .venv/test.done
 	@tests/packages.sh postgresql kea-admin kea-dhcp4-server
 	@.venv/bin/python bench/scale/run.py
+
+soak: .venv/package.done
+	@tests/packages.sh iproute2
+	@.venv/bin/python -m bench.soak.run --boots 250
 
 bench-observe: .venv/package.done
 	@tests/packages.sh gcc libc6-dev

@@ -138,7 +138,7 @@ class Firmware:
             sock.bind(("", 0))
             sock.settimeout(self.patience)
             asked = tuple((option, str(value)) for option, value in wanted.items())
-            return _Download(sock, str(server), name, asked, progress).run()
+            return Transfer(sock, str(server), name, asked, progress).run()
 
     def probe(self, server: IPv4Address, name: str, blksize: int) -> int | None:
         """Ask for a file's size and abort, as OVMF does before each download; None: not told.
@@ -180,8 +180,11 @@ def _read_lease(ack: Packet, offered: float, confirmed: float) -> Lease:
     )
 
 
-class _Download:
-    """One file on its way (RFC 1350, 2347, 2348, 7440)."""
+class Transfer:
+    """One file on its way (RFC 1350, 2347, 2348, 7440), over a socket with a time limit.
+
+    It is given up after ``patience`` limits without a packet.
+    """
 
     def __init__(
         self,
@@ -190,8 +193,10 @@ class _Download:
         name: str,
         asked: tftp.Options,
         progress: Progress | None,
+        patience: int = 5,
     ) -> None:
         self.sock = sock
+        self.patience = patience
         self.name = name
         self.progress = progress
         self.peer = (server, _TFTP)
@@ -206,7 +211,7 @@ class _Download:
         self.done = False
 
     def run(self) -> bytes:
-        """Fetch the file. Raises BootError, Missing."""
+        """Fetch the file and return it. Raises BootError, Missing."""
         self.sock.sendto(self.last, self.peer)
         silent = 0
         while not self.done:
@@ -214,7 +219,7 @@ class _Download:
                 data, peer = self.sock.recvfrom(65536)
             except TimeoutError:
                 silent += 1
-                if silent == 5:
+                if silent == self.patience:
                     raise BootError(f"{self.name}: silence after {len(self.got)} octets") from None
                 self.sock.sendto(self.last, self.peer)
                 continue

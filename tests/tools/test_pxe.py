@@ -3,7 +3,7 @@
 import pytest
 
 from pybootd.tftp import packet as tftp
-from pybootd.tools.pxe import BootError, Missing, _Download
+from pybootd.tools.pxe import BootError, Missing, Transfer
 
 
 class Wire:
@@ -22,7 +22,7 @@ class Wire:
 
 def download(*granted, progress=None):
     wire = Wire()
-    made = _Download(wire, "10.7.0.1", "linux", (), progress)
+    made = Transfer(wire, "10.7.0.1", "linux", (), progress)
     if granted:
         made.take(tftp.encode(tftp.Oack(granted)))
         assert wire.taken() == [tftp.Ack(0)]
