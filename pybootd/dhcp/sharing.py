@@ -357,7 +357,9 @@ class Sharing:
         self._server.carry_out(effects, now)
 
     def _try_again(self, now: float) -> None:
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._away is None or self._closed:
             return
         if self._busy:

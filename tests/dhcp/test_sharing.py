@@ -1,9 +1,12 @@
 """Several servers with one lease database: what each learns, and what happens while it is away."""
 
 import contextlib
+import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address as A
 from pathlib import Path
 from typing import Any
@@ -350,6 +353,47 @@ def _free(path: Path) -> bool:
         store.close()
         return True
     return False
+
+
+@contextlib.contextmanager
+def stuck(own: Cluster) -> Iterator[None]:
+    """Let every process of the database stand still."""
+    mine = [own.pid]
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if path.read_text().rpartition(")")[2].split()[1] == str(own.pid):
+                mine.append(int(path.parent.name))
+    for pid in mine:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in mine:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_stuck_database_is_as_good_as_none(site: Site, own: Cluster) -> None:
+    one = site.add()
+    address = one.lease()
+    site.agree()
+    with stuck(own):
+        assert one.ask(one.renewal(address)).options[53] == b"\5"
+        assert one.server.responder.offline
+        assert one.ask(one.renewal(address)).options[53] == b"\5"
+        assert one.silent(request(Message.DISCOVER, mac=OTHER, ciaddr=CLIENT))
+    back(site, one)
+    assert one.lease(OTHER) != address
+
+
+def test_another_configuration_goes_on_with_the_same_leases(site: Site) -> None:
+    one, two = site.add(), site.add()
+    address = one.lease()
+    bootp = replace(one.server._config.bootp, lease_time=500, max_lease_time=500)
+    one.server.reload(Config(bootp=bootp), None)
+    answer = one.ask(one.renewal(address))
+    assert (answer.options[53], int.from_bytes(answer.options[51])) == (b"\5", 500)
+    assert two.ask(two.renewal(address)).options[53] == b"\5"
+    assert one.lease(OTHER) != address
 
 
 def test_a_silent_database_delays_only_whom_it_must(site: Site) -> None:

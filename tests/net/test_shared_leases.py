@@ -70,7 +70,7 @@ def test_each_daemon_shows_all_of_them(cluster, network, tmp_path):
         ini = tmp_path / f"{number}.ini"
         ini.write_text(
             f"[bootp]\npool_start = 192.168.1.100\nleases = {url}\nlease_copy = none\n"
-            f"conflict_check = off\nshare = {number}/2\n[bootfile]\ndefault = boot.0\n"
+            f"share = {number}/2\n[bootfile]\ndefault = boot.0\n"
         )
         daemon = Daemon(host, ini, tmp_path / f"{number}.log", (67,), "-p")
         daemon.start()
@@ -106,3 +106,35 @@ def test_each_daemon_shows_all_of_them(cluster, network, tmp_path):
         assert text.count("(this one)") == 1
     for daemon in daemons:
         assert daemon.stop() == 0
+
+
+def test_all_of_them_probe_an_address_and_offer_it(cluster, network, tmp_path):
+    """On one wire, where each asks by ARP whether the address is in use."""
+    url = cluster.create()
+    postgres.migrate(url)
+    lan, client, taken = network.switch(), network.host("client"), network.host("taken")
+    client.plug(lan)
+    daemons = []
+    for number in (1, 2, 3):
+        host = network.host(f"server{number}")
+        host.plug(lan, f"192.168.1.{number}/24")
+        ini = tmp_path / f"{number}.ini"
+        ini.write_text(
+            f"[status]\nport = 0\n[bootp]\npool_start = 192.168.1.100\npool_count = 3\n"
+            f"allow_simple_dhcp = on\nleases = {url}\nlease_copy = none\n"
+        )
+        daemons.append(Daemon(host, ini, tmp_path / f"{number}.log", (67,), "-p"))
+        daemons[-1].start()
+    firmware = Firmware(client)
+    mac = "52:54:00:00:00:01"
+    first = firmware.boot(mac)
+    assert first is not None
+    # somebody is at the two addresses that are left
+    others = {f"192.168.1.{n}" for n in (100, 101, 102)} - {str(first.yiaddr)}
+    taken.plug(lan, *(f"{address}/24" for address in others))
+    assert firmware.boot("52:54:00:00:00:02", patience=3.0) is None
+    firmware.socket.close()
+    for daemon in daemons:
+        assert daemon.stop() == 0
+    kept = {str(one.address): one.state.value for one in postgres.read_database(url)}
+    assert kept == {str(first.yiaddr): "bound"} | dict.fromkeys(others, "declined")
