@@ -28,7 +28,7 @@ def missing() -> str:
 class Cluster:
     """A context manager; ``url`` is for the databases that ``create`` makes.
 
-    It runs as the user postgres where we are root, which initdb refuses to be.
+    It runs as postgres, or nobody, where we are root, which initdb refuses to be.
     """
 
     def __init__(self, parent: str = "/tmp", *, durable: bool = False) -> None:
@@ -37,9 +37,13 @@ class Cluster:
         self._databases = 0
         self._user: list[str] = []
         if os.geteuid() == 0:
-            owner = pwd.getpwnam("postgres")
-            os.chown(self.folder, owner.pw_uid, owner.pw_gid)
-            self._user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+            try:
+                owner = pwd.getpwnam("postgres")
+            except KeyError:
+                owner = pwd.getpwnam("nobody")
+            uid, gid = owner.pw_uid, owner.pw_gid
+            os.chown(self.folder, uid, gid)
+            self._user = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
         self.folder.chmod(0o755)
 
     def run(self, program: str, *words: str, check: bool = True) -> str:

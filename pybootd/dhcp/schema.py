@@ -88,7 +88,8 @@ STEPS: tuple[str, ...] = (
                 ELSIF states[i] = 'released' THEN
                     good := held.owner = owners[i] AND held.version = known[i];
                 ELSE
-                    good := held.address IS NULL OR held.version = known[i];
+                    good := held.address IS NULL OR held.state = 'free'
+                        OR held.version = known[i];
                     freed := freed || place;
                 END IF;
                 good := coalesce(good, false);

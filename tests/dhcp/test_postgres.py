@@ -150,6 +150,15 @@ def test_an_offer_undoes_no_lease(store: PostgresStore, other: PostgresStore) ->
     assert [(one.state, who) for one, who in told.leases] == [(State.BOUND, "first")]
 
 
+def test_an_address_that_is_nobodys_may_be_blocked_by_any(
+    store: PostgresStore, other: PostgresStore
+) -> None:
+    store.save([lease(1)], 50.0)
+    store.save([lease(1, b"", State.FREE, version=store.newest)], 50.0)
+    list(other.load(50.0))  # which tells nothing of an address that is free
+    other.save([lease(1, b"", State.DECLINED)], 50.0)
+
+
 def test_requests_of_a_batch_fail_alone(store: PostgresStore, other: PostgresStore) -> None:
     store.save([lease(1)], 50.0)
     mine = [[snapshot(lease(1, TWO))], [snapshot(lease(2, TWO))]]
