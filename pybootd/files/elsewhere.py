@@ -13,6 +13,7 @@ import posixpath
 import re
 import threading
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from pybootd.files import names
@@ -47,6 +48,14 @@ def shared(request: Request) -> Iterator[str]:
         yield request.name[own.end() :]
 
 
+@lru_cache(256)
+def _folder_of(served: str) -> str | None:
+    """Return the directory of a boot program; None for what is none."""
+    if not _PROGRAM.search(served) or _DATA.search(served):
+        return None
+    return posixpath.dirname(served)
+
+
 class Places:
     """The directory that each client's boot file came from."""
 
@@ -56,11 +65,12 @@ class Places:
 
     def note(self, request: Request, served: str) -> None:
         """Note where the client has a boot program from, if it is one."""
-        if not _PROGRAM.search(served) or _DATA.search(served):
+        folder = _folder_of(served)
+        if folder is None:
             return
         with self._lock:
             self._folders.pop(request.peer, None)
-            self._folders[request.peer] = posixpath.dirname(served)
+            self._folders[request.peer] = folder
             if len(self._folders) > CLIENTS:
                 del self._folders[next(iter(self._folders))]
 

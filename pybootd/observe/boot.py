@@ -133,6 +133,7 @@ class Boot:
         "interface",
         "ipxe",
         "left_out",
+        "middle",
         "number",
         "proxy",
         "relay",
@@ -156,6 +157,7 @@ class Boot:
         self.relay: IPv4Address | None = None
         self.interface = ""
         self.left_out = 0
+        self.middle = 0  # before it, whatever may be left out still runs
         self.active = 0  # transfers on their way
         self.followed: float | None = None
         self.cached: object = None  # a verdict that will not change any more

@@ -146,7 +146,9 @@ class Timeline:
     def _ended(self, event: events.TransferEnded) -> None:
         record = self._by_address.get(event.peer)
         for boot in reversed(record.boots if record else ()):
-            for step in reversed(boot.steps):
+            for at, step in zip(
+                range(len(boot.steps) - 1, -1, -1), reversed(boot.steps), strict=True
+            ):
                 if (
                     isinstance(step, Transfer)
                     and step.outcome is None
@@ -154,6 +156,7 @@ class Timeline:
                 ):
                     step.end(event, self._clock())
                     boot.active -= 1
+                    boot.middle = min(boot.middle, at)
                     boot.touched = step.ended
                     if record is not None:
                         self._tell(record)
@@ -307,17 +310,21 @@ class Timeline:
         boot.cached = None
         self.steps += 1
         if len(boot.steps) > _PER_BOOT:
-            # the start tells what it was to be, the end why it isn't
-            for at in range(_PER_BOOT // 4, _PER_BOOT):
-                middle = boot.steps[at]
-                if not isinstance(middle, Transfer) or middle.outcome is not None:
-                    del boot.steps[at]
-                    boot.left_out += 1
-                    self.steps -= 1
-                    break
+            self._leave_out(boot)
         if self.steps > self._most:
             self._shrink()
         self._tell(record)
+
+    def _leave_out(self, boot: Boot) -> None:
+        """Forget a step of the middle: the start tells what it was to be, the end why it isn't."""
+        for at in range(max(_PER_BOOT // 4, boot.middle), _PER_BOOT):
+            middle = boot.steps[at]
+            if not isinstance(middle, Transfer) or middle.outcome is not None:
+                del boot.steps[at]
+                boot.left_out += 1
+                self.steps -= 1
+                break
+        boot.middle = at
 
     def _shrink(self) -> None:
         """Forget the clients that were not heard of for longest, a tenth of what is kept."""

@@ -169,6 +169,26 @@ def test_a_boot_of_very_many_steps_keeps_its_start_and_its_end() -> None:
     assert (first.kind, last.text) == (Kind.OFFERED, "file999")
 
 
+def test_what_runs_is_kept_however_many_steps_a_boot_has() -> None:
+    story = Story()
+    for number in range(60):
+        story.miss(f"before{number}")
+    for number in range(100):
+        story.start(f"slow{number}")
+    for number in range(300):
+        story.fetch(f"quick{number}")
+    assert len(story.boot(str(A)).running) == 100
+    for number in range(100):
+        story.end(f"slow{number}")
+    for number in range(300):
+        story.fetch(f"after{number}")
+    boot = story.boot(str(A))
+    assert (len(boot.steps), boot.left_out) == (200, 560)
+    assert [step.requested for step in boot.transfers()][-150:] == [
+        f"after{number}" for number in range(150, 300)
+    ]
+
+
 def test_a_flood_of_clients_is_bounded_and_the_longest_unheard_go() -> None:
     story = Story(clients=50, steps=200)
     for number in range(500):
