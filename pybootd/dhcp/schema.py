@@ -134,7 +134,9 @@ STEPS: tuple[str, ...] = (
 
     -- One round trip for a batch: write, and tell what has happened since ``since``, own writes
     -- with it, and all that stood in the way of what failed. kind: 'clock' (ends: the database's
-    -- clock, times: its drift), 'failed' (version: the request's number), 'lease'.
+    -- clock, times: its drift), 'failed' (version: the request's number), 'lease'. A plan that was
+    -- made while the table was small must not read all of it for ever; the price that forbids that
+    -- would have it compiled.
     CREATE FUNCTION pybootd.save(
         since bigint, who text, moment double precision, groups integer[], addresses bigint[],
         owners bytea[], macs bytea[], ids bytea[], states text[], ends double precision[],
@@ -143,7 +145,8 @@ STEPS: tuple[str, ...] = (
         kind text, version bigint, address bigint, owner bytea, mac bytea, client_id bytea,
         state text, expires double precision, seconds double precision, hostname text, uuid uuid,
         booted boolean, writer text
-    ) LANGUAGE plpgsql VOLATILE AS $$
+    ) LANGUAGE plpgsql VOLATILE
+    SET enable_seqscan = off SET jit = off AS $$
     DECLARE
         failed integer[] := '{}';
         places inet[] := '{}';
@@ -167,8 +170,13 @@ STEPS: tuple[str, ...] = (
         RETURN QUERY SELECT 'lease', l.version, l.address - '0.0.0.0'::inet, l.owner, l.mac,
             l.client_id, l.state, l.expires, l.seconds, l.hostname, l.uuid, l.booted, l.writer
             FROM pybootd.lease AS l
-            WHERE l.version > since OR l.address = ANY (places) OR l.owner = ANY (wanted)
-            ORDER BY l.version;
+            WHERE l.version > since ORDER BY l.version;
+        IF array_length(failed, 1) > 0 THEN
+            RETURN QUERY SELECT 'lease', l.version, l.address - '0.0.0.0'::inet, l.owner, l.mac,
+                l.client_id, l.state, l.expires, l.seconds, l.hostname, l.uuid, l.booted, l.writer
+                FROM pybootd.lease AS l
+                WHERE l.version <= since AND (l.address = ANY (places) OR l.owner = ANY (wanted));
+        END IF;
     END $$;
     """,
     """
