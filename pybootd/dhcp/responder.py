@@ -209,15 +209,18 @@ class Responder:
     def _probe(
         self, request: Request, verdict: Verdict, lease: Lease, deadline: float
     ) -> list[Effect]:
-        owner, address = request.owner, lease.address
+        owner, address, pool = request.owner, lease.address, request.network.pool
         self._admission.waiting[owner] = request
 
         def resume(user: bytes, now: float) -> list[Effect]:
             newest = self._admission.waiting.pop(owner)
-            if not user or user == newest.client.mac:
-                lease.checked = True
+            # a second identity of the same machine, or who was offered it before, may have it now
+            there = pool.at(address) or lease
+            theirs = newest.client.mac if there.owner == owner else there.mac
+            if user in (b"", theirs):
+                there.checked = True
                 return self._decide(newest, verdict, now)
-            newest.network.pool.block(address, now)
+            pool.block(address, now)
             reason = f"{user.hex(':')} uses it already"
             conflict = Publish(Conflict(newest.client, address, reason))
             if newest.kind != Message.DISCOVER:

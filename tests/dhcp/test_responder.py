@@ -661,6 +661,19 @@ def test_the_client_itself_is_no_conflict() -> None:
     assert kind(answer(probe.resume(MAC, desk.now))) == OFFER
 
 
+def test_two_identities_of_one_machine_do_not_take_its_address_from_each_other_for_ever() -> None:
+    """Its firmware sends a client-id, the boot program that it loads sends none."""
+    desk = Desk(conflict_check=True, identity="client-id", static={MAC: FIRST})
+    first = desk.effects(request(DISCOVER, options={61: b"\1" + MAC}))
+    second = desk.effects(request(DISCOVER))
+    desk.now += 0.3
+    for (probe,) in (first, second):
+        assert isinstance(probe, Probe)
+        offer = answer(probe.resume(b"", desk.now))
+        assert offer is not None
+        assert (kind(offer), offer.yiaddr) == (OFFER, FIRST)
+
+
 def test_neither_behind_a_relay_nor_before_an_ack() -> None:
     desk = Desk(conflict_check=True)
     assert kind(desk.ask(request(DISCOVER, giaddr=RELAY))) == OFFER

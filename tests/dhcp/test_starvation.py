@@ -126,6 +126,21 @@ def test_an_address_that_its_client_may_use_without_a_request_is_looked_into_aga
     assert lease.state is State.DECLINED
 
 
+def test_who_requests_an_address_while_it_is_looked_into_for_another_keeps_it() -> None:
+    desk = Desk(pool_count=1, conflict_check=True)
+    pi = {60: b"PXEClient:Arch:00000:UNDI:002001", 93: bytes(2), 97: bytes(17), 43: b""}
+    mac = bytes.fromhex("b827eb123456")
+    (probe,) = desk.effects(request(Message.DISCOVER, mac=mac, options=pi))
+    assert isinstance(probe, Probe)
+    probe.resume(b"", desk.now)
+    (probe,) = desk.effects(request(Message.DISCOVER, mac=OTHER))  # takes the offer back
+    assert isinstance(probe, Probe)
+    chosen = request(Message.REQUEST, mac=mac, wanted=FIRST, server=SERVER, options=pi)
+    assert kind(desk.ask(chosen)) == Message.ACK
+    assert answer(probe.resume(mac, desk.now)) is None
+    assert desk.leased(FIRST)
+
+
 def test_offers_that_expired_are_given_as_ever(desk: Desk) -> None:
     flood(desk, POOL)
     desk.now += OFFER_HOLD + 1
