@@ -137,7 +137,8 @@ class _Scan:
         self.headers: dict[str, int] = {}
         self.lines: dict[str, dict[str, int]] = {}
         self._section = ""
-        self._indent = -1  # of the option that a line indented further continues; -1: none
+        self._indent = -1  # of the line that one indented further continues; -1: none
+        self._kept = True  # whether configparser sees that line, and so what continues it
 
     def keep(self, number: int, line: str) -> bool:
         """Note the line; False when configparser must not see it."""
@@ -149,15 +150,15 @@ class _Scan:
             return False
         indent = len(line) - len(line.lstrip())
         if indent > self._indent >= 0:
-            return True
+            return self._kept
         self._indent = -1
         header = _HEADER.match(content)
         if header:
             return self._header(number, header["name"])
-        if self._option(number, content):
+        self._kept = self._option(number, content)
+        if self._section:
             self._indent = indent
-            return True
-        return False
+        return self._kept
 
     def _header(self, number: int, name: str) -> bool:
         self._section = name

@@ -14,6 +14,7 @@ from pybootd.config import (
     load,
     sample,
 )
+from pybootd.inifile import parse
 
 README = Path(__file__).parents[2].joinpath("README.rst").read_text()
 
@@ -231,6 +232,16 @@ def test_what_once_ended_in_a_traceback(tmp_path: Path, text: str, said: list[in
     """Found by mutating the sample: a section written twice with others between, a NUL."""
     found = faults(tmp_path, text, ("tftp", "httpd"))
     assert [int(fault.split(":")[1]) for fault in found] == said
+
+
+@pytest.mark.parametrize("indent", [" ", "\t", "\v", "\f", "\x1c", "\x85", "\u2028"])
+def test_what_continues_a_refused_line_is_left_out_with_it(tmp_path: Path, indent: str) -> None:
+    """Else it continued the option before, and that option's followers stood in no line."""
+    text = f"[tftp]\nroot = .\nport = 1\nport = 2\n{indent}[httpd]\nport = 3\nretries = x\n"
+    sections, faults = parse(text, tmp_path)
+    assert sections["tftp"].options == {"root": ".", "port": "1", "retries": "x"}
+    assert sections["tftp"].lines == {"root": 2, "port": 3, "retries": 7}
+    assert [fault.line for fault in faults] == [4, 6]
 
 
 @pytest.mark.parametrize(
