@@ -199,6 +199,7 @@ class Windowed(Transfer):
         "_first",
         "_repeated",
         "_trouble",
+        "_whole",
         "burst",
         "end",
         "next",
@@ -220,6 +221,7 @@ class Windowed(Transfer):
         self.partial = False
         self._trouble = False  # the last window got lost in part
         self._repeated = False  # the client said again what it had said: it is there
+        self._whole = False  # all of the window is sent again, not its first blocks alone
 
     @property
     def first(self) -> int:
@@ -234,7 +236,7 @@ class Windowed(Transfer):
     @property
     def unsent(self) -> bool:
         """Whether more of the window may leave at once."""
-        return self.next < self.end and self._tries < 2
+        return self.next < self.end and (self._tries < 2 or self._whole)
 
     def start(self, now: float) -> int:
         """Send the OACK, or the first block."""
@@ -317,8 +319,8 @@ class Windowed(Transfer):
     def _resend(self) -> int:
         self._first = base = self.base
         # one that only repeats its last ACK may have all but the window's end
-        if self._tries == 1 or self._repeated:
-            self._repeated = False
+        self._whole, self._repeated = self._tries == 1 or self._repeated, False
+        if self._whole:
             self.next = min(base + self.burst, self.top)
             return self.next - base
         # a client that stays silent costs less each time

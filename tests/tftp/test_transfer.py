@@ -184,6 +184,24 @@ def test_a_client_that_repeats_its_last_ack_is_sent_the_whole_window_each_time()
     assert leaves(made, made.late(made.due)) != [5, 6, 7, 8]  # silent now
 
 
+def test_so_is_one_to_which_bursts_are_shorter_than_its_window() -> None:
+    """It waits for the window's end, which no first burst of it holds (found by bench/soak)."""
+    made = windowed(16, last=10_000)
+    play(made, 0)
+    for _ in range(3):  # only the first two of each window arrive
+        play(made, made.base + 1)
+    assert made.burst == 4
+    for _ in range(3):
+        sent = leaves(made, made.late(made.due))
+        while made.unsent:
+            sent += leaves(made, made.more(made.moved))
+        assert sent == list(range(made.base, made.base + 16))
+        assert play(made, made.base - 1, now=made.moved) == [[]]
+    made.late(made.due)
+    made.late(made.due)
+    assert not made.unsent  # silent now
+
+
 def test_an_ack_of_the_whole_window_counts_after_a_short_repetition() -> None:
     made = windowed(16)
     play(made, 0)
