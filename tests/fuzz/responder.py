@@ -191,6 +191,10 @@ class Wire:
         if said.yiaddr != NOBODY:
             self.given(said, asked)
 
+    def owner(self, asked: Packet) -> bytes:
+        """Return whose address it is that is given for this request."""
+        return self.desk.responder.identify(asked.chaddr, asked.options.get(61))
+
     def given(self, said: Packet, asked: Packet) -> None:
         """No address is ever two clients', and each is one that may be given."""
         address, config = said.yiaddr, self.desk.config
@@ -201,6 +205,10 @@ class Wire:
         in_pool = first <= address < first + config.bootp.pool_count
         behind = bool(config.subnets) and address in (A("10.77.0.9"), A("10.77.0.10"))
         assert in_pool or behind or (address == KEPT and asked.chaddr == MACS[5])
+        owner = self.owner(asked)
+        for other, (before, _) in list(self.users.items()):
+            if other != address and self.owner(before) == owner:
+                del self.users[other]  # who is offered another address has given up the one it had
         if address in self.users:
             before, until = self.users[address]
             assert until <= self.desk.now or _same(before, asked)
