@@ -13,6 +13,7 @@ import sys
 import termios
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import NamedTuple
@@ -213,7 +214,7 @@ def raise_file_limit() -> int:
     return soft
 
 
-def path_mtu(sock: socket.socket, default: int = 1500) -> int:
+def path_mtu(sock: socket.SocketType, default: int = 1500) -> int:
     """Return the octets that the path of a connected socket carries in one piece."""
     if sys.platform != "linux":
         return default
@@ -249,7 +250,7 @@ def explain_bind(
     return f"{where}: {os.strerror(error.errno or 0)}"
 
 
-def enlarge_receive_buffer(sock: socket.socket, octets: int) -> None:
+def enlarge_receive_buffer(sock: socket.SocketType, octets: int) -> None:
     """Ask for a receive buffer of this size, beyond the system's limit where we may."""
     if _SO_RCVBUFFORCE is not None:
         try:
@@ -272,11 +273,18 @@ def receive(sock: socket.socket, size: int) -> Arrival | None:
     interface, local, destination = 0, "", ""
     for level, kind, value in ancillary:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(value) >= _PKTINFO.size:
-            interface, spec, addressed = _PKTINFO.unpack_from(value)
-            # one that came before the system was asked to tell has nothing but zeros
-            if interface:
-                local, destination = socket.inet_ntoa(spec), socket.inet_ntoa(addressed)
+            interface, local, destination = _where(value)
     return Arrival(data, source[0], source[1], interface, local, destination)
+
+
+@lru_cache(256)
+def _where(info: bytes) -> tuple[int, str, str]:
+    """Read a struct in_pktinfo: the interface's index, the own address, where it was sent to."""
+    interface, spec, addressed = _PKTINFO.unpack_from(info)
+    # one that came before the system was asked to tell has nothing but zeros
+    if not interface:
+        return 0, "", ""
+    return interface, socket.inet_ntoa(spec), socket.inet_ntoa(addressed)
 
 
 def send(

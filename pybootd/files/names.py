@@ -70,17 +70,23 @@ def open_beneath(root: bytes, name: bytes) -> int:
 
     Raises Forbidden when a link leads out, OSError as ``open``.
     """
-    top = os.open(root, _ROOT)
-    # a name of one part leads out only as a link, which the walk doesn't follow unseen
-    if b"/" in name:
+    if b"/" not in name:
+        # a name of one part leads out only as a link, which the walk doesn't follow unseen
         try:
-            opened = openat2.beneath(top, name, _FILE)
-        except OSError:
-            os.close(top)
-            raise
-        if opened is not None:
-            os.close(top)
-            return opened
+            return os.open(root + b"/" + name, _FILE | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno not in _LINK_ERRORS:
+                raise
+        return _walk(root, os.open(root, _ROOT), name)
+    top = os.open(root, _ROOT)
+    try:
+        opened = openat2.beneath(top, name, _FILE)
+    except OSError:
+        os.close(top)
+        raise
+    if opened is not None:
+        os.close(top)
+        return opened
     return _walk(root, top, name)
 
 

@@ -21,6 +21,9 @@ class Pins:
         self._known: dict[Hashable, str] = {}
         self._lock = threading.Lock()
 
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
     def of(self, name: str) -> str:
         """Return the sha256, in hexadecimal, that the file served by this name must have, or ""."""
         if not self._lines:

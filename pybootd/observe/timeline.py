@@ -144,15 +144,16 @@ class Timeline:
         self._add(record, Transfer(event, role, self._clock()))
 
     def _ended(self, event: events.TransferEnded) -> None:
-        record = self._by_address.get(event.peer)
+        record, requested = self._by_address.get(event.peer), kept(event.requested)
         for boot in reversed(record.boots if record else ()):
-            for at, step in zip(
-                range(len(boot.steps) - 1, -1, -1), reversed(boot.steps), strict=True
-            ):
+            steps = boot.steps
+            for at in range(len(steps) - 1, -1, -1):
+                step = steps[at]
                 if (
                     isinstance(step, Transfer)
                     and step.outcome is None
-                    and (step.protocol, step.requested) == (event.protocol, kept(event.requested))
+                    and step.requested == requested
+                    and step.protocol == event.protocol
                 ):
                     step.end(event, self._clock())
                     boot.active -= 1

@@ -188,7 +188,7 @@ class Upload:
         name: str,
         terms: Terms,
         reception: Reception,
-        wire: tuple[socket.socket, Port],
+        wire: tuple[socket.SocketType, Port],
         folder: Uploads,
         netascii: Netascii | None,
     ) -> None:

@@ -57,14 +57,17 @@ class Ports:
         self._busy: dict[int, Port] = {}
         self._timer: Timer | None = None
 
-    def connect(self, peer: Address, local: str) -> tuple[socket.socket, Port]:
+    def connect(self, peer: Address, local: str) -> tuple[socket.SocketType, Port]:
         """Open a transfer's socket from this own address (empty: any) to its client.
 
         Raises OSError.
         """
         port = self._take(peer)
-        sock = _udp_socket()
+        # the plain type: what socket.socket adds in Python is as dear as the system's part
+        sock = socket.SocketType(socket.AF_INET, socket.SOCK_DGRAM | _NONBLOCK)
         try:
+            if not _NONBLOCK:
+                sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((local, port.number))
             sock.connect(peer)

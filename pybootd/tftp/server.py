@@ -295,7 +295,7 @@ class TftpServer:
                 oldest.end(Outcome.TIMEOUT, now, "too many requests at once")
 
     def _make(
-        self, asked: Asked, packet: Rrq, opened: Opened, wire: tuple[socket.socket, Port]
+        self, asked: Asked, packet: Rrq, opened: Opened, wire: tuple[socket.SocketType, Port]
     ) -> Session:
         config, body = self._config, opened.body
         largest = config.blocksize

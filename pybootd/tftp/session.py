@@ -122,7 +122,7 @@ class Session:
         blocks: Blocks,
         terms: Terms,
         transfer: Transfer,
-        wire: tuple[socket.socket, Port],
+        wire: tuple[socket.SocketType, Port],
         gone: Callable[[Session], None],
     ) -> None:
         self.asked = asked

@@ -4,7 +4,6 @@ import json
 import logging
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from uuid import UUID
@@ -54,7 +53,7 @@ def test_a_boot_is_one_line(logged: Path) -> None:
 def test_a_flood_of_transfers_is_told_by_their_number(logged: Path) -> None:
     ended = events.TransferEnded("http", "10.0.0.9", "f", "f", 1, 0.0, 0, Outcome.DONE)
     config = LoggerConfig(type="file", file=logged)
-    said = lines(logged, config, *[ended] * (SOURCE[0] + 1000), replace(ended, peer="10.0.0.8"))
+    said = lines(logged, config, *[ended] * (SOURCE[0] + 1000), ended._replace(peer="10.0.0.8"))
     assert SOURCE[0] < len(said) < SOURCE[0] + 100
     assert said[-1].partition(" http ")[2].startswith("10.0.0.8 f: done, 1 octets")
     left_out = sum(int(line.rpartition("(")[2].split()[0]) for line in said if "left out" in line)

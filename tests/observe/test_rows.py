@@ -86,7 +86,7 @@ def test_what_moves_is_read_at_each_look() -> None:
     watched.lease()
     sent = [1000]
     started = events.TransferStarted("tftp", "10.7.0.100", "linux", "linux", 9000, 512, 1)
-    watched.tell(replace(started, progress=lambda: (sent[0], 2)))
+    watched.tell(started._replace(progress=lambda: (sent[0], 2)))
     (before,) = watched.rows()
     sent[0], watched.now = 5000, watched.now + 1.0
     (after,) = watched.rows()
