@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 ALL = ("pybootd", "dnsmasq", "tftpd-hpa", "atftpd", "PyPI tftp", "tftpy", "py3tftp", "fbtftp")
+FLOORS = ("C floor", "bare loop")
+"""What costs are measured from: no servers, so no target is about them."""
 WINDOWS = ("pybootd", "atftpd", "PyPI tftp", "py3tftp")
 
 
@@ -31,7 +33,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Case:
-    """One load. ``size`` in octets; slow servers get files a tenth as large."""
+    """One load. ``size`` in octets, slow servers get files a tenth as large; ``loss`` in percent.
+
+    ``delay``: milliseconds that each ACK is held back.
+    """
 
     name: str
     title: str
@@ -43,6 +48,7 @@ class Case:
     block: int = 1468
     window: int = 1
     loss: float = 0.0
+    delay: float = 0.0
     targets: tuple[Target, ...] = ()
     limits: Callable[[dict[str, float]], list[str]] = lambda record: []
 
@@ -55,6 +61,7 @@ class Case:
             "b": self.block,
             "w": self.window,
             "l": self.loss,
+            "d": self.delay,
         }
         return [word for key, value in values.items() for word in (f"-{key}", str(value))]
 
@@ -78,7 +85,7 @@ CASES = {
         Case(
             "w1",
             "100 clients, window 1",
-            ALL,
+            (*ALL, *FLOORS),
             targets=(
                 Target("us/block", "dnsmasq", 1.1, 0.9),
                 Target("us/block", "tftpd-hpa", 0.45, 0.35),
@@ -108,7 +115,7 @@ CASES = {
         Case(
             "w64",
             "10 clients, window 64",
-            WINDOWS,
+            (*WINDOWS, "C floor"),
             clients=10,
             window=64,
             targets=(Target("MB/s", "best", 5, 7),),
@@ -135,22 +142,31 @@ CASES = {
         ),
         Case(
             "loss1",
-            "10 clients, 1 % loss, window 1",
+            "10 clients, 1 % loss, window 1, 256 KiB",
             ("pybootd", "dnsmasq", "tftpd-hpa", "atftpd", "PyPI tftp", "py3tftp"),
             clients=10,
-            size=1 << 20,
+            size=1 << 18,
             loss=1,
             targets=(Target("MB/s", "best", 3, 5),),
         ),
         Case(
             "loss16",
-            "10 clients, 1 % loss, window 16",
+            "10 clients, 1 % loss, window 16, 1 MiB",
             WINDOWS,
             clients=10,
-            size=2 << 20,
+            size=1 << 20,
             window=16,
             loss=1,
             targets=(Target("MB/s", "best", 1.5, 3),),
+        ),
+        Case(
+            "far",
+            "10 clients, window 16, ACKs 5 ms late, 1 MiB",
+            ("pybootd", "atftpd"),
+            clients=10,
+            size=1 << 20,
+            window=16,
+            delay=5,
         ),
         Case(
             "files",

@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bench.tftp.cases import CASES, Case, Target
+from bench.tftp.cases import CASES, FLOORS, Case, Target
 from bench.tftp.servers import SERVERS, Server, set_up
 from pybootd.tools.network import Host, Network, NetworkError
 
@@ -146,9 +146,10 @@ class Bench:
             made.mkdir(parents=True, exist_ok=True)
 
     def compile(self) -> None:
-        source = HERE / "load.c"
-        if not self.load.exists() or self.load.stat().st_mtime < source.stat().st_mtime:
-            subprocess.run(["cc", "-O2", "-o", str(self.load), str(source)], check=True)
+        for name in ("load", "floor"):
+            source, made = HERE / f"{name}.c", self.load.with_name(name)
+            if not made.exists() or made.stat().st_mtime < source.stat().st_mtime:
+                subprocess.run(["cc", "-O2", "-o", str(made), str(source)], check=True)
 
     def files(self, case: Case, slow: bool) -> None:
         for number in range(case.files):
@@ -185,7 +186,9 @@ def ratio(target: Target, records: list[Record]) -> float | None:
         figures = {
             record["server"]: record[target.figure]
             for record in records
-            if record["repetition"] == repetition and record["done"]
+            if record["repetition"] == repetition
+            and record["done"]
+            and record["server"] not in FLOORS
         }
         ours = figures.pop("pybootd", None)
         pick = min if target.small_is_good else max
@@ -253,6 +256,8 @@ def main() -> int:
             case = CASES[name]
             for repetition in range(options.repeat):
                 for server in (server for server in case.servers if server in servers):
+                    if repetition and SERVERS[server].slow:
+                        continue
                     record = {"case": name, "server": server, "repetition": repetition}
                     record |= bench.measure(case, SERVERS[server], hosts)
                     record["busy"] = os.getloadavg()[0]

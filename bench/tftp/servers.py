@@ -99,6 +99,14 @@ def py3tftp(peers: Path, root: Path, _: Path) -> list[str]:
     return ["sh", "-c", start, "sh", str(root), str(peers / "venv/bin/py3tftp")]
 
 
+def c_floor(peers: Path, root: Path, _: Path) -> list[str]:
+    return [str(peers.parent / "floor"), "69", str(root)]
+
+
+def bare_loop(_: Path, root: Path, __: Path) -> list[str]:
+    return [sys.executable, str(Path(__file__).with_name("bare.py")), "69", str(root)]
+
+
 def script(text: str) -> Callable[[Path, Path, Path], list[str]]:
     return lambda peers, root, _: [str(peers / "venv/bin/python"), "-c", text, str(root)]
 
@@ -114,6 +122,8 @@ SERVERS = {
         Server("tftpy", script(TFTPY), windows=False, slow=True),
         Server("py3tftp", py3tftp, slow=True),
         Server("fbtftp", script(FBTFTP), windows=False, slow=True),
+        Server("C floor", c_floor),
+        Server("bare loop", bare_loop, windows=False),
     )
 }
 
