@@ -41,6 +41,7 @@ class Site(ThreadingHTTPServer):
         self.authorizations: list[str] = []  # of each request, "" for none
         self.go_on = threading.Event()  # what "/held/..." waits for
         self.sent = 0
+        self.log: Path | None = None  # where a line "STATUS PATH" is written for each answer
         self.connections: set[socket.socket] = set()
         self.url = f"http://{address[0]}:{self.server_address[1]}"
 
@@ -73,6 +74,12 @@ class Visit(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
         """Say nothing: ``requests`` has it."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Note an answer where somebody wants to know."""
+        if self.server.log is not None:
+            with self.server.log.open("a") as log:
+                log.write(f"{code} {self.path}\n")
 
     def do_GET(self) -> None:
         self.server.requests.append((self.path, self.headers.get("Range", "")))
@@ -200,5 +207,8 @@ if __name__ == "__main__":
     parser.add_argument("root", type=Path)
     parser.add_argument("--address", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--log", type=Path)
     wanted = parser.parse_args()
-    Site(wanted.root, (wanted.address, wanted.port)).serve_forever()
+    site = Site(wanted.root, (wanted.address, wanted.port))
+    site.log = wanted.log
+    site.serve_forever()

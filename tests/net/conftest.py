@@ -10,6 +10,8 @@ from pybootd.client import parse_mac
 from pybootd.dhcp.packet import BROADCAST_FLAG, Message, Packet, decode, encode
 from pybootd.tools.daemon import Daemon
 
+from .lab import CLIENT, MIRROR, SERVER, Lab
+
 
 class Firmware:
     """A client of the network, played on one host: many MACs, one socket."""
@@ -120,3 +122,16 @@ def daemon(lan, tmp_path):
             return Log(log)
 
         yield start
+
+
+@pytest.fixture
+def lab(network, tmp_path):
+    """Make a server between a client and a web server."""
+    lan, wan = network.switch(), network.switch("wan")
+    server, client, mirror = (network.host(name) for name in ("server", "client", "mirror"))
+    server.plug(lan, f"{SERVER}/24", mtu=9000)
+    server.plug(wan, "10.8.0.1/24")
+    client.plug(lan, f"{CLIENT}/24", mtu=9000)
+    mirror.plug(wan, f"{MIRROR}/24")
+    (tmp_path / "root").mkdir()
+    return Lab(tmp_path, server, client, mirror)

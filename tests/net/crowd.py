@@ -6,6 +6,7 @@ import socket
 import struct
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from pybootd.tools.network import Host
@@ -59,9 +60,19 @@ class Member:
 
 
 def fetch(
-    host: Host, server: str, names: list[str], *, blksize: int, windowsize: int, limit: float = 60
+    host: Host,
+    server: str,
+    names: list[str],
+    *,
+    blksize: int,
+    windowsize: int,
+    limit: float = 60,
+    meanwhile: Callable[[list[Member]], None] = lambda members: None,
 ) -> list[Member]:
-    """Fetch all the files at once from a host, ``limit`` seconds at most."""
+    """Fetch all the files at once from a host, ``limit`` seconds at most.
+
+    ``meanwhile`` is shown the clients again and again.
+    """
     options = {"blksize": blksize, "windowsize": windowsize, "tsize": 0}
     with host.inside():
         members = [Member((server, 69), name, options) for name in names]
@@ -75,6 +86,7 @@ def fetch(
         now = time.monotonic()
         for key, _ in ready:
             key.data.take(now)
+        meanwhile(members)
         for member in members:
             if not member.done and now - max(start, member.heard) > 1:
                 member.repeated += 1

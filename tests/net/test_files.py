@@ -2,105 +2,16 @@
 
 import random
 import re
-import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.network import Host, Network
-
 from . import crowd
-
-TOP = Path(__file__).parents[2]
-SERVER, CLIENT, MIRROR = "10.7.0.1", "10.7.0.2", "10.8.0.2"
-LEASED = "10.7.0.100"
+from .lab import LEASED, MIRROR, SERVER, TOP, Lab, put
 
 pytestmark = pytest.mark.net("tftp")
-
-
-@dataclass
-class Lab:
-    """A client, the server, and behind it the mirror: a web server on a network of its own."""
-
-    folder: Path
-    server: Host
-    client: Host
-    mirror: Host
-
-    @property
-    def root(self) -> Path:
-        return self.folder / "root"
-
-    @contextmanager
-    def serving(self, text: str, *options: str) -> Iterator[Daemon]:
-        ini = self.folder / "pybootd.ini"
-        ini.write_text(text)
-        ports = (69,) if "-t" in options else (67, 69)
-        with Daemon(self.server, ini, self.folder / "log", ports, *options) as daemon:
-            yield daemon
-            assert daemon.stop() == 0
-        assert "Traceback" not in self.said()
-
-    @contextmanager
-    def website(self, root: Path) -> Iterator[str]:
-        script = TOP / "tests" / "files" / "origin.py"
-        running = self.mirror.popen(sys.executable, script, root, "--port", "80")
-        try:
-            self.server.run(
-                "curl", "-s", "--retry-connrefused", "--retry", "9", f"http://{MIRROR}/"
-            )
-            yield f"http://{MIRROR}"
-        finally:
-            running.terminate()
-            running.wait()
-
-    def said(self) -> str:
-        return (self.folder / "log").read_text()
-
-    def get(self, name: str) -> bytes | str:
-        """Fetch with tftp-hpa's client: the file's octets, or what the client complains of."""
-        into = self.folder / "got"
-        into.unlink(missing_ok=True)
-        ran = self.client.run("tftp", "-m", "octet", SERVER, "-c", "get", name, into, check=False)
-        # it ends with 0 whatever happens
-        return ran.stdout + ran.stderr if "Error code" in ran.stdout else into.read_bytes()
-
-    def lease(self) -> None:
-        """Let the client get its address from the server, as a host of the name "node7"."""
-        config = self.folder / "dhclient.conf"
-        config.write_text('send host-name "node7";\n')
-        files = ("-cf", config, "-lf", self.folder / "leases", "-pf", self.folder / "pid")
-        self.client.run("ip", "address", "flush", "dev", "eth0")
-        self.client.popen("dhclient", "-4", "-d", "-1", *files, "eth0")
-        deadline = time.monotonic() + 40
-        while LEASED not in self.client.ip("address", "show", "dev", "eth0"):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
-@pytest.fixture
-def lab(network: Network, tmp_path: Path) -> Lab:
-    lan, wan = network.switch(), network.switch("wan")
-    server, client, mirror = (network.host(name) for name in ("server", "client", "mirror"))
-    server.plug(lan, f"{SERVER}/24", mtu=9000)
-    server.plug(wan, "10.8.0.1/24")
-    client.plug(lan, f"{CLIENT}/24", mtu=9000)
-    mirror.plug(wan, f"{MIRROR}/24")
-    (tmp_path / "root").mkdir()
-    return Lab(tmp_path, server, client, mirror)
-
-
-def put(folder: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
 
 
 @pytest.mark.net("tftp", "dhclient")
