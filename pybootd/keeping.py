@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import pwd
 import re
 import stat
 from collections.abc import Mapping
@@ -43,6 +45,7 @@ def read(reading: Reading) -> dict[str, Any]:
     found = reading.table("cache", {"cache": TABLE})
     if "dir" in found:
         found["dir"] = reading.below(Path(found["dir"]))
+        _examine(reading, found["dir"])
     elif "size" in found:
         reading.missing("cache", "dir", "required with size: where remote files are kept")
     section, pins = reading.section("pins"), {}
@@ -55,6 +58,35 @@ def read(reading: Reading) -> dict[str, Any]:
         problem = "required for pins of a remote root: a file is kept there until it is checked"
         reading.missing("cache", "dir", problem)
     return {"cache": CacheConfig(**found), "pins": MappingProxyType(pins)}
+
+
+def _examine(reading: Reading, folder: Path) -> None:
+    """Note what keeps files from being kept: a fault, or a right that another user may have."""
+    there, section = folder, reading.section("cache")
+    with contextlib.suppress(OSError):  # a folder that may not be entered is one without a right
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            reading.faults.append(section.fault("dir", f"{there} is no directory"))
+            return
+    if not may_write(there):
+        reading.warnings.append(section.warning("dir", cant_keep(_own_name(), there)))
+
+
+def may_write(folder: Path) -> bool:
+    """Tell whether the process may read, and make files in, a directory."""
+    return os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+
+
+def cant_keep(user: str, folder: Path) -> str:
+    """Say that a user may not write to the cache."""
+    return f"{user} has no right to write to {folder}: no file of a web server is kept"
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user {os.getuid()}"
 
 
 def credentials(reading: Reading, found: Mapping[str, Any]) -> dict[str, Path]:

@@ -16,6 +16,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pybootd import keeping
 from pybootd.config import ANY, Config
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def drop(config: Config, services: Collection[str]) -> None:
     except OSError as error:
         raise PrivilegeError(f"[security] user: can't become {user}: {error.strerror}") from error
     _see_that_it_can_read(config, services)
+    _see_that_it_can_keep(config)
     log.info("running as %s%s", user, ", with CAP_NET_BIND_SERVICE" if kept else "")
 
 
@@ -157,6 +159,13 @@ def _hand_over(file: Path, uid: int, gid: int) -> None:
             os.fchown(descriptor, uid, gid)
     finally:
         os.close(descriptor)
+
+
+def _see_that_it_can_keep(config: Config) -> None:
+    """Warn when the user has no right to write to the cache."""
+    folder = config.cache.dir
+    if folder is not None and not keeping.may_write(folder):
+        log.warning("[cache] dir: %s", keeping.cant_keep(config.security.user, folder))
 
 
 def _see_that_it_can_read(config: Config, services: Collection[str]) -> None:

@@ -1,5 +1,6 @@
 """The real daemon gives up root's rights, and serves as before."""
 
+import hashlib
 import os
 import pwd
 import signal
@@ -13,6 +14,7 @@ from uuid import UUID
 import pytest
 
 from pybootd.tools.daemon import Daemon, DaemonError
+from tests.files.origin import octets
 
 pytestmark = pytest.mark.net("curl")
 
@@ -173,6 +175,79 @@ def test_nothing_but_lease_files_is_handed_over(serve, lan):
     assert (folder / "secret").stat().st_uid == 0
     assert state.stat().st_uid == 0
     assert "leases are kept in memory" in (folder / "log").read_text()
+
+
+CACHE = """
+[filters]
+etag/* = http://192.168.1.2:8000/{filename}
+[cache]
+dir = ./cache
+"""
+
+
+@pytest.fixture
+def website(lan):
+    """Start a web server on the client's host; returns its process."""
+    client = lan[1]
+    client.ip("address", "add", "192.168.1.2/24", "dev", "eth0")
+    script = Path(__file__).parents[1] / "files" / "origin.py"
+    running = client.popen(sys.executable, script, ".")
+    client.run("curl", "-s", "--retry-connrefused", "--retry", "9", "http://192.168.1.2:8000/")
+    yield running
+    running.kill()
+    running.wait()
+
+
+def kept(lan, folder, count):
+    """Fetch a file of so many octets; wait until it is in the cache."""
+    data, file = octets(count), folder / "got"
+    url = f"tftp://192.168.1.1/etag/octets/{count}"
+    lan[1].run("curl", "-s", "--max-time", "9", "-o", file, url)
+    assert file.read_bytes() == data
+    path = folder / "cache" / "files" / hashlib.sha256(data).hexdigest()
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, (folder / "log").read_text()
+        time.sleep(0.02)
+    return path
+
+
+def test_the_user_keeps_files_of_a_web_server(lan, serve, website):
+    """What an earlier start as root has kept is of use to the user, too."""
+    daemon, folder = serve(CACHE)
+    first = kept(lan, folder, 5000)
+    daemon.stop()
+    assert first.stat().st_uid == 0
+    daemon, folder = serve("user = nobody" + CACHE)
+    assert status(daemon.pid)[0] == {NOBODY.pw_uid}
+    second = kept(lan, folder, 6000)
+    website.kill()
+    website.wait()
+    assert kept(lan, folder, 5000) == first
+    assert kept(lan, folder, 6000) == second
+    daemon.stop()
+    cache = folder / "cache"
+    assert {path.stat().st_uid for path in (cache, *cache.iterdir(), second)} == {NOBODY.pw_uid}
+    said = (folder / "log").read_text()
+    assert "what the cache has is served" in said
+    assert "fetched anew" not in said
+    assert "not kept" not in said
+
+
+def test_a_cache_among_other_files_is_not_handed_over(lan, serve, website):
+    """The files are served all the same, and a line at the start says what is wrong."""
+    daemon, folder = serve("")
+    daemon.stop()
+    (folder / "cache").mkdir()
+    (folder / "cache" / "other").touch()
+    daemon, folder = serve("user = nobody" + CACHE)
+    wrong = f"[cache] dir: nobody has no right to write to {folder / 'cache'}"
+    assert (folder / "log").read_text().count(wrong) == 1
+    file = folder / "got"
+    lan[1].run("curl", "-s", "--max-time", "9", "-o", file, "tftp://192.168.1.1/etag/octets/5000")
+    assert file.read_bytes() == octets(5000)
+    assert (folder / "cache").stat().st_uid == 0
+    assert [path.name for path in (folder / "cache").iterdir()] == ["other"]
 
 
 def test_a_root_that_the_user_can_not_read(serve, lan):

@@ -53,6 +53,10 @@ def test_a_host_that_is_well(ask):
 
 def test_what_is_wrong_with_the_configuration(ask, host):
     assert "required" in ask(bootp="")[0]
+    (told,) = ask(more="[cache]\ndir = ./boot/loader.efi\n")
+    assert told.endswith("loader.efi is no directory")
+    (told,) = ask(more="[pins]\n*.efi = sha256:12\n")
+    assert "[pins] *.efi: 'sha256:12' is no checksum: write sha256: and 64" in told
     (told,) = ask(bootfile="efi-x86_64 = missing.efi")
     assert told == "efi-x86_64: missing.efi is not there"
     (told,) = ask(bootfile="efi-arm64 = loader.efi")
