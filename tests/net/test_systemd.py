@@ -1,6 +1,8 @@
 """The unit of systemd: a real systemd starts it in namespaces of its own, and a client boots."""
 
+import hashlib
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -32,7 +34,9 @@ mount --make-rprivate /
 mount -t proc proc /proc
 umount -l /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 1
-for there in /run /etc/systemd/system /var/lib /var/log; do mount -t tmpfs tmpfs $there; done
+for there in /run /etc/systemd/system /var/lib /var/log /var/cache; do
+    mount -t tmpfs tmpfs $there
+done
 mkdir -p /run/systemd/system/pybootd.service.d
 ln -s /dev/null /etc/systemd/system/network-online.target
 cp {folder}/pybootd.service {folder}/pybootd.socket /run/systemd/system/
@@ -116,9 +120,12 @@ def start(lan):
         folder = Path(made)
         folder.chmod(0o755)
         (folder / "files" / "deep").mkdir(parents=True)
+        secret = folder / "origins.ini"
+        secret.write_text("[http://192.168.1.9:8000]\ntoken = abc\n")
+        secret.chmod(0o640)
+        shutil.chown(secret, "root", "daemon")
         for name in ("pxelinux.0", "deep/file"):
             (folder / "files" / name).write_bytes(b"boot me" * 300)
-        (folder / "pybootd.ini").write_text(INI)
         for unit in ("service", "socket"):
             text = (TOP / "etc" / f"pybootd.{unit}").read_text()
             # systemd here has neither basic.target nor what it waits for
@@ -128,7 +135,8 @@ def start(lan):
         own = DROP_IN.format(python=sys.executable, folder=folder, **where)
         running = []
 
-        def start(unit, lines=""):
+        def start(unit, lines="", ini=INI):
+            (folder / "pybootd.ini").write_text(ini)
             (folder / "test.conf").write_text(textwrap.dedent(own) + lines)
             running.append(Systemd(lan[0], folder, unit))
             return running[0]
@@ -166,6 +174,37 @@ def test_the_unit_serves_reloads_and_stops(lan, firmware, start):
     said = unit.said()
     assert "Traceback" not in said
     assert "WARNING" not in said
+
+
+def test_the_unit_keeps_files_of_a_web_server(lan, start):
+    """With [cache] dir = /var/cache/pybootd, and credentials that a group may read."""
+    client = lan[1]
+    client.ip("address", "add", "192.168.1.9/24", "dev", "eth0")
+    far = (
+        "credentials = ./origins.ini\n"
+        "[filters]\nsecret/* = http://192.168.1.9:8000/{filename}\n"
+        "[cache]\ndir = /var/cache/pybootd\n"
+    )
+    unit = start("pybootd.service", "SupplementaryGroups=daemon\n", INI + far)
+    site = client.popen(
+        sys.executable, TOP / "tests" / "files" / "origin.py", unit._folder / "files"
+    )
+    try:
+        client.run("curl", "-s", "--retry-connrefused", "--retry", "9", "http://192.168.1.9:8000/")
+        unit.wait("ActiveState", "active")
+        fetch = ("curl", "-s", "--max-time", "9", "tftp://192.168.1.1/secret/etag/deep/file")
+        assert client.run(*fetch).stdout == "boot me" * 300
+    finally:
+        site.kill()
+        site.wait()
+    deadline = time.monotonic() + 20
+    while "what the cache has is served" not in unit.said():  # an answer holds for half a second
+        assert client.run(*fetch).stdout == "boot me" * 300
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    kept = ("ls", "/var/cache/private/pybootd/files")
+    found = unit._host.run("nsenter", "-t", unit._pid, "-m", *kept).stdout.split()
+    assert found == [hashlib.sha256(b"boot me" * 300).hexdigest()]
 
 
 def test_the_ports_that_systemd_binds_need_no_right(lan, firmware, start):
