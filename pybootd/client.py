@@ -194,6 +194,7 @@ class Clients:
     def __init__(self, limit: int = 20_000) -> None:
         self._limit = limit
         self._by_mac: OrderedDict[bytes, Known] = OrderedDict()
+        self._nowhere: dict[bytes, bool] = {}  # who has no address, as long ago as heard of
         self._by_address: dict[IPv4Address, Known] = {}
 
     def __len__(self) -> int:
@@ -212,10 +213,17 @@ class Clients:
         known = self._by_mac.get(client.mac)
         if known is None:
             known = self._by_mac[client.mac] = Known(client)
+            self._nowhere[client.mac] = True
             if len(self._by_mac) > self._limit:
-                self._forget(self._by_mac.popitem(last=False)[1])
+                # a flood of ever new MACs makes no machine with an address forgotten
+                flooded = len(self._nowhere) > self._limit // 2
+                mac = next(iter(self._nowhere if flooded else self._by_mac))
+                self._nowhere.pop(mac, None)
+                self._forget(self._by_mac.pop(mac))
         else:
             self._by_mac.move_to_end(client.mac)
+            if self._nowhere.pop(client.mac, False):
+                self._nowhere[client.mac] = True
             known.client = client
         # the UUID comes with PXE requests alone; the system's plain DHCP request lacks it
         known.uuid = client.uuid or known.uuid
@@ -231,6 +239,7 @@ class Clients:
             if earlier is not None:
                 earlier.address = None
             self._by_address[address] = known
+            self._nowhere.pop(known.client.mac, None)
         known.address = address
 
     def _forget(self, known: Known) -> None:

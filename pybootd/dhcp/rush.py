@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 BATCH = 64  # datagrams taken in one turn; their leases are saved in one transaction
 _LOOKED = 2048  # datagrams looked at in one turn beyond those, when datagrams get lost
+_FEW = 16  # of strangers' in a turn while datagrams get lost: transfers wait for its end
+_LASTS = 1.0  # seconds that a rush is taken to go on after the last loss
 _LARGEST = 4096  # octets of a request
 _REMEMBER = 1.0  # seconds between two looks at who is known
 _QUIET = 60.0  # seconds between two complaints
@@ -36,7 +38,7 @@ class Rush:
     def __init__(self, leases: Callable[[], Collection[Lease]]) -> None:
         self._leases = leases
         self._known: frozenset[bytes] = frozenset()
-        self._remembered = self._complained = float("-inf")
+        self._remembered = self._complained = self._lost = float("-inf")
         self._dropped: dict[int, int] = {}
         self.emptied = True
         """Whether the last reading left nothing."""
@@ -44,13 +46,15 @@ class Rush:
     def arrivals(self, sock: socket.socket, now: float) -> Iterator[net.Arrival]:
         """Read what there is time for; in a rush, what matters most of what has come."""
         self.emptied = False
-        for _ in range(BATCH):
+        for _ in range(_FEW if now - self._lost < _LASTS else BATCH):
             arrival = net.receive(sock, _LARGEST)
             if arrival is None:
                 self.emptied = True
                 return
             yield arrival
-        if not self._loses(sock):
+        if self._loses(sock):
+            self._lost = now
+        if now - self._lost >= _LASTS:
             return
         self._look(now)
         for _ in range(_LOOKED):

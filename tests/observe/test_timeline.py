@@ -202,6 +202,17 @@ def test_a_flood_of_clients_is_bounded_and_the_longest_unheard_go() -> None:
     assert next(story.timeline.records()).mac == (499).to_bytes(6)
 
 
+def test_strangers_make_no_machine_forgotten() -> None:
+    """Who only ever asks, with ever new MACs, takes the place of others who only ask."""
+    story = Story(clients=50, steps=200)
+    story.lease()
+    for number in range(500):
+        story.refuse(replace(UEFI, mac=number.to_bytes(6)))
+    assert len(story.timeline) == 50
+    assert story.timeline.find(str(A)) is not None
+    assert story.timeline.find("00:00:00:00:01:f3") is not None  # the newest
+
+
 def test_names_are_cut_to_what_is_worth_keeping() -> None:
     story = Story()
     story.fetch("x" * 5000)
