@@ -22,14 +22,14 @@ boot_file = pxelinux.0
 [tftp]
 root = ./files
 """
-# DISCOVERs of ever new MACs, requests for files from ever new addresses and ports
+# to a MAC, DISCOVERs of ever new MACs or requests for files from ever new addresses and ports
 ATTACK = textwrap.dedent(
     """
     import itertools, os, socket, struct, sys, time
     from ipaddress import IPv4Address as A
     from pybootd.dhcp.ethernet import datagram
     from pybootd.dhcp.packet import Packet, encode
-    server, kind, seconds = bytes.fromhex(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+    target, kind, seconds = bytes.fromhex(sys.argv[1]), sys.argv[2], float(sys.argv[3])
     rate = float(sys.argv[4])  # packets a second, at most
     wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     wire.bind(("eth0", 0))
@@ -41,12 +41,12 @@ ATTACK = textwrap.dedent(
             packet = Packet(xid=number, chaddr=mac)
             packet.options |= {53: b"\\1", 60: b"PXEClient:Arch:00000:UNDI:002001", 93: bytes(2)}
             data = datagram(encode(packet), A("0.0.0.0"), A("255.255.255.255"), 68, 67)
-            frames.append(b"\\xff" * 6 + mac + b"\\x08\\0" + data)
+            frames.append(target + mac + b"\\x08\\0" + data)
         else:
             source = A("192.168.1.200") + number % 50
             request = b"\\0\\1pxelinux.0\\0octet\\0"
             data = datagram(request, source, A("192.168.1.1"), 1024 + number, 69)
-            frames.append(server + mac + b"\\x08\\0" + data)
+            frames.append(target + mac + b"\\x08\\0" + data)
     print("go", flush=True)
     begin, sent = time.monotonic(), 0
     end = begin + seconds
@@ -112,7 +112,7 @@ def test_newcomers_get_an_address_in_a_flood(lan, firmware, tmp_path):
     with Daemon(server, tmp_path / "pybootd.ini", tmp_path / "log") as daemon:
         small = memory(daemon.pid)
         attacker = stranger.popen(
-            *(sys.executable, "-c", ATTACK, server.mac().replace(":", ""), "dhcp", "60", "2000"),
+            *(sys.executable, "-c", ATTACK, "ff" * 6, "dhcp", "60", "2000"),
             stdout=subprocess.PIPE,
         )
         assert attacker.stdout.readline() == "go\n"
@@ -149,8 +149,9 @@ def test_known_machines_boot_in_a_flood(lan, firmware, tmp_path, kind):
     with Daemon(server, tmp_path / "pybootd.ini", tmp_path / "log") as daemon:
         before = [boot(firmware, client, number) for number in range(20)]
         small = memory(daemon.pid)
+        target = "ff" * 6 if kind == "dhcp" else server.mac().replace(":", "")
         attacker = stranger.popen(
-            *(sys.executable, "-c", ATTACK, server.mac().replace(":", ""), kind, "4", "1e9"),
+            *(sys.executable, "-c", ATTACK, target, kind, "4", "1e9"),
             stdout=subprocess.PIPE,
         )
         assert attacker.stdout.readline() == "go\n"
