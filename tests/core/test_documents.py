@@ -42,6 +42,16 @@ def test_the_guide_can_be_built_without_a_warning(tmp_path):
     assert "class" in (tmp_path / "plugins.txt").read_text(encoding="utf-8")
 
 
+def test_the_numbers_of_the_page_on_sizes_are_its_script_s():
+    """Each of its tables, the simulation's too."""
+    command = [sys.executable, "bench/scale/paper.py", "--check", "docs/scaling.rst"]
+    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (
+        0,
+        "docs/scaling.rst: every number is reproduced\n",
+    ), done.stderr
+
+
 def test_every_sample_of_the_readme_passes_its_check(tmp_path):
     """Each with what it leaves out, for it is about something else."""
     readme = (TOP / "README.rst").read_text(encoding="utf-8")
