@@ -15,6 +15,8 @@ from pybootd.observe import log
 def count(daemon: Daemon) -> dict[str, float]:
     """Count what the daemon holds now; ``rss`` in MB (10^6 octets)."""
     gc.collect()
+    # workers stay, below their limit, for the next call
+    workers = sum(pool._threads for pool in daemon.loop._pools.values())
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return {
         "rss": pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
@@ -22,7 +24,7 @@ def count(daemon: Daemon) -> dict[str, float]:
         - 1,  # less the one that lists them
         "watched": daemon.loop.watched,
         "timers": sum(timer.callback is not None for _, _, timer in daemon.loop._timers),
-        "threads": threading.active_count(),
+        "threads": threading.active_count() - workers,
     }
 
 
