@@ -152,7 +152,8 @@ class Wire:
                             Outcome(later.call()), self.desk.now
                         )
                     )
-                case Probe():
+                case Probe(address):
+                    self.moves(address)
                     self.waiting.append(lambda feed, probe=effect: self.probed(probe, feed))
         self.desk.networks.changed.clear()  # saved
 
@@ -191,9 +192,14 @@ class Wire:
         if said.yiaddr != NOBODY:
             self.given(said, asked)
 
-    def owner(self, asked: Packet) -> bytes:
-        """Return whose address it is that is given for this request."""
-        return self.desk.responder.identify(asked.chaddr, asked.options.get(61))
+    def moves(self, address: IPv4Address) -> None:
+        """Note that whoever is to have this address has given up the one it had."""
+        identify, network = self.desk.responder.identify, self.desk.networks.holding(address)
+        lease = network.pool.at(address) if network else None
+        for other, (asked, _) in list(self.users.items()):
+            owner = identify(asked.chaddr, asked.options.get(61))
+            if lease is not None and other != address and owner == lease.owner:
+                del self.users[other]
 
     def given(self, said: Packet, asked: Packet) -> None:
         """No address is ever two clients', and each is one that may be given."""
@@ -205,10 +211,7 @@ class Wire:
         in_pool = first <= address < first + config.bootp.pool_count
         behind = bool(config.subnets) and address in (A("10.77.0.9"), A("10.77.0.10"))
         assert in_pool or behind or (address == KEPT and asked.chaddr == MACS[5])
-        owner = self.owner(asked)
-        for other, (before, _) in list(self.users.items()):
-            if other != address and self.owner(before) == owner:
-                del self.users[other]  # who is offered another address has given up the one it had
+        self.moves(address)
         if address in self.users:
             before, until = self.users[address]
             assert until <= self.desk.now or _same(before, asked)
