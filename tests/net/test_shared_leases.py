@@ -1,5 +1,6 @@
 """Several daemons, one truth about addresses, while daemons die and the database comes and goes."""
 
+import contextlib
 import json
 import sys
 import time
@@ -18,6 +19,12 @@ from .shared_crowd import turn
 from .shared_site import SERVERS, Site
 
 pytestmark = pytest.mark.net
+
+
+@pytest.fixture
+def running():
+    with contextlib.ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +115,15 @@ def test_each_daemon_shows_all_of_them(cluster, network, tmp_path):
         assert daemon.stop() == 0
 
 
-def test_all_of_them_probe_an_address_and_offer_it(cluster, network, tmp_path):
+def test_all_of_them_probe_an_address_and_offer_it(cluster, network, tmp_path, running):
     """On one wire, where each asks by ARP whether the address is in use."""
     url = cluster.create()
     postgres.migrate(url)
     lan, client, taken = network.switch(), network.host("client"), network.host("taken")
     client.plug(lan)
+    # each may look at another address first, so who is in the way is there before them
+    others = ("192.168.1.101", "192.168.1.102")
+    taken.plug(lan, *(f"{address}/24" for address in others))
     daemons = []
     for number in (1, 2, 3):
         host = network.host(f"server{number}")
@@ -124,17 +134,14 @@ def test_all_of_them_probe_an_address_and_offer_it(cluster, network, tmp_path):
             f"allow_simple_dhcp = on\nleases = {url}\nlease_copy = none\n"
         )
         daemons.append(Daemon(host, ini, tmp_path / f"{number}.log", (67,), "-p"))
-        daemons[-1].start()
+        running.enter_context(daemons[-1])
     firmware = Firmware(client)
-    mac = "52:54:00:00:00:01"
-    first = firmware.boot(mac)
+    running.callback(firmware.socket.close)
+    first = firmware.boot("52:54:00:00:00:01")
     assert first is not None
-    # somebody is at the two addresses that are left
-    others = {f"192.168.1.{n}" for n in (100, 101, 102)} - {str(first.yiaddr)}
-    taken.plug(lan, *(f"{address}/24" for address in others))
+    assert str(first.yiaddr) == "192.168.1.100"
     assert firmware.boot("52:54:00:00:00:02", patience=3.0) is None
-    firmware.socket.close()
     for daemon in daemons:
         assert daemon.stop() == 0
     kept = {str(one.address): one.state.value for one in postgres.read_database(url)}
-    assert kept == {str(first.yiaddr): "bound"} | dict.fromkeys(others, "declined")
+    assert kept == {"192.168.1.100": "bound"} | dict.fromkeys(others, "declined")
