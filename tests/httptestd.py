@@ -18,6 +18,7 @@ Its configuration, ``config.ini`` beside it, lists the UUIDs that may. Each ques
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from configparser import ConfigParser
 from http import HTTPStatus
@@ -89,6 +90,8 @@ def main() -> int:
     config = ConfigParser(delimiters="=", interpolation=None)
     config.read_string(arguments.config.read_text(encoding="utf-8"))
     sys.stdout.reconfigure(line_buffering=True)
+    # a shell starts what it puts into the background with this ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with Authorization(config, arguments.port) as server:
         host, port = server.server_address[:2]
         print(f"http://{host}:{port}/boot and /linux: asked who may boot; Ctrl-C ends it")
