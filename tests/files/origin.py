@@ -49,10 +49,10 @@ class Site(ThreadingHTTPServer):
         """End at once, whatever is on its way."""
         self.shutdown()
         self.server_close()
-        self.go_on.set()
         for connection in list(self.connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+        self.go_on.set()  # only now, or what was held back would still be sent
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of clients that go away."""
