@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 from uuid import UUID
+
+K = TypeVar("K", bound=Hashable)
 
 # Option 93, client system architecture: RFC 4578 2.1 and IANA "Processor Architecture Types".
 # 7 and 9 are swapped in RFC 4578 (erratum 4624): real x64 firmware sends 7.
@@ -185,6 +188,37 @@ class Known:
         return any(prefix.holds(self.client.mac) for prefix in PI_MACS)
 
 
+class Strangers(Generic[K]):
+    """Who has no address yet, the longest unheard first.
+
+    When they are more than half of the ``limit`` that may be remembered they are forgotten before
+    anybody else: a flood of ever new MACs makes no machine with an address forgotten.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._names: dict[K, None] = {}
+
+    def add(self, name: K) -> None:
+        """Note somebody who is new."""
+        self._names[name] = None
+
+    def heard(self, name: K) -> None:
+        """Note that a stranger was heard of again; anybody else is left alone."""
+        if name in self._names:
+            del self._names[name]
+            self._names[name] = None
+
+    def discard(self, name: K) -> None:
+        """Forget a name: it has an address now, or is gone."""
+        self._names.pop(name, None)
+
+    def first_to_go(self, everybody: Iterable[K]) -> K:
+        """Name who is to be forgotten; ``everybody`` is those remembered, longest unheard first."""
+        flooded = len(self._names) > self._limit // 2
+        return next(iter(self._names if flooded else everybody))
+
+
 class Clients:
     """What is known of clients, found by MAC or by address; the longest unseen go first.
 
@@ -194,7 +228,7 @@ class Clients:
     def __init__(self, limit: int = 20_000) -> None:
         self._limit = limit
         self._by_mac: OrderedDict[bytes, Known] = OrderedDict()
-        self._nowhere: dict[bytes, bool] = {}  # who has no address, as long ago as heard of
+        self._strangers: Strangers[bytes] = Strangers(limit)
         self._by_address: dict[IPv4Address, Known] = {}
 
     def __len__(self) -> int:
@@ -213,17 +247,14 @@ class Clients:
         known = self._by_mac.get(client.mac)
         if known is None:
             known = self._by_mac[client.mac] = Known(client)
-            self._nowhere[client.mac] = True
+            self._strangers.add(client.mac)
             if len(self._by_mac) > self._limit:
-                # a flood of ever new MACs makes no machine with an address forgotten
-                flooded = len(self._nowhere) > self._limit // 2
-                mac = next(iter(self._nowhere if flooded else self._by_mac))
-                self._nowhere.pop(mac, None)
+                mac = self._strangers.first_to_go(self._by_mac)
+                self._strangers.discard(mac)
                 self._forget(self._by_mac.pop(mac))
         else:
             self._by_mac.move_to_end(client.mac)
-            if self._nowhere.pop(client.mac, False):
-                self._nowhere[client.mac] = True
+            self._strangers.heard(client.mac)
             known.client = client
         # the UUID comes with PXE requests alone; the system's plain DHCP request lacks it
         known.uuid = client.uuid or known.uuid
@@ -239,7 +270,7 @@ class Clients:
             if earlier is not None:
                 earlier.address = None
             self._by_address[address] = known
-            self._nowhere.pop(known.client.mac, None)
+            self._strangers.discard(known.client.mac)
         known.address = address
 
     def _forget(self, known: Known) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 
 from pybootd import events
-from pybootd.client import Client, Known
+from pybootd.client import Client, Known, Strangers
 from pybootd.events import Bus, Cause, Outcome
 from pybootd.observe.boot import BOOTS, Boot, Kind, Record, Step, Transfer, kept
 from pybootd.observe.files import role_of
@@ -46,7 +46,7 @@ class Timeline:
         self._clients = clients
         self._most = steps
         self._records: OrderedDict[str, Record] = OrderedDict()
-        self._strangers: dict[str, bool] = {}  # who never had an address, longest unheard first
+        self._strangers: Strangers[str] = Strangers(clients)
         self._by_address: dict[str, Record] = {}
         self.steps = 0
         self.changed: Callable[[Record], None] | None = None
@@ -191,8 +191,7 @@ class Timeline:
         """Find the client's record, or make one, and note what its request tells."""
         record = self._records.get(client.name) or self._make(client.name)
         self._records.move_to_end(client.name)
-        if self._strangers.pop(client.name, False):
-            self._strangers[client.name] = True
+        self._strangers.heard(client.name)
         record.mac = client.mac
         record.hostname, record.known = kept(client.hostname) or record.hostname, ""
         if client.uuid is not None:
@@ -201,22 +200,14 @@ class Timeline:
 
     def _make(self, name: str) -> Record:
         record = self._records[name] = Record(name)
-        self._strangers[name] = True
+        self._strangers.add(name)
         if len(self._records) > self._clients:
-            self._forget(self._first_to_go())
+            self._forget(self._strangers.first_to_go(self._records))
         return record
-
-    def _first_to_go(self) -> str:
-        """Name who was not heard of for longest; of many who never had an address, one of those.
-
-        Who floods a network with ever new MACs makes none of its machines forgotten.
-        """
-        flooded = len(self._strangers) > self._clients // 2
-        return next(iter(self._strangers if flooded else self._records))
 
     def _forget(self, name: str) -> None:
         record = self._records.pop(name)
-        self._strangers.pop(name, None)
+        self._strangers.discard(name)
         self.steps -= sum(len(boot.steps) for boot in record.boots)
         if record.address is not None and self._by_address.get(str(record.address)) is record:
             del self._by_address[str(record.address)]
@@ -234,7 +225,7 @@ class Timeline:
             self._by_address.pop(str(record.address), None)
         record.address, record.known = address, ""
         self._by_address[str(address)] = record
-        self._strangers.pop(record.name, None)
+        self._strangers.discard(record.name)
 
     def _at(self, peer: str) -> tuple[Record, Boot]:
         """Find the client at an address, and the boot that it is in."""
@@ -344,7 +335,7 @@ class Timeline:
     def _shrink(self) -> None:
         """Forget the clients that were not heard of for longest, a tenth of what is kept."""
         while self.steps > self._most * 9 // 10 and len(self._records) > 1:
-            self._forget(self._first_to_go())
+            self._forget(self._strangers.first_to_go(self._records))
 
     def _tell(self, record: Record) -> None:
         record.boot.cached = None
