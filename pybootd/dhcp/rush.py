@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from pybootd import net
 from pybootd.dhcp.leases import Lease, State
+from pybootd.dhcp.networks import Reminder
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,6 @@ _FEW = 16  # of strangers' in a turn while datagrams get lost: transfers wait fo
 _LASTS = 1.0  # seconds that a rush is taken to go on after the last loss
 _LARGEST = 4096  # octets of a request
 _REMEMBER = 1.0  # seconds between two looks at who is known
-_QUIET = 60.0  # seconds between two complaints
 _CHADDR = slice(28, 34)  # RFC 2131 2: six octets of an Ethernet address
 _DISCOVER = b"\x63\x82\x53\x63\x35\x01\x01"  # the magic cookie, and the type where it comes first
 _OPTIONS = slice(236, 243)
@@ -38,8 +38,9 @@ class Rush:
     def __init__(self, leases: Callable[[], Collection[Lease]]) -> None:
         self._leases = leases
         self._known: frozenset[bytes] = frozenset()
-        self._remembered = self._complained = self._lost = float("-inf")
+        self._remembered = self._lost = float("-inf")
         self._dropped: dict[int, int] = {}
+        self._reminder = Reminder()
         self.emptied = True
         """Whether the last reading left nothing."""
 
@@ -76,8 +77,7 @@ class Rush:
             self._remembered = now
             held = (State.BOUND, State.RELEASED)
             self._known = frozenset(one.mac for one in self._leases() if one.state in held)
-        if now - self._complained >= _QUIET:
-            self._complained = now
+        if self._reminder.due("rush", now):
             log.warning("dhcp: more requests than can be answered: known clients go first")
 
 

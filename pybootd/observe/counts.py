@@ -7,6 +7,16 @@ from collections import Counter
 from pybootd import events
 from pybootd.events import Bus, Outcome
 
+OUTCOMES = {
+    Outcome.DONE: "done",
+    Outcome.ABORTED: "aborted",
+    Outcome.PROBED: "probed",
+    Outcome.TIMEOUT: "silent",
+    Outcome.FAILED: "failed",
+    Outcome.STOPPED: "stopped",
+}
+"""How a transfer ended, in the words of the API and the metrics."""
+
 
 class Counts:
     """Counts by kind; nothing that a client says is a key, so there are only so many."""
@@ -32,7 +42,7 @@ class Counts:
         self.dhcp[what] += 1
 
     def _ended(self, event: events.TransferEnded) -> None:
-        self.transfers[event.protocol, _WORDS[event.outcome]] += 1
+        self.transfers[event.protocol, OUTCOMES[event.outcome]] += 1
         self.octets[event.protocol] += event.sent
         self.retransmissions += event.retransmissions
 
@@ -42,13 +52,3 @@ class Counts:
 
     def _malformed(self, event: events.Malformed) -> None:
         self.malformed[event.protocol] += 1
-
-
-_WORDS = {
-    Outcome.DONE: "done",
-    Outcome.ABORTED: "aborted",
-    Outcome.PROBED: "probed",
-    Outcome.TIMEOUT: "silent",
-    Outcome.FAILED: "failed",
-    Outcome.STOPPED: "stopped",
-}

@@ -11,8 +11,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from pybootd.events import Outcome
 from pybootd.observe.boot import Boot, Record, Transfer, kind_of
+from pybootd.observe.counts import OUTCOMES
 from pybootd.observe.verdict import Verdict
 
 _HOLDS = 1.0  # seconds that a standing holds which time alone can change
@@ -188,13 +188,3 @@ def compact(value: object) -> str:
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _quoted = functools.lru_cache(4096)(_encode)  # names of files, stages: the same ones all the time
-
-
-OUTCOMES = {
-    Outcome.DONE: "done",
-    Outcome.ABORTED: "aborted",
-    Outcome.PROBED: "probed",
-    Outcome.TIMEOUT: "silent",
-    Outcome.FAILED: "failed",
-    Outcome.STOPPED: "stopped",
-}

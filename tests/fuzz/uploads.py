@@ -11,10 +11,10 @@ from pathlib import Path
 from pybootd.files.upload import Uploads
 from pybootd.loop import Later, Outcome
 from pybootd.tftp.packet import Ack, Data, Error, Oack, Wrq, encode
-from tests.tftp.lab import Client, Lab, running
+from tests.tftp.lab import Lab, running
 
 from .feed import Feed, text
-from .transfers import MOST_STEPS, OPTIONS, UNANSWERED, listening
+from .transfers import MOST_STEPS, OPTIONS, UNANSWERED, Peer, listening
 
 LARGEST, MOST = 2000, 4
 NAMES = ("new", "a", "dir/new", "none/new", "../new", "x.j2", "out/new", ".pybootd-upload-1")
@@ -51,19 +51,8 @@ def _at_once(lab: Lab) -> None:
     lab.loop.work = work  # type: ignore[method-assign,assignment]
 
 
-class Bringer:
+class Bringer(Peer):
     """One client that brings a file; ``block`` is the last that was acknowledged."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.client: Client = lab.client()
-        self.requests = self.arrived = self.block = 0
-        self.answered = False
-
-    def send(self, data: bytes, *, request: bool) -> None:
-        self.requests += request
-        self.answered = self.answered or not request
-        self.client.send(data, self.client.lab.address if request else None)
-        self.look()
 
     def look(self) -> None:
         """Take what came: acknowledgements, each for what was asked."""

@@ -5,17 +5,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pybootd.tools.daemon import Daemon
-from pybootd.tools.network import Host, Network
+from pybootd.tools.network import Network
 
-TOP = Path(__file__).parents[2]
-SERVER, CLIENT, MIRROR = "10.7.0.1", "10.7.0.2", "10.8.0.2"
-LEASED = "10.7.0.100"
+from .lab import CLIENT, LEASED, MIRROR, SERVER, TOP
+from .lab import Lab as WithMirror
+
 SIZE = 20_000_000
 HUGE = 200_000_000  # more than what the systems of both sides hold on its way
 CUT_SHORT = (18, 56)  # curl: the transfer ended too early, the connection was reset
@@ -23,32 +22,13 @@ CUT_SHORT = (18, 56)  # curl: the transfer ended too early, the connection was r
 pytestmark = pytest.mark.net("curl")
 
 
-@dataclass
-class Lab:
-    """A client, the server, and behind it the mirror: a web server on a network of its own."""
-
-    folder: Path
-    server: Host
-    client: Host
-    mirror: Host
-
-    @property
-    def root(self) -> Path:
-        return self.folder / "root"
+class Lab(WithMirror):
+    """The same, asked by curl."""
 
     @contextmanager
     def serving(self, text: str = "[tftp]\nroot = ./root\n", *options: str) -> Iterator[Daemon]:
-        ini = self.folder / "pybootd.ini"
-        ini.write_text(text)
-        ports = (67, 69) if "[bootp]" in text else (69,)
-        options = options or ("-t", "-H")
-        with Daemon(self.server, ini, self.folder / "log", ports, *options) as daemon:
+        with super().serving(text, *(options or ("-t", "-H"))) as daemon:
             yield daemon
-            assert daemon.stop() == 0
-        assert "Traceback" not in self.said()
-
-    def said(self) -> str:
-        return (self.folder / "log").read_text()
 
     def wait_for(self, line: str) -> None:
         deadline = time.monotonic() + 30

@@ -15,6 +15,8 @@ import pytest
 from pybootd.tools.daemon import Daemon
 from pybootd.tools.network import Host, Network
 
+from .test_tftp_clients import CLIENTS
+
 SERVER = "10.7.0.1"
 SIZES = (0, 1, 512, 513, 1468, 3_000_000)
 
@@ -85,18 +87,6 @@ def lab(network: Network, tmp_path: Path) -> Lab:
     for name in ("root", "box"):
         (tmp_path / name).mkdir()
     return Lab(tmp_path, server, client)
-
-
-CLIENTS = (
-    "tftp-hpa",
-    "atftp",
-    "atftp,blksize 1428",
-    "atftp,tsize 0,blksize 1000,windowsize 8",
-    "curl",
-    "curl,--tftp-blksize,1468",
-    "busybox",
-    "busybox,-b,1400",
-)
 
 
 def test_files_of_each_client_arrive_whole(lab: Lab) -> None:
