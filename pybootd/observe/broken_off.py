@@ -122,14 +122,16 @@ def no_system(case: Case) -> Verdict | None:
     loss = next((one for one in case.fetched if _lossy(one, ended=False)), None)
     if loss is not None and case.over:
         return _bad_path(loss)
+    followed = case.boot.followed
     return fault(
         "no-system",
         f"It fetched its kernel ({kernel.requested}), and the system never asked for an address.",
         "Look at its screen. Most often the kernel lacks the driver of its network card, the"
         " initrd does not fit the kernel, the kernel command line is wrong, or memory is short. A"
         " system with a fixed address does not ask: then all is well.",
+        # what is said once and kept must not grow with time
         f"last file: {newest.requested}, whole; then nothing for"
-        f" {(case.boot.followed or case.now) - newest.ended:.0f} s",
+        + (f" {followed - newest.ended:.0f} s" if followed else f" more than {SYSTEM:.0f} s"),
     )
 
 

@@ -81,6 +81,19 @@ def test_a_row_that_was_kept_is_the_row_made_anew(
         assert watched.found() == found
 
 
+def test_a_verdict_that_is_kept_does_not_grow_with_time() -> None:
+    watched = Watched()
+    watched.fetch("linux")
+    watched.wait(200.0)
+    kept = watched.rows()
+    assert kept[0]["verdict"]["evidence"] == [
+        "last file: linux, whole; then nothing for more than 180 s"
+    ]
+    watched.wait(100.0)
+    watched.forget()
+    assert watched.rows()[0]["verdict"] == kept[0]["verdict"]
+
+
 def test_what_moves_is_read_at_each_look() -> None:
     watched = Watched()
     watched.lease()
