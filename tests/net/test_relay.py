@@ -1,5 +1,7 @@
 """Ten networks behind a real relay agent, one pool each."""
 
+import time
+
 import pytest
 
 from pybootd.tools.daemon import Daemon
@@ -44,6 +46,11 @@ def test_each_network_behind_a_relay_has_its_own_pool(network, tmp_path):
         Daemon(server, ini, tmp_path / "log", (67,), "-p", "-d") as daemon,
     ):
         relay.popen(*words, stdout=said, stderr=said)
+        # until it has bound its last socket, one hears what comes in on any interface
+        deadline = time.monotonic() + 30
+        while "Socket/fallback" not in (tmp_path / "relay.log").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         clients = [
             client.popen(
                 *("udhcpc", "-i", f"eth{number}", "-n", "-q", "-f", "-t", "8", "-T", "1"),
