@@ -1,10 +1,11 @@
 """Several daemons with one lease database: a storm in which things fail, and what a lease costs.
 
-``storm``: three daemons, clients that all start at once behind two relays, a daemon killed,
-PostgreSQL stopped and started; the table says who answered what when. ``rates``: pybootd with a
-file and with PostgreSQL, and Kea with its memfile and with PostgreSQL, each in turn, the servers
-with their database on CPU 0, perfdhcp on CPU 1; medians. Needs root and Debian's postgresql,
-kea-admin and kea-dhcp4-server. PostgreSQL runs in a folder of its own, on a real disk, durable.
+``storm``: three daemons, clients that all start at once behind two relays, one in five with a file
+to fetch by TFTP, a daemon killed, PostgreSQL stopped and started; the table says who answered what
+when, and who sent how much. ``rates``: pybootd with a file and with PostgreSQL, and Kea with its
+memfile and with PostgreSQL, each in turn, the servers with their database on CPU 0, perfdhcp on
+CPU 1; medians. Needs root and Debian's postgresql, kea-admin and kea-dhcp4-server. PostgreSQL runs
+in a folder of its own, on a real disk, durable.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,29 +30,31 @@ import run as dhcp  # noqa: E402
 
 from pybootd.dhcp import postgres  # noqa: E402
 from pybootd.tools.network import Network  # noqa: E402
-from tests.net.shared_site import Site  # noqa: E402
+from tests.net.shared_site import SERVERS, Site  # noqa: E402
 from tests.postgres import Cluster  # noqa: E402
 
 STEPS = (250, 375, 562, 844, 1265, 1898, 2500, 3200)
 
 
-def storm(cluster: Cluster, root: Path, clients: int, outage: float) -> dict[str, Any]:
+def storm(cluster: Cluster, root: Path, options: argparse.Namespace) -> dict[str, Any]:
     folder = root / "storm"
     folder.mkdir()
-    with Site(cluster, folder, clients) as site:
-        done = site.storm(outage, patience=180)
+    size = int(options.size * 1e6)
+    with Site(cluster, folder, options.clients, boots=options.boots, size=size) as site:
+        done = site.storm(options.outage, patience=180)
         faults = site.faults()
         print(site.table())
+        print(f"\n{site.files.phases(site.marks, SERVERS)}")
         one = sum(len(set(client.told)) == 1 for client in site.clients)
         found = {
-            "clients": clients,
+            "clients": options.clients,
             "done": done,
             "with exactly one address": one,
             "addresses given": len({a for client in site.clients for a in client.told}),
             "offers of another address": sum(crowd.differed for crowd in site.crowds),
             "refused": sum(crowd.refused for crowd in site.crowds),
             "faults": faults,
-        }
+        } | files(site)
     for number in range(3):
         text = (folder / f"{number}.log").read_text().splitlines()
         print(f"\ndaemon {number + 1} said:")
@@ -60,6 +63,22 @@ def storm(cluster: Cluster, root: Path, clients: int, outage: float) -> dict[str
     for name, value in found.items():
         print(f"{name}: {value}")
     return found
+
+
+def files(site: Site) -> dict[str, Any]:
+    """Tell how the files fared, and whether transfers noticed that the database was stopped."""
+    stopped = next(when for when, what in site.marks if "stopped" in what)
+    living = [one for one in site.files.during(stopped) if one.server != SERVERS[site.killed]]
+    ends = Counter(one.how for one in site.files.all)
+    return {
+        "clients that boot": sum(client.boots for client in site.clients),
+        "with a whole file": len(site.files.having),
+        "transfers cut off by the kill, fetched anew": ends["failed"],
+        "transfers with a wrong byte": ends["wrong"],
+        "transfers under way when PostgreSQL stopped": len(living),
+        "of these whole": sum(one.how == "whole" for one in living),
+        "longest silence of one, s": max((one.silence for one in living), default=0.0),
+    }
 
 
 class Bench(dhcp.Bench):
@@ -175,6 +194,8 @@ def main() -> int:
     parser.add_argument("what", nargs="*", default=["storm", "rates"], help="storm, rates (both)")
     parser.add_argument("--clients", type=int, default=5000, help="of the storm (5000)")
     parser.add_argument("--outage", type=float, default=20.0, help="seconds (20)")
+    parser.add_argument("--boots", type=int, default=5, help="each how many-th fetches a file (5)")
+    parser.add_argument("--size", type=float, default=8.0, help="of the file, MB (8)")
     parser.add_argument("--repeat", type=int, default=3, help="repetitions of the rates (3)")
     parser.add_argument("--only", default="", help="servers whose name fits this expression")
     parser.add_argument("--json", type=Path, default=Path(".cache/bench-scale.json"))
@@ -184,7 +205,7 @@ def main() -> int:
     try:
         with Cluster("/var/tmp", durable=True) as cluster:
             if "storm" in options.what:
-                results["storm"] = storm(cluster, root, options.clients, options.outage)
+                results["storm"] = storm(cluster, root, options)
             if "rates" in options.what:
                 results["rates"] = rates(cluster, root, options.repeat, options.only)
     finally:

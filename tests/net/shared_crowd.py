@@ -8,11 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address as A
+from typing import TYPE_CHECKING
 
 from pybootd.dhcp.packet import Message, Packet, decode, encode
 from pybootd.tools.network import Host
 
+if TYPE_CHECKING:
+    from .shared_files import Files
+
 _RCVBUFFORCE = 33  # socket(7); Python has no name for it
+PXE = {55: b"\1\3\6\x42\x43", 60: b"PXEClient:Arch:00007:UNDI:003000", 93: b"\0\7"}
 WAIT = 4.0  # RFC 2131 4.1: seconds until a message is sent again, doubled up to four times that
 
 
@@ -22,6 +27,7 @@ class Client:
 
     mac: bytes
     xid: int
+    boots: bool = False  # and so asks for a boot file, as PXE firmware does
     kind: Message = Message.DISCOVER
     address: A | None = None
     server: A | None = None
@@ -34,7 +40,10 @@ class Client:
 
 
 class Crowd:
-    """The relay and its clients. ``heard``: (second, server, kind) and how many."""
+    """The relay and its clients, each ``boots``-th one boots from the network.
+
+    ``heard``: (second, server, kind) and how many.
+    """
 
     def __init__(
         self,
@@ -44,12 +53,15 @@ class Crowd:
         group: int,
         count: int,
         wait: float = WAIT,
+        boots: int = 0,
     ) -> None:
         self.relay, self.servers, self.wait = relay, list(servers), wait
         self.clients = {
-            mac: Client(mac, int.from_bytes(mac[2:]))
-            for mac in (bytes((2, group)) + number.to_bytes(4) for number in range(count))
+            mac: Client(mac, int.from_bytes(mac[2:]), boots > 0 and number % boots == 0)
+            for number in range(count)
+            for mac in (bytes((2, group)) + number.to_bytes(4),)
         }
+        self.confirmed: Callable[[Crowd, Client, Packet], None] | None = None  # called with an ACK
         self.heard: Counter[tuple[int, A, Message]] = Counter()
         self.differed = 0  # offers of another address than an offer before
         self.refused = 0  # NAKs
@@ -85,6 +97,8 @@ class Crowd:
 
     def send(self, client: Client, now: float) -> None:
         options = {53: bytes((client.kind,)), 55: b"\1\3\6"}
+        if client.boots:
+            options |= PXE
         ciaddr = A(0)
         if client.kind == Message.REQUEST and client.address is not None:
             if client.server is None:
@@ -135,6 +149,8 @@ class Crowd:
             if client.kind == Message.REQUEST:
                 client.told.append(packet.yiaddr)
                 client.address, client.busy = packet.yiaddr, False
+                if self.confirmed is not None:
+                    self.confirmed(self, client, packet)
         elif kind == Message.NAK and client.busy and client.kind == Message.REQUEST:
             self.refused += 1
             self.start([client])
@@ -151,7 +167,9 @@ class Crowd:
             self.send(client, now)
 
 
-def turn(crowds: list[Crowd], seconds: float, until: Callable[[], bool] | None = None) -> bool:
+def turn(
+    crowds: "list[Crowd | Files]", seconds: float, until: Callable[[], bool] | None = None
+) -> bool:
     """Let all clients go on until it is true, left out: until none waits; False: not in time."""
     deadline = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:

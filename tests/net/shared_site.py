@@ -1,4 +1,7 @@
-"""Three daemons with one lease database, two relays, and a storm in which things go wrong."""
+"""Three daemons with one lease database, two relays, and a storm in which things go wrong.
+
+Some clients fetch a boot file meanwhile, from the daemon whose ACK they have.
+"""
 
 import contextlib
 import os
@@ -19,9 +22,11 @@ from pybootd.tools.network import Network
 from tests.postgres import Cluster
 
 from .shared_crowd import WAIT, Client, Crowd, turn
+from .shared_files import NAME, Files, write
 
 SERVERS = [A("10.7.0.1"), A("10.7.0.2"), A("10.7.0.3")]
 RELAYS = [A("10.8.0.1"), A("10.9.0.1")]
+NETWORKS = ["10.8.0.0/16", "10.9.0.0/16"]
 _CONNECTIONS = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -43,22 +48,40 @@ pool_count = {count}
 [subnet 10.9.0.0/16]
 pool_start = 10.9.1.0
 pool_count = {count}
+[bootfile]
+efi-x86_64 = {boot}
+[tftp]
+root = ./files
 """
 
 
 class Site:
-    """A context manager; ``count`` clients are divided between the two relays."""
+    """A context manager; ``count`` clients are divided between the two relays.
+
+    Each ``boots``-th client fetches a file of ``size`` octets; 0: none does.
+    """
 
     def __init__(
-        self, cluster: Cluster, folder: Path, count: int, wait: float = WAIT, more: str = ""
+        self,
+        cluster: Cluster,
+        folder: Path,
+        count: int,
+        wait: float = WAIT,
+        more: str = "",
+        boots: int = 0,
+        size: int = 1 << 20,
     ) -> None:
         self.cluster, self.folder = cluster, folder
         self.url = cluster.create()
         postgres.migrate(self.url)
         self._all = contextlib.ExitStack()
         self._count, self._wait, self._more = count, wait, more
+        self._boots = boots
+        write(folder / "files", size)
         self.daemons: list[Daemon] = []
         self.crowds: list[Crowd] = []
+        self.files: Files | None = None
+        self.killed, self.killed_at = 1, 0.0  # the daemon that the storm kills, and when
         self.marks: list[tuple[float, str]] = []
 
     def __enter__(self) -> Self:
@@ -66,21 +89,27 @@ class Site:
             network = begun.enter_context(Network())
             lan, relay = network.switch(), network.host("relays")
             relay.plug(lan, "10.7.0.9/24", *(f"{address}/16" for address in RELAYS))
+            for net in NETWORKS:  # its clients' addresses are all its own
+                relay.ip("route", "add", "local", net, "dev", "lo")
             for number, address in enumerate(SERVERS):
                 host = network.host(f"server{number}")
                 host.plug(lan, f"{address}/24")
-                for net in RELAYS:
-                    host.ip("route", "add", f"{net}/32", "via", "10.7.0.9")
+                for net in NETWORKS:
+                    host.ip("route", "add", net, "via", "10.7.0.9")
                 ini = self.folder / f"{number}.ini"
                 copy, room = self.folder / f"{number}.db", self._count // 2 + 50
-                text = INI.format(url=self.url, copy=copy, count=room, more=self._more)
+                text = INI.format(url=self.url, copy=copy, count=room, more=self._more, boot=NAME)
                 ini.write_text(text.replace("{number}", str(number + 1)))
-                daemon = Daemon(host, ini, self.folder / f"{number}.log", (67,), "-p")
+                daemon = Daemon(host, ini, self.folder / f"{number}.log")
                 self.daemons.append(begun.enter_context(daemon))
             for group, address in enumerate(RELAYS):
-                crowd = Crowd(relay, address, SERVERS, group, self._count // 2, self._wait)
+                crowd = Crowd(
+                    relay, address, SERVERS, group, self._count // 2, self._wait, self._boots
+                )
                 begun.callback(crowd.close)
                 self.crowds.append(crowd)
+            self.files = Files(relay, self.folder / "files", self.crowds)
+            begun.callback(self.files.close)
             self._wait_until_served()
             self._all = begun.pop_all()
         return self
@@ -109,39 +138,58 @@ class Site:
         return [client for crowd in self.crowds for client in crowd.clients.values()]
 
     def mark(self, what: str) -> None:
-        self.marks.append((time.monotonic() - self.crowds[0].begun, what))
+        self.marks.append((time.monotonic() - self.files.zero, what))
 
     def acked(self) -> int:
         return sum(bool(client.told) for client in self.clients)
+
+    def turn(self, seconds: float, share: float = 1.0) -> bool:
+        """Let all go on until so many have an address, and some file is on its way.
+
+        Left out: until none waits for anything. False: not in ``seconds``.
+        """
+        count = len(self.clients) * share
+        serving = self.files.serving
+
+        def reached() -> bool:
+            return self.acked() >= count and (not self._boots or bool(serving()))
+
+        return turn([*self.crowds, self.files], seconds, reached if share < 1 else None)
 
     def storm(self, outage: float, patience: float) -> bool:
         """All start at once; a daemon is killed, the database stopped and started.
 
         True: every client got through, in ``patience`` seconds each time.
         """
-        count = len(self.clients)
         for crowd in self.crowds:
-            crowd.begun = self.crowds[0].begun
+            crowd.begun = self.files.zero = self.crowds[0].begun
             crowd.start(crowd.clients.values())
-        self.mark(f"{count} clients start")
-        done = turn(self.crowds, patience, lambda: self.acked() >= count * 0.3)
-        os.kill(self.daemons[1].pid, signal.SIGKILL)
-        self.mark(f"{self.acked()} have their address; {SERVERS[1]} is killed")
-        done &= turn(self.crowds, patience, lambda: self.acked() >= count * 0.6)
+        self.mark(f"{len(self.clients)} clients start")
+        done = self.turn(patience, 0.3)
+        self.kill()
+        done &= self.turn(patience, 0.6)
         self.mark(f"{self.acked()} have their address; PostgreSQL is stopped")
         self.cluster.stop()
         self.renew()
         end = time.monotonic() + outage
-        turn(self.crowds, outage + 1, lambda: time.monotonic() > end)
+        turn([*self.crowds, self.files], outage + 1, lambda: time.monotonic() > end)
         self.mark(f"{self.acked()} have their address; PostgreSQL is started")
         self.cluster.start()
-        done &= turn(self.crowds, patience)
+        done &= self.turn(patience)
         self.mark(f"{self.acked()} have their address; all renew it")
         for crowd in self.crowds:
             crowd.renew(crowd.clients.values())
-        done &= turn(self.crowds, patience)
+        done &= self.turn(patience)
         self.mark("all have renewed it" if done else "some never got through")
         return done
+
+    def kill(self) -> None:
+        """Kill the daemon that sends most files, if any sends one."""
+        serving = self.files.serving()
+        self.killed = max((1, 0, 2), key=lambda number: serving[SERVERS[number]])
+        os.kill(self.daemons[self.killed].pid, signal.SIGKILL)
+        self.killed_at = time.monotonic() - self.files.zero
+        self.mark(f"{self.acked()} have their address; {SERVERS[self.killed]} is killed")
 
     def renew(self) -> None:
         """Let those that have an address ask for more time."""
@@ -158,21 +206,33 @@ class Site:
         found += [f"{address} is {n} clients'" for address, n in times.items() if n > 1]
         kept = {(one.mac, one.address) for one in postgres.read_database(self.url)}
         lost = {(mac, address) for mac, all_ in told.items() for address in all_} - kept
-        return found + [f"lost: {mac.hex(':')} {address}" for mac, address in lost]
+        found += [f"lost: {mac.hex(':')} {address}" for mac, address in lost]
+        found += [f"{client.mac.hex(':')} has no whole file" for client in self.clients
+                  if client.boots and client.mac not in self.files.having]  # fmt: skip
+        for one in self.files.all:
+            died = one.server == SERVERS[self.killed] and one.ended > self.killed_at
+            if one.how != "whole" and not (one.how == "failed" and died):
+                found.append(f"{one.client.mac.hex(':')}: {one.server}'s file: {one.how}")
+        return found
 
     def table(self) -> str:
         """Write who answered what when, between what happened."""
         kinds = (Message.OFFER, Message.ACK, Message.NAK)
-        lines = ["second  " + "".join(f"{server!s:>9} OFFER   ACK   NAK" for server in SERVERS)]
+        names = "".join(f"{server!s:>26}" for server in SERVERS)
+        lines = [f"        {names}", "second  " + 3 * "   OFFER   ACK   NAK    MB"]
         heard = sum((crowd.heard for crowd in self.crowds), Counter())
+        octets: Counter[tuple[int, A]] = Counter()
+        for when, server, count in self.files.moved:
+            octets[int(when), server] += count
         marks = list(self.marks)
-        for second in range(max((key[0] for key in heard), default=0) + 1):
+        for second in range(max((key[0] for key in [*heard, *octets]), default=0) + 1):
             while marks and marks[0][0] < second + 1:
                 when, what = marks.pop(0)
                 lines.append(f"{when:6.1f}  {what}")
-            row = [[heard[second, server, kind] for kind in kinds] for server in SERVERS]
-            if any(map(any, row)):
-                cells = "".join("         " + "".join(f"{n or '-':>6}" for n in one) for one in row)
-                lines.append(f"{second:6}  {cells}")
+            rows = [[*(heard[second, server, kind] for kind in kinds),
+                     round(octets[second, server] / 1e6)] for server in SERVERS]  # fmt: skip
+            if any(map(any, rows)):
+                cells = ("  " + "".join(f"{n or '-':>6}" for n in row) for row in rows)
+                lines.append(f"{second:6}  " + "".join(cells))
         lines += [f"{when:6.1f}  {what}" for when, what in marks]
         return "\n".join(lines)
