@@ -24,6 +24,8 @@ E = TypeVar("E")
 class Outcome(Enum):
     """How a transfer ended."""
 
+    __hash__ = object.__hash__  # the enum's own is Python code, and runs for every transfer
+
     DONE = "done"
     ABORTED = "aborted by the client"
     PROBED = "probed for its size"

@@ -147,6 +147,7 @@ class Loop:
         self._poller: Poller | None = None
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
+        self._edges: set[int] = set()  # those that are told of once for each arrival
         self._wake_in: socket.socket | None = None
         self._wake_out: socket.socket | None = None
         self.now = clock()
@@ -171,6 +172,7 @@ class Loop:
             self._poller.close()
         self._readers.clear()
         self._writers.clear()
+        self._edges.clear()
         for end in (self._wake_in, self._wake_out):
             if end is not None:
                 end.close()
@@ -189,12 +191,20 @@ class Loop:
         """Call ``readable`` or ``writable`` whenever the file is; replaces an earlier watch.
 
         ``once``: where the system can, only once for each arrival, which saves it work. Who reads
-        less than everything then has to look again by himself.
+        less than everything then has to look again by himself. Another ``readable`` for a file
+        that is watched so costs no system call.
         """
         if readable is None and writable is None:
             self.unwatch(file)
             return
         number, poller = file.fileno(), self._open_poller()
+        if once and readable is not None and writable is None:
+            if number in self._edges:
+                self._readers[number] = readable
+                return
+            self._edges.add(number)
+        else:
+            self._edges.discard(number)
         known = number in self._readers or number in self._writers
         self._readers.pop(number, None)
         self._writers.pop(number, None)
@@ -210,11 +220,22 @@ class Loop:
 
     def unwatch(self, file: HasFileno) -> None:
         """Stop watching; harmless when it isn't watched. To be called before the file is closed."""
-        number = file.fileno()
+        if self._forget(file.fileno()):
+            self._open_poller().unregister(file.fileno())
+
+    def close_watched(self, sock: socket.SocketType) -> None:
+        """Close a socket that no other descriptor stands for, and so stop watching it."""
+        number = sock.fileno()
+        # epoll(7): a file that is closed is no longer watched, so that needs no call of its own
+        if self._forget(number) and sys.platform != "linux":
+            self._open_poller().unregister(number)
+        sock.close()
+
+    def _forget(self, number: int) -> bool:
+        self._edges.discard(number)
         read = self._readers.pop(number, None)
         written = self._writers.pop(number, None)
-        if read is not None or written is not None:
-            self._open_poller().unregister(number)
+        return read is not None or written is not None
 
     @property
     def watched(self) -> int:

@@ -78,6 +78,8 @@ class Files:
         self._spelling = Spelling(root.root) if isinstance(root, LocalSource) else None
         self._loop: Loop | None = None
         self._pins = Pins(pins)
+        # patterns may be asked twice: they neither wait nor keep anything
+        self._plain = not pins and all(type(each) is Patterns for each in self.filters)
         self._equipment = equipment or Equipment()
         root.equip(self._equipment)
 
@@ -117,7 +119,7 @@ class Files:
         """Open what the request comes down to. Raises FileError, and so may the blocking call."""
         name = names.clean(request.name)
         if name != request.name:
-            request = Request(name, request.peer, request.server, request.known)
+            request = request._replace(name=name)
         opened = self._straight(request)
         if opened is not None:
             return opened
@@ -148,11 +150,14 @@ class Files:
         return like(self.root.root, name)
 
     def _straight(self, request: Request) -> Opened | None:
-        """Open what nothing stands in front of, as most files; None: the walk is to tell."""
+        """Open what no filter answers for, as most files; None: the walk is to tell."""
         root = self.root
-        if self.filters or self._pins or not isinstance(root, LocalSource):
+        if not self._plain or not isinstance(root, LocalSource):
             return None
         try:
+            for filter_ in self.filters:
+                if filter_.rewrite(request) is not None:
+                    return None
             opened = Opened(root.open(request.name, request), request.name)
         except FileError:
             return None
@@ -221,7 +226,7 @@ class Files:
         pin = self._pins.of(name.removeprefix(f"{self.base.rstrip('/')}/")) or self._pins.of(name)
         if not pin:
             return (yield from _served(source, name, request))
-        opened = yield from _served(source, name, replace(request, pin=pin))
+        opened = yield from _served(source, name, request._replace(pin=pin))
         body = opened.body
         try:
             if not isinstance(body, StaticBody):

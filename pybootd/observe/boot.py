@@ -41,6 +41,8 @@ class Step:
 
     __slots__ = ("began", "cause", "count", "ended", "kind", "more", "text")
 
+    running = False
+
     def __init__(self, kind: Kind, when: float, text: str, more: str, cause: Cause | None) -> None:
         self.kind = kind
         self.began = self.ended = when
@@ -51,7 +53,7 @@ class Step:
 
 
 class Transfer:
-    """One file on its way; ``outcome`` is None while it runs."""
+    """One file on its way; ``outcome`` is None while it is ``running``."""
 
     __slots__ = (
         "_progress",
@@ -65,6 +67,7 @@ class Transfer:
         "reason",
         "requested",
         "role",
+        "running",
         "served",
         "size",
         "windowsize",
@@ -79,6 +82,7 @@ class Transfer:
         self.windowsize = event.windowsize
         self.role = role
         self.began = self.ended = when
+        self.running = True
         self.outcome: Outcome | None = None
         self.reason = ""
         self._sent = self._retransmissions = 0
@@ -108,6 +112,7 @@ class Transfer:
         """Note how it went."""
         self._progress = None
         self._sent, self._retransmissions = event.sent, event.retransmissions
+        self.running = False
         self.outcome = event.outcome
         self.reason = kept(event.reason)
         self.ended = when
@@ -177,7 +182,7 @@ class Boot:
         for step in reversed(self.steps):
             if len(found) >= self.active:
                 break
-            if isinstance(step, Transfer) and step.outcome is None:
+            if isinstance(step, Transfer) and step.running:
                 found.append(step)
         return found[::-1]
 

@@ -61,18 +61,24 @@ class Throttle(logging.Filter):
 class _Bucket:
     """Tokens that come back with time; ``now`` is the wall clock, which may be set back."""
 
-    __slots__ = ("_most", "_rate", "_since", "_tokens")
+    __slots__ = ("_empty", "_most", "_rate", "_since", "_tokens")
 
     def __init__(self, most: float, rate: float) -> None:
         self._tokens = self._most = most
         self._rate = rate
         self._since = 0.0
+        self._empty = 0.0  # until then
 
     def holds(self, now: float) -> bool:
         """Tell whether there is a token."""
+        if self._since <= now < self._empty:
+            return False
         passed, self._since = max(0.0, now - self._since), now
         self._tokens = min(self._most, self._tokens + passed * self._rate)
-        return self._tokens >= 1
+        if self._tokens >= 1:
+            return True
+        self._empty = now + (1 - self._tokens) / self._rate
+        return False
 
     def take(self, now: float) -> bool:
         """Take a token, if there is one."""

@@ -151,8 +151,8 @@ class Timeline:
             for at in range(len(steps) - 1, -1, -1):
                 step = steps[at]
                 if (
-                    isinstance(step, Transfer)
-                    and step.outcome is None
+                    step.running
+                    and isinstance(step, Transfer)
                     and step.requested == requested
                     and step.protocol == event.protocol
                 ):
@@ -311,7 +311,7 @@ class Timeline:
     def _add(self, record: Record, step: Step | Transfer) -> None:
         boot = record.boot
         boot.steps.append(step)
-        boot.active += isinstance(step, Transfer) and step.outcome is None
+        boot.active += step.running
         boot.touched = step.ended
         boot.cached = None
         self.steps += 1
@@ -324,8 +324,7 @@ class Timeline:
     def _leave_out(self, boot: Boot) -> None:
         """Forget a step of the middle: the start tells what it was to be, the end why it isn't."""
         for at in range(max(_PER_BOOT // 4, boot.middle), _PER_BOOT):
-            middle = boot.steps[at]
-            if not isinstance(middle, Transfer) or middle.outcome is not None:
+            if not boot.steps[at].running:
                 del boot.steps[at]
                 boot.left_out += 1
                 self.steps -= 1

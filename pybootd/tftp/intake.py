@@ -371,9 +371,7 @@ class Upload:
             return
         self._over = True
         self._timer.cancel()
-        self._loop.unwatch(self._sock)
-        self._sock.close()
-        self._intake.ports.release(self._port, self.peer, now)
+        self._intake.ports.release(self._port, self.peer, now, self._sock)
         if not self._kept:
             if not self._writing:  # else when that is done
                 self._drop()

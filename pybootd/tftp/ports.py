@@ -1,8 +1,8 @@
 """The local ports that transfers use, and who else writes to them.
 
 A transfer's socket is connected, so the system hands it its client's datagrams alone. A second
-socket on the same port gets what strangers send there, to answer ERROR 5 (RFC 1350 4). It is
-kept for the next transfers, so that a small file costs no second socket.
+socket on the same port gets what strangers send there, to answer ERROR 5 (RFC 1350 4). Both are
+kept for the next transfers for a moment, so that a small file costs no new socket.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ _STRANGER = encode(Error(ErrorCode.UNKNOWN_TRANSFER, "this port serves another c
 _IDLE = 2.0
 """Seconds after which ports that nobody uses are given back."""
 _KEPT = 256
+_SPARE = 64  # of them with the last transfer's socket
+_LATE = 16
+"""Datagrams of an earlier client that are read away; a socket with more of them is not used."""
 
 _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 
@@ -34,16 +37,40 @@ def _udp_socket() -> socket.socket:
     return sock
 
 
-class Port:
-    """One local port: its socket for strangers, and which clients it serves and served."""
+def _turn(sock: socket.SocketType, peer: Address) -> bool:
+    """Let a socket serve another client; nothing of the earlier one is left in it then."""
+    try:
+        sock.connect(peer)  # from now on the system keeps away what others send
+    except OSError:
+        return False
+    for _ in range(_LATE):
+        try:
+            sock.recv(1)
+        except BlockingIOError:
+            return True
+        except OSError:  # what is told of the earlier client's port
+            continue
+    return False
 
-    __slots__ = ("number", "peers", "recent", "sock", "until")
+
+def _nothing(now: float) -> None:
+    """Leave what is late where it is."""
+
+
+class Port:
+    """One local port: its socket for strangers, and which clients it serves and served.
+
+    ``spare``: a transfer's socket that is used no more, and the own address that it is bound to.
+    """
+
+    __slots__ = ("number", "peers", "recent", "sock", "spare", "until")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.number: int = sock.getsockname()[1]
         self.peers: set[Address] = set()
         self.recent: deque[Address] = deque(maxlen=8)
+        self.spare: tuple[socket.SocketType, str] | None = None
         self.until = 0.0
 
 
@@ -63,6 +90,11 @@ class Ports:
         Raises OSError.
         """
         port = self._take(peer)
+        spare, port.spare = port.spare, None
+        if spare is not None:
+            if spare[1] == local and _turn(spare[0], peer):
+                return spare[0], port
+            self._loop.close_watched(spare[0])
         # the plain type: what socket.socket adds in Python is as dear as the system's part
         sock = socket.SocketType(socket.AF_INET, socket.SOCK_DGRAM | _NONBLOCK)
         try:
@@ -72,8 +104,7 @@ class Ports:
             sock.bind((local, port.number))
             sock.connect(peer)
         except OSError:
-            sock.close()
-            self.release(port, peer, self._loop.now)
+            self.release(port, peer, self._loop.now, sock)
             raise
         return sock, port
 
@@ -126,10 +157,25 @@ class Ports:
             return self._free.popleft()
         raise OSError("no port of [tftp] port_range is free")
 
-    def release(self, port: Port, peer: Address, now: float) -> None:
-        """Note that the client's transfer is over."""
+    def release(
+        self,
+        port: Port,
+        peer: Address,
+        now: float,
+        sock: socket.SocketType,
+        local: str | None = None,
+    ) -> None:
+        """Note that the client's transfer is over, and close its socket.
+
+        ``local``: the address that the socket is bound to, if it may serve another client.
+        """
         port.peers.discard(peer)
         port.recent.append(peer)
+        if local is None or port.peers or len(self._free) >= _SPARE:
+            self._loop.close_watched(sock)
+        else:
+            self._loop.watch(sock, _nothing, once=True)
+            port.spare = sock, local
         if port.peers:
             return
         del self._busy[port.number]
@@ -153,8 +199,9 @@ class Ports:
             self._timer = self._loop.at(min(port.until for port in self._free), self._tidy)
 
     def _drop(self, port: Port) -> None:
-        self._loop.unwatch(port.sock)
-        port.sock.close()
+        self._loop.close_watched(port.sock)
+        if port.spare is not None:
+            self._loop.close_watched(port.spare[0])
 
     def close(self) -> None:
         """Close the ports that no transfer uses any more."""

@@ -185,8 +185,10 @@ class Session:
             self._unreadable(error, now)
             return
         transfer = self.transfer
-        if data == self._awaited and transfer.calm:
+        if data == self._awaited:
             base = transfer.base = transfer.base + 1
+            if not transfer.calm:
+                transfer.heard(now)
             transfer.moved = now
             try:
                 index = base - self._first
@@ -413,10 +415,11 @@ class Session:
         if gone is None:
             return
         self._timer.cancel()
-        self._shelf.loop.unwatch(self._sock)
-        self._sock.close()
         self.descriptor = -1
-        self._shelf.ports.release(self._port, self.asked.peer, now)
+        # with nothing of it on its way, in either direction, the socket may serve another client
+        clean = outcome is Outcome.DONE and self._step == 1 and not self.transfer.retransmissions
+        local = self.asked.local if clean else None
+        self._shelf.ports.release(self._port, self.asked.peer, now, self._sock, local)
         self._blocks.close()
         self._shelf.bus.publish(
             TransferEnded(

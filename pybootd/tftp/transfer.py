@@ -121,12 +121,12 @@ class Transfer:
             return 0
         self.base = base = base + 1
         if not self.calm:
-            self._heard(now)
+            self.heard(now)
         self.moved = now
         return 1 if base <= self.last else DONE
 
-    def _heard(self, now: float) -> None:
-        """Learn from an answer how long answers take."""
+    def heard(self, now: float) -> None:
+        """Learn from an answer how long answers take, unless all is ``calm``."""
         if self._timed:
             self._sample(now - self._timed_at)
         if self._tries:  # learn soon whether it is as quick as before
@@ -249,7 +249,7 @@ class Windowed(Transfer):
         if number != (end - 1) & 0xFFFF or self.next != end:
             return self._acknowledge_part(number, now)
         if not self.calm:
-            self._heard(now)
+            self.heard(now)
         self.base = self._first = end
         self.moved = now
         self.partial = self._trouble = False
@@ -269,7 +269,7 @@ class Windowed(Transfer):
             return 0
         was_late = self._tries > 0
         if self._timed or was_late:
-            self._heard(now)
+            self.heard(now)
         self.base = self._first = base = self.base + fresh
         self.moved = now
         if base > self.last:

@@ -399,7 +399,9 @@ def test_filters_learn_who_asks(lab: Lab) -> None:
     lab.opener = note
     answer = lab.peer("127.0.0.7").get("a%2Fb?mac=1")
     assert (answer.body, answer.fields["Content-Type"]) == (b"text", "text/plain; charset=utf-8")
-    assert seen == [Request("/a/b", "127.0.0.7", "127.0.0.1", known)]
+    (asked,) = seen
+    assert asked[:4] == ("/a/b", "127.0.0.7", "127.0.0.1", known)
+    assert (asked.query, asked.about) == ("mac=1", {"host": "x"})
 
 
 def test_one_address_has_so_many_connections_and_others_have_theirs(root: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_file_arrives_whole(lab: Lab, root: Path, size: int, options: dict[str
     assert lab.client().fetch(str(size), **options) == (root / str(size)).read_bytes()
     ended = lab.ended()[0]
     assert (ended.outcome, ended.sent, ended.retransmissions) == (Outcome.DONE, size, 0)
-    assert lab.sockets() == 1
+    assert lab.sockets() <= 2  # its port is kept for the next one
     lab.wait(4.0, 0.1)
     assert lab.sockets() == 0
 
