@@ -45,8 +45,8 @@ def drop(config: Config, services: Collection[str]) -> None:
         if os.geteuid() == 0:
             log.warning("running as root: name a user to become in [security] user")
         return
-    uid, home = pwd.getpwnam(user)[2:4]
-    gid = grp.getgrnam(group).gr_gid if group else home
+    entry = pwd.getpwnam(user)
+    uid, gid = entry.pw_uid, grp.getgrnam(group).gr_gid if group else entry.pw_gid
     if os.geteuid() != 0:
         if os.geteuid() != uid:
             log.warning("only root can become %s ([security] user): running as before", user)
@@ -65,6 +65,7 @@ def drop(config: Config, services: Collection[str]) -> None:
         _become(user, uid, gid, kept)
     except OSError as error:
         raise PrivilegeError(f"[security] user: can't become {user}: {error.strerror}") from error
+    os.environ["HOME"] = entry.pw_dir  # libpq looks there for passwords and certificates
     _see_that_it_can_read(config, services)
     _see_that_it_can_keep(config)
     log.info("running as %s%s", user, ", with CAP_NET_BIND_SERVICE" if kept else "")

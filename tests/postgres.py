@@ -28,13 +28,25 @@ def missing() -> str:
 class Cluster:
     """A context manager; ``url`` is for the databases that ``create`` makes.
 
-    It runs as postgres, or nobody, where we are root, which initdb refuses to be.
+    It runs as postgres, or nobody, where we are root, which initdb refuses to be. ``settings``:
+    more lines of its configuration; ``access``: lines before those of ``pg_hba.conf``.
     """
 
-    def __init__(self, parent: str = "/tmp", *, durable: bool = False) -> None:
+    def __init__(
+        self,
+        parent: str = "/tmp",
+        *,
+        durable: bool = False,
+        port: int = 5432,
+        settings: str = "",
+        access: str = "",
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pybootd-db-", dir=parent))
         self._durable = durable
         self._databases = 0
+        self._port = port
+        self._settings = settings
+        self._access = access
         self._user: list[str] = []
         if os.geteuid() == 0:
             try:
@@ -69,7 +81,10 @@ class Cluster:
             file.write(
                 f"listen_addresses = ''\nunix_socket_directories = '{self.folder}'\n"
                 f"fsync = {'on' if self._durable else 'off'}\nmax_connections = 50\n"
+                f"port = {self._port}\n{self._settings}"
             )
+        access = self.folder / "data" / "pg_hba.conf"
+        access.write_text(f"{self._access}{access.read_text()}")
         self.start()
         return self
 
@@ -88,11 +103,12 @@ class Cluster:
         return int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
 
     def url(self, name: str) -> str:
-        return f"postgresql://postgres@/{name}?host={self.folder}"
+        return f"postgresql://postgres@/{name}?host={self.folder}&port={self._port}"
 
     def create(self) -> str:
         """Make an empty database and return its URL."""
         self._databases += 1
         name = f"leases{self._databases}"
-        self.run("createdb", f"--host={self.folder}", "--username=postgres", name)
+        where = (f"--host={self.folder}", f"--port={self._port}")
+        self.run("createdb", *where, "--username=postgres", name)
         return self.url(name)

@@ -11,9 +11,12 @@ import time
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 
+from pybootd.dhcp.postgres import migrate
 from pybootd.tools.daemon import Daemon, DaemonError
+from tests import postgres
 from tests.files.origin import octets
 
 pytestmark = pytest.mark.net("curl")
@@ -25,7 +28,7 @@ INI = """
 [bootp]
 pool_start = 192.168.1.100
 boot_file = pxelinux.0
-leases = {folder}/state/leases.db
+leases = {leases}
 {bootp}
 [tftp]
 root = {folder}/files
@@ -66,9 +69,9 @@ def serve(lan):
         (folder / "files" / "pxelinux.0").write_bytes(b"boot me" * 300)
         running = []
 
-        def start(security, bootp="", said="log"):
+        def start(security, bootp="", said="log", leases=folder / "state" / "leases.db"):
             ini = folder / "pybootd.ini"
-            ini.write_text(INI.format(folder=folder, security=security, bootp=bootp))
+            ini.write_text(INI.format(folder=folder, security=security, bootp=bootp, leases=leases))
             daemon = Daemon(lan[0], ini, folder / "log", (67, 69))
             running.append(daemon)
             daemon.start()
@@ -122,6 +125,32 @@ def test_it_becomes_the_user_and_serves_on(lan, firmware, serve):
     assert "WARNING" not in said
     with sqlite3.connect(folder / "state" / "leases.db") as file:
         assert file.execute("SELECT count(*) FROM lease").fetchone() == (1,)
+
+
+def test_the_password_of_its_database_is_the_users(lan, firmware, serve, tmp_path):
+    """Its library looks below HOME, which was root's."""
+    if reason := postgres.missing():
+        pytest.skip(reason)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".pgpass").write_text("*:*:*:boot:sesame\n")
+    (home / ".pgpass").chmod(0o600)
+    for path in (home, home / ".pgpass"):
+        os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
+    users = tmp_path / "passwd"
+    text = Path("/etc/passwd").read_text()
+    users.write_text(text.replace(f":{NOBODY.pw_dir}:", f":{home}:"))
+    lan[0].run("mount", "--bind", users, "/etc/passwd")
+    with postgres.Cluster(access="local all boot scram-sha-256\n") as cluster:
+        url = cluster.create()
+        migrate(url)
+        with psycopg.connect(url, autocommit=True) as file:
+            file.execute("CREATE ROLE boot LOGIN SUPERUSER PASSWORD 'sesame'")
+        open_to_all(lan[0], home)
+        daemon, folder = serve("user = nobody", leases=url.replace("postgres@", "boot@"))
+        assert str(firmware.boot("52:54:00:12:34:56", UUID_).yiaddr).startswith("192.168.1.")
+        assert daemon.stop() == 0
+    assert "password" not in (folder / "log").read_text()
 
 
 def test_an_interface_that_comes_back_is_served(lan, firmware, serve):
