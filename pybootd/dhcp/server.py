@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PAUSE = 0.01  # seconds after leases were saved in which requests gather, to share the next sync
+PAUSE = 0.01  # seconds after leases were saved in which requests gather, to share the next save
 RECEIVE_BUFFER = 4 << 20  # octets: a thousand machines that start at once
 _ORIGINS = 1024  # places that requests come from, remembered
 _FIRMWARE_ASKS = 67  # RFC 2131 4.1
@@ -269,7 +269,7 @@ class DhcpServer:
                 effects += self._handle(arrival, boot_server, now)
             except Exception:
                 log.exception("error while serving %s; the daemon goes on", arrival.address)
-        saves = bool(self._networks.changed)
+        saves = bool(self._networks.changed) or (self._sharing is not None and self._sharing.owes)
         self.carry_out(effects, now)
         if saves and self._rush.emptied:
             (self._boot_ports if boot_server else self._ports).rest(sock, PAUSE)

@@ -149,6 +149,11 @@ class Sharing:
             return []
         return again(now)
 
+    @property
+    def owes(self) -> bool:
+        """Whether requests wait for the database."""
+        return bool(self._queue)
+
     def submit(self, now: float) -> None:
         """Send what has gathered, unless something is under way: then it goes with the next."""
         self._take_rest(now)

@@ -19,7 +19,7 @@ from pybootd.config import BootpConfig, Config
 from pybootd.dhcp import postgres, sharing
 from pybootd.dhcp.leases import State, StoreError
 from pybootd.dhcp.packet import Message, Packet, decode, encode
-from pybootd.dhcp.server import DhcpServer
+from pybootd.dhcp.server import PAUSE, DhcpServer
 from pybootd.dhcp.stores import SqliteStore
 from pybootd.events import Bus, Released
 from pybootd.loop import Loop
@@ -227,6 +227,29 @@ def test_at_once_too(site: Site) -> None:
     site.turn(all_came)
     assert {len(one) for one in offers.values()} == {1}
     assert len({address for one in offers.values() for address in one}) == 150
+
+
+def test_what_comes_soon_after_a_request_goes_in_one_round_trip(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, batches = site.add(), []
+    prepare, moment = one.sharing.store.prepare, one.loop.now + 1
+
+    def counted(requests: Any, now: float, since: int) -> Any:
+        batches.extend([len(requests)] if requests else [])
+        return prepare(requests, now, since)
+
+    monkeypatch.setattr(one.sharing.store, "prepare", counted)
+    monkeypatch.setattr(one.loop, "_clock", lambda: moment)
+    one.offer()
+    site.turn(lambda: not one.sharing._busy)  # with news
+    for number in range(5):
+        one.send(request(Message.DISCOVER, mac=bytes((2, number)) * 3, ciaddr=CLIENT))
+        one.loop.turn(0.02)
+    assert batches == [1]
+    moment += PAUSE
+    site.turn(lambda: sum(batches) == 6)
+    assert batches == [1, 5]
 
 
 def test_a_client_that_another_daemon_knows_is_asked_for(site: Site) -> None:
