@@ -8,6 +8,7 @@ kept for the next transfers for a moment, so that a small file costs no new sock
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import socket
 from collections import deque
@@ -43,18 +44,23 @@ def _turn(sock: socket.SocketType, peer: Address) -> bool:
         sock.connect(peer)  # from now on the system keeps away what others send
     except OSError:
         return False
-    for _ in range(_LATE):
+    return _drain(sock) < _LATE
+
+
+def _late(sock: socket.SocketType, now: float) -> None:
+    _drain(sock)
+
+
+def _drain(sock: socket.SocketType) -> int:
+    """Read away what came too late; tell how much that was."""
+    for count in range(_LATE):
         try:
             sock.recv(1)
         except BlockingIOError:
-            return True
-        except OSError:  # what is told of the earlier client's port
+            return count
+        except OSError:  # the earlier client's port is closed, which the system tells once
             continue
-    return False
-
-
-def _nothing(now: float) -> None:
-    """Leave what is late where it is."""
+    return _LATE
 
 
 class Port:
@@ -174,7 +180,7 @@ class Ports:
         if local is None or port.peers or len(self._free) >= _SPARE:
             self._loop.close_watched(sock)
         else:
-            self._loop.watch(sock, _nothing, once=True)
+            self._loop.watch(sock, functools.partial(_late, sock), once=True)
             port.spare = sock, local
         if port.peers:
             return

@@ -8,7 +8,7 @@ import pytest
 
 from pybootd.events import Outcome
 from pybootd.tftp import ports
-from pybootd.tftp.packet import Ack, Data, Error
+from pybootd.tftp.packet import Ack, Data, Error, encode
 
 from .lab import Client, Lab, running
 
@@ -45,7 +45,7 @@ def test_a_small_file_takes_no_new_socket(lab: Lab) -> None:
 def test_late_datagrams_of_the_earlier_client_change_nothing(lab: Lab) -> None:
     first = served(lab)
     for block in range(1, 5):
-        first.send(Ack(block))
+        first.sock.sendto(encode(Ack(block)), first.tid)
     second = lab.client()
     second.ask("file", **OPTIONS)
     assert second.tid != first.tid  # none of its packets yet
@@ -80,7 +80,7 @@ def test_a_socket_that_is_full_of_what_is_late_is_not_used_again(lab: Lab) -> No
     first = served(lab)
     before = descriptors(lab)
     for _ in range(ports._LATE + 1):
-        first.send(Ack(5))
+        first.sock.sendto(encode(Ack(5)), first.tid)
     lab.client().ask("file", **OPTIONS)
     assert len(descriptors(lab)) == len(before)
     assert not lab.server._ports._free
