@@ -1,6 +1,7 @@
 """What is built installs elsewhere and runs there: wheel, source archive, Debian package."""
 
 import contextlib
+import re
 import subprocess
 import sys
 import sysconfig
@@ -166,4 +167,7 @@ def test_the_manual_page_names_every_option_and_command():
     options, commands = spoken()
     assert not {word for word in options - {"-h", "--help"} | commands if word not in page}
     assert '.TH "pybootd" "8"' in page.replace("PYBOOTD", "pybootd")
+    assert f'"pybootd {__version__}"' in page
+    # every table has one column that takes the room left, so that none is wider than a terminal
+    assert page.count("\n.TS\n") == len(re.findall(r"^(?:lw.*\|)?lx(?:\|lw.*)?\.$", page, re.M))
     assert "pool_start" in page
