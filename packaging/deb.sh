@@ -43,6 +43,7 @@ Maintainer: The pybootd developers <pybootd@localhost>
 Section: net
 Priority: optional
 Depends: python3 (>= 3.$minor), python3 (<< 3.$((minor + 1)))
+Suggests: python3-psycopg (>= 3.1)
 Installed-Size: $(du -sk "$tree" | cut -f 1)
 Description: boot machines over the network
  BOOTP, DHCP, PXE (BIOS and UEFI), TFTP and HTTP in a single small daemon, told what to do by one

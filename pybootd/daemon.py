@@ -128,6 +128,11 @@ class Daemon:
         config = self.config
         with self._noting_faults():
             self._access = base.configured(config)
+        if config.bootp.shared and config.bootp.mode != "proxy":
+            from pybootd.dhcp import postgres
+
+            with self._noting_faults():
+                postgres.require(config)
         with self._noting_faults():
             server = DhcpServer(config, self.loop, self.bus, self.clients, self._access)
             self._services.append(server)

@@ -18,7 +18,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from pybootd.config import DATABASES
+from pybootd.config import DATABASES, Config, ConfigError
 from pybootd.dhcp import schema
 from pybootd.dhcp.leases import FOREVER, OFFER_HOLD, Lease, State, StoreError
 from pybootd.dhcp.leasestore import LeaseStore
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import psycopg
 
 CHANNEL = "pybootd"  # what NOTIFY is sent on
+_GET = "on Debian apt install python3-psycopg, elsewhere pip install 'pybootd[postgresql]'"
 _STEP = 1.0  # seconds by which the database's clock may be off before it is said to have jumped
 # seconds; what the URL says goes before
 _CONNECT = {
@@ -335,13 +336,20 @@ def _visit(url: str) -> Iterator[psycopg.Connection[Any]]:
         raise StoreError(f"lease database {shown(url)}: {_reason(error)}") from error
 
 
+def require(config: Config) -> None:
+    """See that there is what talks to the database; raises ConfigError."""
+    try:
+        _library()
+    except StoreError as error:
+        raise ConfigError([config.sections["bootp"].fault("leases", str(error))]) from error
+
+
 def _library() -> Any:
     try:
         import psycopg
-    except ImportError as error:
-        raise StoreError(
-            f"[bootp] leases = postgresql://...: {error}: pip install 'pybootd[postgresql]'"
-        ) from error
+    except ImportError as error:  # where libpq is missing, it has several lines
+        reason = str(error).partition("\n")[0]
+        raise StoreError(f"a lease database needs psycopg: {_GET} ({reason})") from error
     return psycopg
 
 

@@ -159,6 +159,26 @@ def test_check_prints_every_fault_and_binds_nothing(tmp_path: Path, taken: int) 
     ]
 
 
+def test_a_lease_database_without_what_talks_to_it(tmp_path: Path) -> None:
+    """What the package of Debian leaves to the administrator; TFTP alone needs none of it."""
+    write(tmp_path, "[bootp]\npool_start = 127.0.0.9\nleases = postgresql:///x\n[tftp]\nroot = .\n")
+    hidden = (
+        "import sys; sys.modules['psycopg'] = None; import pybootd.cli as c; sys.exit(c.main())"
+    )
+
+    def without(*arguments: str) -> Done:
+        command = [sys.executable, "-c", hidden, *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    said = "a lease database needs psycopg: on Debian apt install python3-psycopg, elsewhere"
+    one_line(without(), "pybootd.ini:3: [bootp] leases: ", said)
+    one_line(without("leases", "--migrate"), said)
+    checked = without("--check")
+    assert (checked.returncode, checked.stderr) == (1, "")
+    assert said in checked.stdout
+    assert without("--check", "-t").stdout == "pybootd.ini: no fault found\n"
+
+
 def test_the_http_server_runs_where_it_is_asked_for(tmp_path: Path) -> None:
     """Built, not bound: by -H, by enable, by neither, and not beside one service alone."""
     path = tmp_path / "pybootd.ini"
