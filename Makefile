@@ -6,7 +6,7 @@ FIRMWARE_PACKAGES = qemu-system-x86 ipxe-qemu ovmf debian-installer-12-netboot-a
 DHCP_SERVERS = dnsmasq-base isc-dhcp-server kea-dhcp4-server
 TEST_PACKAGES = $(shell sed 's/\#.*//' tests/debian-packages.txt)
 
-.PHONY: help demo test test-unit test-net test-boot lint verdicts endurance siege peers bench bench-dhcp bench-http bench-tftp bench-observe bench-scale deb docs \
+.PHONY: help demo test test-unit test-net test-boot lint verdicts endurance siege installed peers bench bench-dhcp bench-http bench-tftp bench-observe bench-scale deb docs \
     fuzz soak clean
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make verdicts             faults put into real boots, and what pybootd says of each"
 	@echo "make endurance            the DHCP server killed 200 times: whose lease is lost?"
 	@echo "make siege                twenty boots and a virtual PC while strangers flood the server"
+	@echo "make installed            the Debian package in a Debian of its own: started, booted from, purged"
 	@echo "make peers                the DHCP behaviour rows, tried on other servers, too"
 	@echo "make fuzz SECONDS=60      octets of strangers, so long for each target; or TARGETS='names http'"
 	@echo "make deb                  a Debian package, in build/"
@@ -53,6 +54,10 @@ endurance: .venv/test.done
 siege: .venv/test.done
 	@tests/packages.sh $(TEST_PACKAGES) tftpd-hpa
 	@.venv/bin/pytest -q -s tests/boot/besieged.py
+
+installed: .venv/test.done
+	@tests/packages.sh $(TEST_PACKAGES) debootstrap
+	@.venv/bin/python -m tests.boot.installed
 
 peers: .venv/test.done
 	@tests/packages.sh $(TEST_PACKAGES) $(DHCP_SERVERS)

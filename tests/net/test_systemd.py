@@ -1,9 +1,7 @@
 """The unit of systemd: a real systemd starts it in namespaces of its own, and a client boots."""
 
 import hashlib
-import os
 import shutil
-import signal
 import sys
 import tempfile
 import textwrap
@@ -15,18 +13,13 @@ import pytest
 
 from tests.net.test_privileges import open_to_all
 
+from .unit import NoSystemd, Systemd
+
 pytestmark = pytest.mark.net("systemd", "systemctl", "nsenter", "curl")
 
 TOP = Path(__file__).parents[2]
 CLIENT = ("52:54:00:12:34:56", UUID("12345678-abcd-ef00-1111-abcdefabcdef"))
 BIND_AND_RAW = 1 << 10 | 1 << 13
-# cgroups of its own, taken away at the end
-OUTER = """
-mount -t cgroup2 cgroup2 /sys/fs/cgroup && mkdir /sys/fs/cgroup/pybootd-$$ || exit 1
-cd /sys/fs/cgroup/pybootd-$$
-sh -c 'echo $$ >cgroup.procs; exec unshare -pmCiu --kill-child --fork sh {folder}/inner'
-find . -mindepth 1 -depth -type d -exec rmdir {{}} + ; cd ..; rmdir pybootd-$$
-"""
 # nothing of this machine is started, and nothing of it written
 INNER = """
 cd /
@@ -63,54 +56,6 @@ root = ./files
 """
 
 
-def children(pid, depth):
-    """List the processes that a process started, or (2) that these started."""
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    found = path.read_text().split() if path.exists() else []
-    return found if depth == 1 else [pid for one in found for pid in children(one, depth - 1)]
-
-
-class Systemd:
-    def __init__(self, host, folder, unit):
-        self._host, self._folder = host, folder
-        for name, script in (("outer", OUTER), ("inner", INNER)):
-            (folder / name).write_text(script.format(folder=folder, unit=unit))
-        self._outer = host.popen("unshare", "-m", "sh", folder / "outer")
-        deadline = time.monotonic() + 20
-        while not (found := children(self._outer.pid, 2)):
-            if self._outer.poll() is not None or time.monotonic() > deadline:
-                pytest.skip("this system lets no systemd run in a namespace")
-            time.sleep(0.02)
-        self._pid = found[0]
-
-    def close(self):
-        os.kill(int(self._pid), signal.SIGKILL)
-        self._outer.wait(10)
-
-    def ctl(self, *words):
-        inside = ("nsenter", "-t", self._pid, "-p", "-m", "-C", "systemctl", *words)
-        return self._host.run(*inside, check=False)
-
-    def property(self, name, unit="pybootd"):
-        return self.ctl("show", unit, "--value", "-p", name).stdout.strip()
-
-    def said(self):
-        log = self._folder / "log"
-        return log.read_text() if log.exists() else self.ctl("status", "pybootd").stdout
-
-    def rights(self):
-        """Read what the daemon is and may do, as /proc has it."""
-        status = f"/proc/{self.property('MainPID')}/status"
-        said = self._host.run("nsenter", "-t", self._pid, "-p", "-m", "cat", status).stdout
-        return dict(line.split(":\t", 1) for line in said.splitlines() if ":\t" in line)
-
-    def wait(self, name, value, patience=60, unit="pybootd"):
-        deadline = time.monotonic() + patience
-        while (found := self.property(name, unit)) != value:
-            assert time.monotonic() < deadline, f"{name} is {found!r}: {self.said()}"
-            time.sleep(0.1)
-
-
 @pytest.fixture
 def start(lan):
     """Start systemd with a unit, and with lines of one's own in the service."""
@@ -138,7 +83,10 @@ def start(lan):
         def start(unit, lines="", ini=INI):
             (folder / "pybootd.ini").write_text(ini)
             (folder / "test.conf").write_text(textwrap.dedent(own) + lines)
-            running.append(Systemd(lan[0], folder, unit))
+            try:
+                running.append(Systemd(lan[0], folder, INNER.format(folder=folder, unit=unit)))
+            except NoSystemd as reason:
+                pytest.skip(str(reason))
             return running[0]
 
         yield start
@@ -169,7 +117,7 @@ def test_the_unit_serves_reloads_and_stops(lan, firmware, start):
     assert firmware.boot(*CLIENT) is not None
     assert unit.ctl("stop", "pybootd").returncode == 0
     assert unit.property("Result") == "success"
-    kept = unit._host.run("nsenter", "-t", unit._pid, "-m", "ls", "/var/lib/private/pybootd")
+    kept = unit.run("ls", "/var/lib/private/pybootd")
     assert "leases.db" in kept.stdout.split()
     said = unit.said()
     assert "Traceback" not in said
@@ -187,7 +135,7 @@ def test_the_unit_keeps_files_of_a_web_server(lan, start):
     )
     unit = start("pybootd.service", "SupplementaryGroups=daemon\n", INI + far)
     site = client.popen(
-        sys.executable, TOP / "tests" / "files" / "origin.py", unit._folder / "files"
+        sys.executable, TOP / "tests" / "files" / "origin.py", unit.folder / "files"
     )
     try:
         client.run("curl", "-s", "--retry-connrefused", "--retry", "9", "http://192.168.1.9:8000/")
@@ -203,7 +151,7 @@ def test_the_unit_keeps_files_of_a_web_server(lan, start):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     kept = ("ls", "/var/cache/private/pybootd/files")
-    found = unit._host.run("nsenter", "-t", unit._pid, "-m", *kept).stdout.split()
+    found = unit.run(*kept).stdout.split()
     assert found == [hashlib.sha256(b"boot me" * 300).hexdigest()]
 
 
