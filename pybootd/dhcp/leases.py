@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network
 from uuid import UUID
-from zlib import crc32
 
 from pybootd.dhcp.offers import Offers
+from pybootd.dhcp.ranges import Range
 
 OFFER_HOLD = 60.0  # seconds that an offer is kept for a client that has not yet requested it
 DECLINE_HOLD = 600.0  # seconds that an address found in use is left alone
@@ -96,9 +96,7 @@ class Pool:
     """The addresses of one network: ``count`` from ``start``, and the reservations in it.
 
     ``static`` maps MACs to addresses kept for them, inside or outside the range; ``own`` are the
-    server's addresses. ``changed`` collects the leases to be saved, by address. ``shared``: other
-    daemons give addresses of this pool, too, so offers are saved as well, and each begins to look
-    for a client's address at the same place.
+    server's addresses. ``changed`` collects the leases to be saved, by address.
     """
 
     def __init__(
@@ -110,22 +108,12 @@ class Pool:
         static: Mapping[bytes, IPv4Address] | None = None,
         own: Iterable[IPv4Address] = (),
         reclaim: bool = False,
-        shared: bool = False,
         changed: MutableMapping[int, Lease] | None = None,
     ) -> None:
-        self.network = network
-        self.first = int(start)
-        self.last = min(self.first + count - 1, int(network.broadcast_address))
+        self._range = Range(network, start, count, static or {})
+        self.first, self.last = self._range.first, self._range.last
         self.changed: MutableMapping[int, Lease] = {} if changed is None else changed
         self._reclaim = reclaim
-        self._shared = shared
-        self._static = {m: a for m, a in (static or {}).items() if a in network}
-        self._reserved = {int(address) for address in self._static.values()}
-        self._edges: set[int] = set()
-        self._used_up = False  # every address has been given once
-        if network.prefixlen < 31:  # RFC 3021: a /31 has neither
-            self._edges = {int(network.network_address), int(network.broadcast_address)}
-        self._own: set[int] = set()
         self.own(own)
         self._by_address: dict[int, Lease] = {}
         self._by_owner: dict[bytes, Lease] = {}
@@ -149,8 +137,7 @@ class Pool:
 
     def own(self, addresses: Iterable[IPv4Address]) -> None:
         """Note which addresses are the server's: they are never given."""
-        self._own = {int(address) for address in addresses}
-        self._used_up = False
+        self._range.own(addresses)
 
     def restore(self, lease: Lease) -> None:
         """Take back a lease that a store kept, or another configuration's pool."""
@@ -170,30 +157,6 @@ class Pool:
             self.made(lease, idle=False)
         self._note(lease)
 
-    def learn(self, lease: Lease) -> None:
-        """Take over what another daemon has made of the address; FREE: nobody's."""
-        number = int(lease.address)
-        before = self._by_address.get(number)
-        lease.due = NEVER
-        lease.checked = lease.state in (State.BOUND, State.RELEASED)
-        if before is not None and before.owner:
-            lease.checked |= before.checked and before.owner == lease.owner
-            if self._by_owner.get(before.owner) is before:
-                del self._by_owner[before.owner]
-        had = self._by_owner.get(lease.owner) if lease.owner else None
-        if had is not None:  # it moved here
-            self._clear(had, lease.expires)
-        self._by_address[number] = lease
-        if lease.owner:
-            self._by_owner[lease.owner] = lease
-        self._note(lease)
-
-    def drop(self, address: IPv4Address, now: float) -> None:
-        """Forget a lease that no store has."""
-        lease = self._by_address.get(int(address))
-        if lease is not None:
-            self._clear(lease, now)
-
     def find(self, owner: bytes) -> Lease | None:
         """Return the client's lease, whatever its state."""
         return self._by_owner.get(owner)
@@ -203,19 +166,22 @@ class Pool:
         return self._by_address.get(int(address))
 
     def offer(
-        self, owner: bytes, mac: bytes, now: float, wanted: IPv4Address | None = None
+        self,
+        owner: bytes,
+        mac: bytes,
+        now: float,
+        wanted: IPv4Address | None = None,
     ) -> Lease | None:
         """Find an address for the client; None when there is none.
 
         RFC 2131 4.3.1: the one kept for it, the one it had, the one it asks for, a new one.
         """
-        kept = self._static.get(mac)
+        kept, had = self._range.kept(mac), self._by_owner.get(owner)
         if kept is not None:
-            lease = self._take(int(kept), owner, mac, now)
+            lease = self._take(kept, owner, mac, now)
             if lease is not None:
                 return lease
-        had = self._by_owner.get(owner)
-        if had is not None and self._allowed(int(had.address), mac):
+        if had is not None and self._range.allows(int(had.address), mac):
             self._hold(had, now)
             return had
         if wanted is not None:
@@ -227,7 +193,9 @@ class Pool:
 
     def made(self, lease: Lease, idle: bool) -> None:
         """Note that the offer leaves: in need, it may be taken back. ``idle`` as in Offers."""
-        if lease.state is State.OFFERED and not self._shared:
+        if lease.state is not State.OFFERED:
+            return
+        if int(lease.address) in self._range:
             self._offers.make(int(lease.address), idle)
 
     def adopt(
@@ -240,7 +208,7 @@ class Pool:
         number = int(address)
         lease = self._by_address.get(number)
         rival = lease is not None and lease.state is State.OFFERED and lease.owner != owner
-        if chosen and rival and now < self._offers.scarce_until and self._in_range(number):
+        if chosen and rival and now < self._offers.scarce_until and number in self._range:
             return self._give(number, owner, mac, now)
         return self._take(number, owner, mac, now)
 
@@ -268,7 +236,7 @@ class Pool:
 
     def withdraw(self, lease: Lease, now: float) -> None:
         """Take back an offer: the client chose another server's, or may not have it."""
-        if lease.state is State.OFFERED and not self._shared:  # the others still offer it
+        if lease.state is State.OFFERED:
             lease.expires = now
             self._note(lease)
 
@@ -292,58 +260,50 @@ class Pool:
 
     # inside
 
-    def _in_range(self, number: int) -> bool:
-        return (
-            self.first <= number <= self.last
-            and number not in self._reserved
-            and number not in self._edges
-            and number not in self._own
-        )
-
-    def _keeps(self, number: int, mac: bytes) -> bool:
-        kept = self._static.get(mac)
-        return kept is not None and int(kept) == number
-
-    def _allowed(self, number: int, mac: bytes) -> bool:
-        """Tell whether the configuration lets this client have the address."""
-        return self._in_range(number) or (self._keeps(number, mac) and number not in self._own)
-
     def _take(self, number: int, owner: bytes, mac: bytes, now: float) -> Lease | None:
         """Give this very address if it is free, or the client's own."""
-        if not self._allowed(number, mac):
+        if not self._free_for(number, owner, mac, now):
             return None
         lease = self._by_address.get(number)
-        if lease is None:
+        if lease is None or lease.owner != owner:
             return self._give(number, owner, mac, now)
-        if lease.owner == owner:
-            self._hold(lease, now)
-            return lease
-        if self._keeps(number, mac) and lease.state is not State.DECLINED:
+        self._hold(lease, now)
+        return lease
+
+    def _free_for(self, number: int, owner: bytes, mac: bytes, now: float) -> bool:
+        if not self._range.allows(number, mac):
+            return False
+        lease = self._by_address.get(number)
+        if lease is None or lease.owner == owner:
+            return True
+        if self._range.kept(mac) == number and lease.state is not State.DECLINED:
             # a reservation outweighs whoever had the address before, but for as long as that one
             # uses it; its own MAC may come with another client-id, though
-            free = lease.mac == mac or lease.expires <= now
-        else:
-            free = lease.state in _LOOSE and lease.expires <= now
-        return self._give(number, owner, mac, now) if free else None
+            return lease.mac == mac or lease.expires <= now
+        return lease.state in _LOOSE and lease.expires <= now
 
     def _give(self, number: int, owner: bytes, mac: bytes, now: float) -> Lease:
+        lease = Lease(IPv4Address(number), owner, mac)
+        self._put(lease, now)
+        return lease
+
+    def _put(self, lease: Lease, now: float) -> None:
         """Make the address this client's and nobody else's; its former one becomes free."""
+        number, owner = int(lease.address), lease.owner
         before = self._by_address.get(number)
         if before is not None and before.owner:
             del self._by_owner[before.owner]
         had = self._by_owner.get(owner)
         if had is not None:
             self._free(had, now)
-        lease = Lease(IPv4Address(number), owner, mac)
         if before is not None:
             lease.version = before.version
             if before.state is State.OFFERED and before.expires > now:  # taken back
-                lease.checked = before.checked
+                lease.checked = lease.checked or before.checked
         self._offers.prepare(number)
         self._by_address[number] = self._by_owner[owner] = lease
         self._hold(lease, now)
         self._note(lease)
-        return lease
 
     def _free(self, lease: Lease, when: float) -> None:
         """Take the address from its client; anybody may have it from ``when`` on."""
@@ -364,10 +324,6 @@ class Pool:
         if not lease.active(now):
             if lease.state is State.BOUND:
                 lease.state = State.RELEASED  # it ran out
-            if self._shared and lease.state is State.OFFERED:
-                if lease.version and lease.expires > now + OFFER_HOLD / 2:
-                    return  # the store says so already
-                self.changed[int(lease.address)] = lease
             lease.expires = now + OFFER_HOLD
 
     def _fresh(self, owner: bytes, now: float) -> int | None:
@@ -375,44 +331,41 @@ class Pool:
 
         In need it is that of the oldest offer that nobody has requested.
         """
-        if self._shared and (number := self._untouched(owner)) is not None:
-            return number
-        while not self._shared and self._next <= self.last:
-            number = self._next
-            self._next += 1
-            if self._in_range(number) and number not in self._by_address:
-                return number
-        number = self._due(self._returning, now)
+        number = self._untouched(owner)
+        if number < 0:
+            number = self._due(self._returning, now)
         if number < 0 and self._offers.many(self.last - self.first + 1):
-            number = self._take_back(now)
+            number = self._take_back(owner, now)
         if number < 0 and self._reclaim:
             number = self._due(self._expiring, now)
         if number < 0:
-            number = self._take_back(now)
+            number = self._take_back(owner, now)
         return number if number >= 0 else None
 
-    def _take_back(self, now: float) -> int:
-        """Take the address of the oldest offer that nobody requested; -1 where there is none."""
+    def _untouched(self, owner: bytes) -> int:
+        """Find an address never given; -1 when each was."""
+        while self._next <= self.last:
+            number = self._next
+            self._next += 1
+            if number in self._range and number not in self._by_address:
+                return number
+        return -1
+
+    def _take_back(self, owner: bytes, now: float) -> int:
+        """Take the address of an offer that nobody requested; -1 where there is none."""
         while True:
-            number, idle = self._offers.take_back()
+            number, idle = self._choose(owner)
             lease = self._by_address.get(number)
             if number < 0 or (lease is not None and lease.state is State.OFFERED):
                 break
         if lease is not None:
             lease.checked = lease.checked and idle
             self._offers.scarce_until = now + OFFER_HOLD
-        return number if self._in_range(number) else -1
+        return number if number in self._range else -1
 
-    def _untouched(self, owner: bytes) -> int | None:
-        """Find an address never given, from where every daemon looks first for this client."""
-        count = self.last - self.first + 1
-        start = crc32(owner) % max(1, count)
-        for step in range(0 if self._used_up else count):
-            number = self.first + (start + step) % count
-            if number not in self._by_address and self._in_range(number):
-                return number
-        self._used_up = True
-        return None
+    def _choose(self, owner: bytes) -> tuple[int, bool]:
+        """Choose the offer that is taken back for this client, as ``Offers.take_back`` does."""
+        return self._offers.take_back()
 
     def _due(self, queue: list[tuple[float, int]], now: float) -> int:
         """Take the first address that is due out of the queue; -1 when none is."""
@@ -424,7 +377,7 @@ class Pool:
             lease.due = NEVER
             if lease.expires > now:
                 self._note(lease)
-            elif self._in_range(number):
+            elif number in self._range:
                 return number
         return -1
 

@@ -12,6 +12,7 @@ from pybootd.dhcp import options
 from pybootd.dhcp.leases import Lease, Pool
 from pybootd.dhcp.packet import NOBODY, Packet
 from pybootd.dhcp.pxe import relay_agent
+from pybootd.dhcp.sharedpool import SharedPool
 from pybootd.net import Interface
 from pybootd.profiles import NOTHING, Profile, Subnet
 
@@ -229,13 +230,13 @@ class Networks:
     def _open(
         self, network: IPv4Network, start: IPv4Address, count: int, settings: BootpConfig
     ) -> Network:
-        pool = Pool(
+        kind = SharedPool if self._config.bootp.shared else Pool
+        pool = kind(
             network,
             start,
             count,
             static=self._config.static,
             reclaim=settings.reclaim == "expired",
-            shared=self._config.bootp.shared,
             changed=self.changed,
         )
         return Network(network, pool, settings)

@@ -3,16 +3,24 @@
 A stranger who asks with ever new MACs can so have an offer of each address, but no more than that:
 in need the oldest offer is taken back for whoever comes next, and an address that was offered to
 several is the first one's that requests it.
+
+Where several daemons share a store, an offer that one of them made is taken back by any that needs
+its address: the new one takes the old one's place in the store, if that is still as this daemon
+knows it. So that they seldom want the same, each takes any offer rather than the oldest, and only
+some of them before the store has answered.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 
 SHARE = 8
 """Of so many addresses one may be offered before offers are taken back rather than old leases."""
 FEW = 16
 """So many offers are never too many."""
+_LOOKED = 256  # of the older offers of a shared pool one is chosen
+_LEAST = 4  # so many may be taken back at a time however few there are
 
 
 class Offers:
@@ -20,6 +28,7 @@ class Offers:
 
     def __init__(self) -> None:
         self._preparing: set[int] = set()  # somebody who uses the address is still looked for
+        self._unsaved: set[int] = set()  # not in the shared store yet
         self._made: OrderedDict[int, bool] = OrderedDict()  # the oldest first
         self.scarce_until = float("-inf")
 
@@ -38,9 +47,22 @@ class Offers:
         self._made[number] = idle
         self._made.move_to_end(number)
 
+    def wait(self, number: int) -> None:
+        """Note that the shared store has to hear of the offer before it may be taken back."""
+        self._unsaved.add(number)
+
+    def saved(self, number: int) -> None:
+        """Note that the shared store has the offer."""
+        self._unsaved.discard(number)
+
+    def is_saved(self, number: int) -> bool:
+        """Tell whether the shared store has the offer, if there is one."""
+        return number not in self._unsaved
+
     def end(self, number: int) -> None:
         """Note that the address was requested, or is nobody's."""
         self._preparing.discard(number)
+        self._unsaved.discard(number)
         self._made.pop(number, None)
 
     def take_back(self) -> tuple[int, bool]:
@@ -49,3 +71,15 @@ class Offers:
         -1: there is none.
         """
         return self._made.popitem(last=False) if self._made else (-1, False)
+
+    def take_any(self, key: int) -> tuple[int, bool]:
+        """Take one of the older offers that the shared store has, as ``take_back`` does.
+
+        ``key`` says which. Half of them at most are taken before the store has answered: another
+        daemon may be about to take the same.
+        """
+        older = [one for one in islice(self._made, _LOOKED) if one not in self._unsaved]
+        if not older or len(self._unsaved) >= max(_LEAST, len(older)):
+            return -1, False
+        number = older[key % len(older)]
+        return number, self._made.pop(number)

@@ -160,6 +160,8 @@ class Responder:
         lease = pool.offer(request.owner, request.client.mac, now, wanted)
         if lease is None:
             return self._exhausted(request, now)
+        pi = pxe.is_pi(request.packet)
+        lease.booted |= pi  # it may use what it is offered, which every daemon has to know
         here = request.packet.giaddr == NOBODY  # a relay's network is out of ARP's reach
         if self._bootp.conflict_check and here and not lease.checked and now < deadline:
             return self._probe(request, verdict, lease, deadline)
@@ -168,7 +170,6 @@ class Responder:
         reply = self._replies.give(
             request, Message.OFFER, lease.address, seconds, boot_file, verdict.hostname
         )
-        pi = pxe.is_pi(request.packet)
         pool.made(lease, idle=not pi)
         if pi:
             self._expect_no_request(request, lease)

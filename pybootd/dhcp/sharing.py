@@ -20,12 +20,13 @@ from pybootd.config import BootpConfig
 from pybootd.dhcp import options
 from pybootd.dhcp.ear import Ear
 from pybootd.dhcp.effects import Effect, Probe, Wait
-from pybootd.dhcp.leases import Lease, Pool, State, StoreError
+from pybootd.dhcp.leases import Lease, State, StoreError
 from pybootd.dhcp.localcopy import LocalCopy
 from pybootd.dhcp.networks import Networks, Origin
 from pybootd.dhcp.packet import Message, Packet
 from pybootd.dhcp.postgres import PostgresStore, Row, SchemaError, Told, snapshot
 from pybootd.dhcp.responder import Responder
+from pybootd.dhcp.sharedpool import SharedPool
 from pybootd.loop import Later, Loop, Outcome, Timer
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ _BATCH = 256  # requests in one round trip
 _RETRY = 1.0  # seconds until a database that is away is tried again
 _TRIES = 20  # a request is decided anew this often where others are always faster
 _REFRESH = 0.2  # seconds for which news of others are gathered
+_MOST = 4096  # requests that wait for the database; of strangers' no more are taken
 
 Again = Callable[[float], list[Effect]]
 Owed = Sequence[tuple[Lease, Row]]
@@ -145,7 +147,8 @@ class Sharing:
         """Decide a request, or ask the database first where it may know better."""
         again = partial(self._answer, packet, origin, _TRIES)
         if self._away is None and self._doubtful(packet, origin):
-            self._queue.append(Group((), [], again))
+            if len(self._queue) < _MOST:  # else it comes again
+                self._queue.append(Group((), [], again))
             return []
         return again(now)
 
@@ -269,9 +272,13 @@ class Sharing:
         return disputed | {int(one.address) for one, _ in told.leases if one.owner in owners}
 
     def _drop(self, number: int, now: float) -> None:
-        network = self._server.networks.holding(IPv4Address(number))
-        if network is not None:
-            network.pool.drop(IPv4Address(number), now)
+        pool = self._pool(IPv4Address(number))
+        if pool is not None:
+            pool.drop(IPv4Address(number), now)
+
+    def _pool(self, address: IPv4Address) -> SharedPool | None:
+        network = self._server.networks.holding(address)
+        return network.pool if network and isinstance(network.pool, SharedPool) else None
 
     def _again(self, group: Group, now: float) -> list[Effect]:
         """Decide a request anew."""
@@ -285,11 +292,11 @@ class Sharing:
         effects: list[Effect] = []
         pending: set[int] | None = None
         for lease, writer in told.leases:
-            network = self._server.networks.holding(lease.address)
-            if network is None:
+            pool = self._pool(lease.address)
+            if pool is None:
                 continue
             number = int(lease.address)
-            current = network.pool.at(lease.address)
+            current = pool.at(lease.address)
             if self._copy is not None:
                 self._copy.note(lease)
             if current is not None and number not in unsure:
@@ -297,15 +304,22 @@ class Sharing:
                     continue
                 if pending is None:
                     pending = {row[0] for group in self._queue for row in group.leases}
-                ours = writer == self.store.who
-                if ours or (number in pending and current.owner == lease.owner):
+                same = current.owner == lease.owner
+                offered = current.state is lease.state is State.OFFERED
+                # an offer that is still to be written undoes no lease that another daemon made
+                behind = current.state is State.OFFERED and not offered
+                if writer == self.store.who or (number in pending and same and not behind):
                     current.version = lease.version
-                    current.kept = lease.kept if current.owner == lease.owner else 0.0
+                    current.kept = lease.kept if same else 0.0
+                    if same and offered:
+                        pool.saved(current)
                     continue
-            effects += self._take_over(network.pool, lease, by_hand=not writer, now=now)
+            effects += self._take_over(pool, lease, by_hand=not writer, now=now)
         return effects
 
-    def _take_over(self, pool: Pool, lease: Lease, *, by_hand: bool, now: float) -> list[Effect]:
+    def _take_over(
+        self, pool: SharedPool, lease: Lease, *, by_hand: bool, now: float
+    ) -> list[Effect]:
         responder, effects = self._server.responder, list[Effect]()
         if lease.owner:
             lease.owner = responder.identify(lease.mac, lease.client_id)
@@ -408,7 +422,7 @@ class Sharing:
         for network in self._server.networks:
             for lease in list(network.pool.leases()):
                 if not lease.version and int(lease.address) not in late:
-                    network.pool.drop(lease.address, now)
+                    self._drop(int(lease.address), now)
         self._server.networks.changed.update(late)
         self._stale = True
         self._ear.open()

@@ -15,6 +15,7 @@ from pybootd.dhcp.leases import (
     State,
     identify,
 )
+from pybootd.dhcp.sharedpool import SharedPool
 
 NETWORK = IPv4Network("10.0.0.0/24")
 ONE, TWO, THREE = b"\2\0\0\0\0\1", b"\2\0\0\0\0\2", b"\2\0\0\0\0\3"
@@ -209,6 +210,58 @@ def test_two_leases_of_one_client_become_the_later_one() -> None:
     assert offered(made, ONE) == 11
     assert offered(made, TWO, 99.0) is None
     assert offered(made, TWO, 101.0) == 10
+
+
+def shared(*leases: Lease) -> SharedPool:
+    """Make a pool of two addresses that knows these leases of a store."""
+    made = SharedPool(NETWORK, at(10), 2)
+    for lease in leases:
+        made.learn(lease)
+    return made
+
+
+def offer_of(last: int, mac: bytes, made: float, version: int, **more: bool) -> Lease:
+    expires = made + OFFER_HOLD
+    return Lease(at(last), mac, mac, None, State.OFFERED, expires, version=version, **more)
+
+
+def test_a_shared_offer_is_taken_back_once_the_store_has_it() -> None:
+    made = shared(Lease(at(10), ONE, ONE, None, State.BOUND, 100.0, 100.0, version=1))
+    first = made.offer(TWO, TWO, 0.0)
+    assert first is not None
+    made.made(first, idle=True)
+    assert offered(made, THREE) is None  # nobody knows yet whether another daemon was faster
+    first.version = 2
+    made.saved(first)
+    second = made.offer(THREE, THREE, 1.0)
+    assert second is not None
+    # the store writes it if the offer is still the same, else it says what happened
+    assert (second.address, second.version) == (at(11), 2)
+    assert made.find(TWO) is None
+    made.learn(Lease(at(11), TWO, TWO, None, State.BOUND, 100.0, 100.0, version=3))
+    assert offered(made, THREE, 2.0) is None
+    assert made.at(at(10)) is made.find(ONE)
+
+
+def test_an_offer_that_another_daemon_took_back_is_the_first_ones_that_requests_it() -> None:
+    made = shared(offer_of(10, ONE, 0.0, 1), offer_of(11, TWO, 0.0, 2))
+    assert made.adopt(at(10), TWO, TWO, 1.0, chosen=True) is None
+    made.learn(offer_of(10, THREE, 2.0, 3))
+    lease = made.adopt(at(10), ONE, ONE, 3.0, chosen=True)
+    assert lease is not None
+    assert (lease.owner, lease.version) == (ONE, 3)
+
+
+@pytest.mark.parametrize("pi", [False, True])
+def test_what_is_known_of_an_address_outlives_offers_unless_it_may_be_used(pi: bool) -> None:
+    made = shared(offer_of(10, ONE, 0.0, 1, booted=pi))
+    lease = made.at(at(10))
+    assert lease is not None
+    lease.checked = True
+    made.learn(offer_of(10, TWO, 1.0, 2))
+    lease = made.at(at(10))
+    assert lease is not None
+    assert lease.checked is not pi
 
 
 def test_changes_are_what_a_store_must_keep() -> None:

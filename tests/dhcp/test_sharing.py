@@ -99,7 +99,8 @@ class One:
         given = {"pool_start": FIRST, "pool_count": 200, "netmask": A("255.0.0.0")}
         given |= {"allow_simple_dhcp": True, "conflict_check": False, "leases": site.url}
         given |= {"lease_copy": str(site.folder / f"{number}.db"), "port": self.port}
-        config = Config(bootp=BootpConfig(**(given | bootp)))
+        static = bootp.pop("static", {})
+        config = Config(bootp=BootpConfig(**(given | bootp)), static=static)
         self.server = DhcpServer(config, self.loop, self.bus, Clients())
         self.seen: list[Any] = []
         self.bus.subscribe(Released, self.seen.append)
@@ -283,6 +284,45 @@ def test_a_full_pool_and_one_that_another_daemon_released(site: Site) -> None:
     assert two.lease(OTHER) == address
     # what a person took away, every daemon says
     assert [[event.address for event in server.seen] for server in (one, two)] == [[address]] * 2
+
+
+def strangers(count: int, group: int) -> list[bytes]:
+    return [b"\x66\0\0\0" + bytes((group, number)) for number in range(count)]
+
+
+def test_offers_that_nobody_requests_are_taken_back_by_any_of_them(site: Site) -> None:
+    one, two = site.add(pool_count=3), site.add(pool_count=3)
+    kept = one.lease(THIRD)
+    for server, mac in zip([one, two] * 6, strangers(12, 0), strict=True):
+        assert server.offer(mac) != kept
+    assert two.lease() != kept
+    site.agree()
+    assert [server.state(kept) for server in site.servers] == [(State.BOUND, THIRD)] * 2
+
+
+def test_what_was_offered_to_several_is_the_first_ones_that_requests_it(site: Site) -> None:
+    one, two = site.add(pool_count=1), site.add(pool_count=1)
+    address = one.offer()
+    site.agree()
+    assert two.offer(OTHER) == two.offer(THIRD) == address  # at the database it is THIRD's now
+    assert one.choose(address) == (Message.ACK, address)
+    assert two.choose(address, THIRD)[0] == Message.NAK
+    assert one.choose(address, OTHER)[0] == Message.NAK
+    site.agree()
+    assert [server.state(address) for server in site.servers] == [(State.BOUND, MAC)] * 2
+    assert two.silent(request(Message.DISCOVER, mac=THIRD, ciaddr=CLIENT))
+
+
+def test_one_takes_back_what_another_confirms_at_the_same_moment(site: Site) -> None:
+    one, two = site.add(pool_count=1), site.add(pool_count=1)
+    address = one.offer()
+    site.agree()
+    one.send(request(Message.DISCOVER, mac=OTHER, ciaddr=CLIENT))
+    assert two.choose(address) == (Message.ACK, address)
+    site.agree()
+    assert [server.state(address) for server in site.servers] == [(State.BOUND, MAC)] * 2
+    one.received()  # perhaps its offer left before that
+    assert one.choose(address, OTHER)[0] == Message.NAK
 
 
 def test_a_release_and_a_decline_reach_the_others(site: Site) -> None:

@@ -161,3 +161,32 @@ def test_offers_count_those_in_preparation() -> None:
     assert [offers.take_back() for _ in range(3)] == [(1, False), (3, True), (-1, False)]
     offers.end(5)
     assert not offers.many(10)
+
+
+def test_half_of_a_shared_pools_offers_are_taken_before_the_store_has_answered() -> None:
+    offers = Offers()
+    for number in range(100):
+        offers.make(number, True)
+    taken = []
+    for key in range(100):
+        number, idle = offers.take_any(key * 7919)
+        if number >= 0:
+            assert idle
+            taken.append(number)
+            offers.prepare(number)
+            offers.wait(number)
+            offers.make(number, True)
+    assert len(set(taken)) == len(taken) == 50
+    assert not offers.is_saved(taken[0])
+    for number in taken:
+        offers.saved(number)
+    assert offers.take_any(0)[0] >= 0
+
+
+def test_of_few_offers_each_may_be_taken() -> None:
+    offers = Offers()
+    offers.make(7, True)
+    offers.make(8, False)
+    taken = {offers.take_any(5), offers.take_any(5)}
+    assert taken == {(7, True), (8, False)}
+    assert offers.take_any(5) == (-1, False)
