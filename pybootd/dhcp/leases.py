@@ -117,6 +117,7 @@ class Pool:
         self.own(own)
         self._by_address: dict[int, Lease] = {}
         self._by_owner: dict[bytes, Lease] = {}
+        self._moves: dict[bytes, Lease] = {}  # offers to clients that keep another address so long
         self._offers = Offers()
         self._next = self.first
         # (due, address): those that nobody has bound, by the end of their offer or block, and, to
@@ -171,14 +172,22 @@ class Pool:
         mac: bytes,
         now: float,
         wanted: IPv4Address | None = None,
+        *,
+        move: bool = True,
     ) -> Lease | None:
         """Find an address for the client; None when there is none.
 
         RFC 2131 4.3.1: the one kept for it, the one it had, the one it asks for, a new one.
+        A lease that it has ends when the one kept for it is bound; ``move``: if it may.
         """
         kept, had = self._range.kept(mac), self._by_owner.get(owner)
         if kept is not None:
-            lease = self._take(kept, owner, mac, now)
+            moves = had is not None and had.state is not State.OFFERED and int(had.address) != kept
+            lease = None
+            if not moves:
+                lease = self._take(kept, owner, mac, now)
+            elif move:
+                lease = self._move(kept, owner, mac, now)
             if lease is not None:
                 return lease
         if had is not None and self._range.allows(int(had.address), mac):
@@ -193,10 +202,18 @@ class Pool:
 
     def made(self, lease: Lease, idle: bool) -> None:
         """Note that the offer leaves: in need, it may be taken back. ``idle`` as in Offers."""
-        if lease.state is not State.OFFERED:
+        if lease.state is not State.OFFERED or self.moves(lease):
             return
         if int(lease.address) in self._range:
             self._offers.make(int(lease.address), idle)
+
+    def moves(self, lease: Lease) -> bool:
+        """Tell whether the offer is for a client that has another address until it is bound."""
+        return self._moves.get(lease.owner) is lease
+
+    def keeps(self, address: IPv4Address, mac: bytes) -> bool:
+        """Tell whether the address is reserved for this client."""
+        return self._range.kept(mac) == int(address)
 
     def adopt(
         self, address: IPv4Address, owner: bytes, mac: bytes, now: float, *, chosen: bool = False
@@ -214,6 +231,8 @@ class Pool:
 
     def bind(self, lease: Lease, seconds: float, now: float) -> None:
         """Lease the address for this long (``FOREVER``: for good)."""
+        if self.moves(lease):
+            self._put(lease, now)
         if lease.state is State.OFFERED:
             lease.due = NEVER  # it leaves the queue of offers
             self._offers.end(int(lease.address))
@@ -282,6 +301,16 @@ class Pool:
             return lease.mac == mac or lease.expires <= now
         return lease.state in _LOOSE and lease.expires <= now
 
+    def _move(self, number: int, owner: bytes, mac: bytes, now: float) -> Lease | None:
+        """Offer the address that is kept for a client, and leave it the one that it has."""
+        if not self._free_for(number, owner, mac, now):
+            return None
+        lease = self._moves.get(owner)
+        if lease is None or int(lease.address) != number or lease.expires <= now:
+            lease = self._moves[owner] = Lease(IPv4Address(number), owner, mac)
+        lease.expires = now + OFFER_HOLD
+        return lease
+
     def _give(self, number: int, owner: bytes, mac: bytes, now: float) -> Lease:
         lease = Lease(IPv4Address(number), owner, mac)
         self._put(lease, now)
@@ -296,6 +325,7 @@ class Pool:
         had = self._by_owner.get(owner)
         if had is not None:
             self._free(had, now)
+        self._moves.pop(owner, None)
         if before is not None:
             lease.version = before.version
             if before.state is State.OFFERED and before.expires > now:  # taken back

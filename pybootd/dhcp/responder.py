@@ -157,7 +157,8 @@ class Responder:
     ) -> list[Effect]:
         pool = request.network.pool
         wanted = _wanted_address(request.packet)
-        lease = pool.offer(request.owner, request.client.mac, now, wanted)
+        move = not self.offline  # known clients keep what the database is known to hold
+        lease = pool.offer(request.owner, request.client.mac, now, wanted, move=move)
         if lease is None:
             return self._exhausted(request, now)
         pi = pxe.is_pi(request.packet)
@@ -216,7 +217,7 @@ class Responder:
         def resume(user: bytes, now: float) -> list[Effect]:
             newest = self._admission.waiting.pop(owner)
             # a second identity of the same machine, or who was offered it before, may have it now
-            there = pool.at(address) or lease
+            there = lease if pool.moves(lease) else pool.at(address) or lease
             theirs = newest.client.mac if there.owner == owner else there.mac
             if user in (b"", theirs):
                 there.checked = True
@@ -274,10 +275,12 @@ class Responder:
     ) -> Lease | None:
         """Return the lease of the address that the client names, if it is or can be its own."""
         pool = request.network.pool
-        had = pool.find(request.owner)
-        if had is not None and had.address != address:
+        had, mac = pool.find(request.owner), request.client.mac
+        # who chooses the address that is kept for it gives up the other one now
+        moves = chosen and not self.offline and pool.keeps(address, mac)
+        if had is not None and had.address != address and not moves:
             return None
-        return pool.adopt(address, request.owner, request.client.mac, now, chosen=chosen)
+        return pool.adopt(address, request.owner, mac, now, chosen=chosen)
 
     def _confirm(
         self, request: Request, verdict: Verdict, lease: Lease, now: float
@@ -293,7 +296,8 @@ class Responder:
         if packet.ciaddr != NOBODY:
             boot_file = self._boot_file(request, verdict)
             return [self._replies.give(request, None, NOBODY, FOREVER, boot_file)]
-        lease = request.network.pool.offer(request.owner, request.client.mac, now)
+        move = not self.offline
+        lease = request.network.pool.offer(request.owner, request.client.mac, now, move=move)
         if lease is None:
             return self._exhausted(request, now)
         return self._bind(request, verdict, lease, None, FOREVER, now)

@@ -173,6 +173,36 @@ def test_a_reservation_waits_for_the_one_who_still_uses_it() -> None:
     assert offered(made, ONE, 101.0) == 11  # what TWO had is free again
 
 
+def test_who_moves_to_its_reserved_address_keeps_the_other_until_it_has_it() -> None:
+    made = pool(static={ONE: at(200)})
+    made.restore(Lease(at(10), ONE, ONE, None, State.BOUND, 100.0, 100.0))
+    moved = made.offer(ONE, ONE, 1.0)
+    assert moved is not None
+    made.made(moved, idle=True)
+    assert moved.address == at(200)
+    assert made.offer(ONE, ONE, 2.0) is moved  # what is found out about it is kept
+    assert made.find(ONE) is made.at(at(10))
+    assert not made.changed
+    # a newcomer gets neither
+    assert [offered(made, TWO, 3.0), offered(made, THREE, 3.0)] == [11, None]
+    made.bind(moved, 100, 4.0)
+    assert made.find(ONE) is moved
+    assert {int(one.address) & 0xFF: one.state for one in made.changed.values()} == {
+        10: State.FREE,
+        200: State.BOUND,
+    }
+    assert offered(made, THREE, 4.0) == 10
+
+
+def test_a_reserved_address_in_use_leaves_the_client_where_it_is() -> None:
+    made = pool(static={ONE: at(200)})
+    made.restore(Lease(at(10), ONE, ONE, None, State.BOUND, 100.0, 100.0))
+    assert offered(made, ONE, 1.0) == 200
+    made.block(at(200), 2.0)
+    assert offered(made, ONE, 3.0) == 10
+    assert offered(made, ONE, 2.0 + DECLINE_HOLD) == 200
+
+
 def test_one_reserved_mac_with_two_client_ids() -> None:
     made = pool(static={ONE: at(200)})
     first = made.offer(b"id:1", ONE, 0.0)

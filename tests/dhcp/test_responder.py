@@ -36,6 +36,7 @@ DISCOVER, REQUEST, DECLINE = Message.DISCOVER, Message.REQUEST, Message.DECLINE
 RELEASE, INFORM, ACK, NAK, OFFER = Message.RELEASE, Message.INFORM, Message.ACK, Message.NAK, 2
 RELAY = A("192.168.1.254")
 SECOND = A("192.168.1.101")
+KEPT = A("192.168.1.5")
 
 
 # the four messages, RFC 2131 3.1
@@ -388,8 +389,8 @@ def test_the_client_id_comes_back_and_never_unsent() -> None:  # RFC 6842
 
 
 def test_a_reservation() -> None:
-    desk = Desk(static={OTHER: A("192.168.1.5")})
-    assert desk.lease(mac=OTHER).yiaddr == A("192.168.1.5")
+    desk = Desk(static={OTHER: KEPT})
+    assert desk.lease(mac=OTHER).yiaddr == KEPT
     assert desk.lease().yiaddr == FIRST
 
 
@@ -561,7 +562,7 @@ class Listed(Access):
     ],
 )
 def test_access(verdict: Verdict, reserved: bool, served: bool) -> None:
-    static = {MAC: A("192.168.1.5")} if reserved else {}
+    static = {MAC: KEPT} if reserved else {}
     effects = Desk(access=Listed(verdict), static=static).effects(request(DISCOVER))
     assert (answer(effects) is not None) == served
     if not served:
@@ -672,6 +673,47 @@ def test_two_identities_of_one_machine_do_not_take_its_address_from_each_other_f
         offer = answer(probe.resume(b"", desk.now))
         assert offer is not None
         assert (kind(offer), offer.yiaddr) == (OFFER, FIRST)
+
+
+def moving() -> tuple[Desk, Lease]:
+    """Make a server where the client has a lease, and another address is kept for it since."""
+    desk = Desk(static={MAC: KEPT}, conflict_check=True)
+    lease = Lease(FIRST, MAC, MAC, None, State.BOUND, desk.now + 1000, 1000)
+    desk.networks.restore([lease])
+    return desk, lease
+
+
+def test_who_moves_to_its_reserved_address_keeps_the_other_until_the_ack() -> None:
+    desk, lease = moving()
+    (probe,) = desk.effects(request(DISCOVER))
+    assert isinstance(probe, Probe)
+    assert probe.address == KEPT
+    offer = answer(probe.resume(b"", desk.now))
+    assert offer is not None
+    assert (kind(offer), offer.yiaddr) == (OFFER, KEPT)
+    assert lease.active(desk.now)
+    assert kind(desk.ask(request(REQUEST, ciaddr=FIRST))) == ACK  # it may go on with that
+    assert kind(desk.ask(request(REQUEST, wanted=KEPT, server=SERVER))) == ACK
+    assert [desk.leased(KEPT), desk.leased(FIRST)] == [True, False]
+
+
+def test_who_finds_its_reserved_address_in_use_keeps_the_one_it_has() -> None:
+    desk, lease = moving()
+    (probe,) = desk.effects(request(DISCOVER))
+    assert isinstance(probe, Probe)
+    _, *rest = probe.resume(OTHER, desk.now)
+    offer = answer(rest)
+    assert offer is not None
+    assert (offer.yiaddr, lease.active(desk.now)) == (FIRST, True)
+    assert kind(desk.ask(request(REQUEST, wanted=KEPT, server=SERVER))) == NAK
+
+
+def test_bootp_moves_to_a_reserved_address_at_once() -> None:
+    desk, _ = moving()
+    reply = desk.ask(request(None))
+    assert reply is not None
+    assert reply.yiaddr == KEPT
+    assert [desk.leased(KEPT), desk.leased(FIRST)] == [True, False]
 
 
 def test_neither_behind_a_relay_nor_before_an_ack() -> None:

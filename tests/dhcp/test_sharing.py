@@ -325,6 +325,34 @@ def test_one_takes_back_what_another_confirms_at_the_same_moment(site: Site) -> 
     assert one.choose(address, OTHER)[0] == Message.NAK
 
 
+def test_who_moves_to_a_reserved_address_keeps_the_other_until_it_has_it(site: Site) -> None:
+    one, two = site.add(), site.add()
+    address, reserved = one.lease(), A("127.9.9.9")
+    for server in (one, two):
+        server.server.reload(replace(server.server._config, static={MAC: reserved}), None)
+    site.agree()
+    assert one.offer() == two.offer() == reserved
+    assert two.ask(two.renewal(address)).options[53] == b"\5"
+    assert one.choose(reserved) == (Message.ACK, reserved)
+    site.agree()
+    assert [server.state(reserved) for server in site.servers] == [(State.BOUND, MAC)] * 2
+    assert [server.state(address) for server in site.servers] == [(State.FREE, b"")] * 2
+
+
+def test_who_is_to_move_stays_while_the_database_is_away(site: Site, own: Cluster) -> None:
+    one = site.add()
+    address = one.lease()
+    site.agree()
+    one.server.reload(replace(one.server._config, static={MAC: A("127.9.9.9")}), None)
+    site.agree()
+    with down(site, own, one):
+        assert one.offer() == address
+        assert one.choose(A("127.9.9.9"))[0] == Message.NAK
+        assert one.choose(address) == (Message.ACK, address)
+    back(site, one)
+    assert one.lease() == A("127.9.9.9")
+
+
 def test_a_release_and_a_decline_reach_the_others(site: Site) -> None:
     one, two = site.add(), site.add()
     address = one.lease()

@@ -152,8 +152,7 @@ class Wire:
                             Outcome(later.call()), self.desk.now
                         )
                     )
-                case Probe(address):
-                    self.moves(address)
+                case Probe():
                     self.waiting.append(lambda feed, probe=effect: self.probed(probe, feed))
         self.desk.networks.changed.clear()  # saved
 
@@ -193,7 +192,7 @@ class Wire:
             self.given(said, asked)
 
     def moves(self, address: IPv4Address) -> None:
-        """Note that whoever is to have this address has given up the one it had."""
+        """Note that whoever has this address now has given up the one it had."""
         identify, network = self.desk.responder.identify, self.desk.networks.holding(address)
         lease = network.pool.at(address) if network else None
         for other, (asked, _) in list(self.users.items()):
@@ -211,13 +210,13 @@ class Wire:
         in_pool = first <= address < first + config.bootp.pool_count
         behind = bool(config.subnets) and address in (A("10.77.0.9"), A("10.77.0.10"))
         assert in_pool or behind or (address == KEPT and asked.chaddr == MACS[5])
-        self.moves(address)
         if address in self.users:
             before, until = self.users[address]
             assert until <= self.desk.now or _same(before, asked)
         if said.options.get(53) in (b"\5", None):
             lasts = int.from_bytes(said.options[51]) if 51 in said.options else inf
             # without reclaim an address stays its client's, save for one that is kept for another
+            self.moves(address)
             stays = config.bootp.reclaim == "never" and address != KEPT
             self.users[address] = asked, inf if stays else self.desk.now + lasts
 
