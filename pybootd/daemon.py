@@ -197,7 +197,7 @@ class Daemon:
         if server is not None and bootp.shared and bootp.mode != "proxy":
             from pybootd.presence import Presence
 
-            watching.presence = Presence(bootp.leases, self.loop, server, watching.recent)
+            watching.presence = Presence(bootp.leases, self.loop, server, watching.changes)
             self._services.append(watching.presence)
         self._reloads.append(lambda new: watching.look_into(new._files))
 

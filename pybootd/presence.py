@@ -10,12 +10,14 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pybootd import __version__, net
 from pybootd.dhcp import postgres
 from pybootd.loop import Later, Loop, Outcome, Timer
+from pybootd.observe.others import Other, Others
+from pybootd.observe.timeline import CLIENTS
 
 if TYPE_CHECKING:
     import psycopg
@@ -27,8 +29,8 @@ log = logging.getLogger(__name__)
 EVERY = 5.0  # seconds
 GONE = 4 * EVERY  # seconds of silence after which a daemon is called silent
 _FORGOTTEN = 7 * 86400.0  # seconds that what a daemon wrote stays
-_RECENT = 300.0  # seconds for which a machine's row may still change by itself
-_MOST = 200  # machines of other daemons that are read
+_OVERLAP = 20.0  # seconds that are read once more: what was written then may have come later
+_AWAY = 3 * EVERY  # seconds without an answer after which the database is called away
 
 _SELF = """
     INSERT INTO pybootd.daemon VALUES (%s, %s, %s, pybootd.now(), %s)
@@ -42,35 +44,42 @@ _BOOT = """
 _TIDY = "DELETE FROM pybootd.daemon WHERE seen < pybootd.now() - %s"
 _TIDY_BOOTS = "DELETE FROM pybootd.boot WHERE seen < pybootd.now() - %s"
 _DAEMONS = """
-    SELECT name, version, started, pybootd.now() - seen, counts FROM pybootd.daemon ORDER BY name
+    SELECT name, version, started, seen, pybootd.now(), counts FROM pybootd.daemon ORDER BY name
 """
 _BOOTS = """
-    SELECT daemon, "row" FROM pybootd.boot WHERE daemon <> %s ORDER BY seen DESC LIMIT %s
+    SELECT daemon, machine, seen, pybootd.now() - seen, "row"::text FROM pybootd.boot
+    WHERE daemon <> %s AND seen > %s ORDER BY seen DESC LIMIT %s
 """
 
 Json = dict[str, Any]
-# how many machines stand how, and the rows of those heard of within so many seconds, by name
-Recent = Callable[[float], tuple[Mapping[str, int], dict[str, Json]]]
+# how many machines stand how; and by name the mark and the row of those with another mark than told
+Changes = Callable[[Mapping[str, int]], tuple[Mapping[str, int], dict[str, tuple[int, str]]]]
 
 
 class Presence:
-    """A service like the others; ``recent`` tells of the machines that this daemon saw.
+    """A service like the others; ``changes`` tells of the machines that this daemon saw.
 
-    ``daemons`` and ``machines``: what was read last, for the status address.
+    ``others``, ``daemons`` and ``away`` are for the status address.
     """
 
-    def __init__(self, url: str, loop: Loop, dhcp: DhcpServer, recent: Recent) -> None:
+    def __init__(self, url: str, loop: Loop, dhcp: DhcpServer, changes: Changes) -> None:
         self._url = url
         self._loop = loop
         self._dhcp = dhcp
-        self._recent = recent
+        self._changes = changes
         self.name = ""
-        self.daemons: list[Json] = []
-        self.machines: list[Json] = []
+        self.others = Others()
+        self.changed: Callable[[list[Other]], None] | None = None
+        self._daemons: list[tuple[Any, ...]] = []
         self._started = time.time()
-        self._written: dict[str, str] = {}
+        self._written: dict[str, int] = {}
+        self._since = 0.0  # by the database's clock: what was written before is known
+        self._answered = 0.0
+        self._failed = False
+        self._trusted = 0.0  # from then on the silence of a daemon means something
         self._file: psycopg.Connection[Any] | None = None
         self._timer: Timer | None = None
+        self._closed = False
 
     def open(self) -> None:
         """Find out what this daemon is called: host and address."""
@@ -80,29 +89,60 @@ class Presence:
 
     def start(self) -> None:
         """Write and read from now on."""
+        self._answered = self._loop.now
         self._tell(self._loop.now)
 
     def close(self) -> None:
-        """Stop; the connection ends with the process."""
+        """Stop, and disconnect soon; may be called twice."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if not self._closed:
+            self._loop.work(Later(self._disconnect, "presence", 1), lambda outcome, now: None)
+        self._closed = True
+
+    @property
+    def away(self) -> float | None:
+        """For how many seconds the database has not answered; None: it does."""
+        since = self._loop.now - self._answered
+        return round(since, 1) if self._failed or since > _AWAY else None
+
+    @property
+    def daemons(self) -> list[Json]:
+        """A row for each daemon; while the database is away, what it told last."""
+        since = self._loop.now - self._answered
+        doubted = self._answered < self._trusted
+        return [
+            {
+                "name": name,
+                "version": version,
+                "started": round(started, 3),
+                "seen": round(max(0.0, clock - seen) + since, 1),
+                "silent": clock - seen > GONE and not doubted,
+                "here": name == self.name,
+                "leases": counts.get("leases", 0),
+                **{state: counts.get(state, 0) for state in ("up", "booting", "failed", "quiet")},
+            }
+            for name, version, started, seen, clock, counts in self._daemons
+        ]
 
     def _tell(self, now: float) -> None:
-        states, rows = self._recent(_RECENT)
-        # how far a transfer has come is old before anybody reads it
-        texts = {name: json.dumps(row | {"transfers": []}) for name, row in rows.items()}
-        changed = {n: text for n, text in texts.items() if self._written.get(n) != text}
-        self._written = texts
-        counts = json.dumps({**states, "leases": self._leases(now)})
-        self._loop.work(Later(lambda: self._exchange(counts, changed), "presence", 1), self._told)
+        states, found = self._changes(self._written)
+        texts = [text for _, text in found.values()]
+        marks = {name: mark for name, (mark, _) in found.items()}
+        counts, wall = json.dumps({**states, "leases": self._leases(now)}), time.time()
+        later = Later(lambda: self._exchange(counts, texts, wall), "presence", 1)
+        self._loop.work(later, lambda outcome, now: self._told(outcome, marks, now))
 
     def _leases(self, now: float) -> int:
         networks = self._dhcp.networks
         return sum(lease.active(now) for one in networks for lease in one.pool.leases())
 
-    def _exchange(self, counts: str, changed: dict[str, str]) -> tuple[list[Any], list[Any]]:
-        """Write and read, on a worker; raises whatever goes wrong."""
+    def _exchange(
+        self, counts: str, texts: list[str], wall: float
+    ) -> tuple[list[tuple[Any, ...]], list[Other]]:
+        """Write and read, on a worker; raises whatever goes wrong. ``wall``: when it was told."""
+        rows = [_row(text, wall) for text in texts]
         if self._file is None or self._file.closed:
             self._file = postgres.connect(self._url)
         file = self._file
@@ -110,32 +150,59 @@ class Presence:
             # who looks on loses nothing that matters if the database crashes
             cursor.execute("SET LOCAL synchronous_commit = off")
             cursor.execute(_SELF, (self.name, __version__, self._started, counts))
-            cursor.executemany(_BOOT, [(self.name, *one) for one in changed.items()])
+            cursor.executemany(_BOOT, [(self.name, *row) for row in rows])
             cursor.execute(_TIDY, (_FORGOTTEN,))
             cursor.execute(_TIDY_BOOTS, (_FORGOTTEN,))
         daemons = file.execute(_DAEMONS).fetchall()
-        return daemons, file.execute(_BOOTS, (self.name, _MOST)).fetchall()
+        return daemons, self._read(file.execute(_BOOTS, (self.name, self._since, CLIENTS)))
 
-    def _told(self, outcome: Outcome[tuple[list[Any], list[Any]]], now: float) -> None:
+    def _disconnect(self) -> None:
+        """Close the connection, on the worker, for nobody else may touch it."""
+        if self._file is not None:
+            self._file.close()
+
+    def _read(self, found: Iterable[tuple[str, str, float, float, str]]) -> list[Other]:
+        """Read what is new of other daemons' machines, the oldest first."""
+        told = []
+        for daemon, machine, seen, ago, text in found:
+            before = self.others.get(machine)
+            if before is None or (before.daemon, before.written) != (daemon, seen):
+                row = json.loads(text)
+                last = time.time() - max(0.0, ago) - row.pop("ago", 0.0)
+                told.append(Other(daemon, row, seen, last))
+        return told[::-1]
+
+    def _told(
+        self, outcome: Outcome[tuple[list[Any], list[Other]]], marks: dict[str, int], now: float
+    ) -> None:
+        if self._closed:
+            return
         self._timer = self._loop.after(EVERY, self._tell)
         try:
-            daemons, boots = outcome.get()
+            daemons, told = outcome.get()
         except Exception as error:  # the leases tell that the database is away
             log.debug("presence: %s", error)
-            self._written.clear()
-            self.daemons = [one | {"seen": one["seen"] + EVERY} for one in self.daemons]
+            self._failed = True
+            self._written.clear()  # what it was told last may be lost
             return
-        self.machines = [{"daemon": daemon, **row} for daemon, row in boots]
-        self.daemons = [
-            {
-                "name": name,
-                "version": version,
-                "started": round(started, 3),
-                "seen": round(max(0.0, ago), 1),
-                "silent": ago > GONE,
-                "here": name == self.name,
-                "leases": counts.get("leases", 0),
-                **{state: counts.get(state, 0) for state in ("up", "booting", "failed", "quiet")},
-            }
-            for name, version, started, ago, counts in daemons
-        ]
+        if self._failed:  # nobody could write meanwhile
+            self._failed, self._trusted = False, now + GONE
+        self._answered = now
+        self._daemons = daemons
+        self._since = max(clock for *_, clock, _ in daemons) - _OVERLAP
+        for name, mark in marks.items():
+            self._written.pop(name, None)
+            self._written[name] = mark
+        while len(self._written) > CLIENTS:
+            del self._written[next(iter(self._written))]
+        news = self.others.take(told, time.time())
+        if news and self.changed is not None:
+            self.changed(news)
+
+
+def _row(text: str, wall: float) -> tuple[str, str]:
+    """Make of a machine's row its name and what is written of it."""
+    row = json.loads(text)
+    # how far a transfer has come is old before anybody reads it; no other host's clock is ours
+    told = {"transfers": [], "ago": max(0.0, wall - row["last"])}
+    return row["name"], json.dumps(row | told)

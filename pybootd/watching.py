@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import socket
 import time
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from pybootd.http.status import StatusServer
     from pybootd.observe.case import Look
     from pybootd.observe.report import LeaseRow, PoolRow, Report
-    from pybootd.observe.rows import Json
     from pybootd.presence import Presence
 
 log = logging.getLogger(__name__)
@@ -123,16 +121,20 @@ class Watching:
                 self._made.site = self.presence
         return self._made
 
-    def recent(self, seconds: float) -> tuple[Counter[str], dict[str, Json]]:
-        """Count how machines stand, and return the rows of those heard of lately, by name."""
+    def changes(self, told: Mapping[str, int]) -> tuple[Counter[str], dict[str, tuple[int, str]]]:
+        """Count how machines stand; return mark and row, by name, of those with another mark."""
         rows, now = self._report().rows, self._loop.now
         states: Counter[str] = Counter()
-        found: dict[str, Json] = {}
+        found: dict[str, tuple[int, str]] = {}
         for record in self.timeline.records():
             if record.boots:
-                states[rows.standing(record).state] += 1
-                if now - record.boot.last(now) < seconds and len(found) < _RECENT:
-                    found[record.name] = json.loads(rows.text(record))
+                standing, boot = rows.standing(record), record.boot
+                states[standing.state] += 1
+                verdict = standing.verdict and standing.verdict.name
+                how = (standing.state, verdict, record.address, len(boot.steps))
+                mark = hash((boot.number, boot.last(now), *how))
+                if told.get(record.name) != mark and len(found) < _RECENT:
+                    found[record.name] = mark, rows.text(record)
         return states, found
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pybootd.loop import Callback, Loop, Timer
 from pybootd.observe.boot import Record
+from pybootd.observe.others import Other
 from pybootd.observe.report import Report
 from pybootd.observe.rows import compact
 
@@ -85,6 +86,8 @@ class Live:
         self._feeds.append(feed)
         if len(self._feeds) == 1:
             self._report.timeline.changed = self._changed
+            if self._report.site is not None:
+                self._report.site.changed = self._others_changed
             self._slow = self._loop.after(_SLOW, self._look_again)
             for record in self._report.timeline.running():
                 self._changed(record)
@@ -97,6 +100,8 @@ class Live:
         self._feeds.remove(feed)
         if not self._feeds:
             self._report.timeline.changed = None
+            if self._report.site is not None:
+                self._report.site.changed = None
             self._dirty.clear()
             self._told.clear()
             for timer in (self._tick, self._slow):
@@ -143,7 +148,14 @@ class Live:
         verdict = self._report.rows.standing(record).verdict
         return f"{record.boot.number} {record.boot.stage}", verdict.name if verdict else ""
 
+    def _others_changed(self, others: list[Other]) -> None:
+        """Tell what other daemons told, of the newest machines alone: a page shows no more."""
+        rows = [one.text for one in others[-_WATCHED:] if self._report.is_news(one)]
+        if rows:
+            self._send(_event("clients", f"[{','.join(rows)}]"), self._loop.now)
+
     def _tell(self, records: list[Record], now: float) -> None:
+        records = [record for record in records if self._report.elsewhere(record) is None]
         if not records:
             return
         for record in records:

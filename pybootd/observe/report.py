@@ -6,14 +6,15 @@ Moments are seconds since the epoch; ``at`` and ``until`` are seconds since the 
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
 
 from pybootd.observe.boot import Boot, Record, Step, Transfer, kind_of
+from pybootd.observe.others import Other, Site, weight
 from pybootd.observe.rows import Json, Rows, compact, told, transfer
 from pybootd.observe.timeline import Timeline
 from pybootd.observe.verdict import Case, Look, Looker, Verdict, judge, settled
@@ -47,13 +48,6 @@ class PoolRow:
     taken: int
 
 
-class Site(Protocol):
-    """What daemons that share a lease database tell of each other."""
-
-    daemons: list[Json]
-    machines: list[Json]
-
-
 class Report:
     """Reads the timeline for those who look; ``clock`` is monotonic, ``wall`` since the epoch."""
 
@@ -73,8 +67,18 @@ class Report:
         self.leases = leases
         self.pools = pools
         self.rows = Rows(clock, wall, self.verdict, self.state)
-        self.site: Site | None = None
+        self._site: Site | None = None
         self._looks: OrderedDict[str, tuple[float, Look]] = OrderedDict()
+
+    @property
+    def site(self) -> Site | None:
+        """The daemons that share the leases; None: this one is alone."""
+        return self._site
+
+    @site.setter
+    def site(self, site: Site) -> None:
+        self._site = site
+        self.rows.daemon = site.name
 
     def verdict(self, boot: Boot) -> Verdict | None:
         """Judge a boot; what can't change any more is judged once."""
@@ -115,29 +119,74 @@ class Report:
     def clients(self, search: str = "", offset: int = 0, limit: int = ROWS) -> str:
         """List clients, the one heard of last first; ``search`` in names, addresses, verdicts.
 
-        It is JSON text.
+        Those that other daemons saw are among them, each client once. It is JSON text.
         """
         found = self.search(search)
-        records = islice(found, offset, offset + min(limit, MOST_ROWS))
-        listed = [self.rows.text(record) for record in records]
-        total = len(self.timeline) if not search else offset + len(listed) + sum(1 for _ in found)
+        chosen = islice(found, offset, offset + min(limit, MOST_ROWS))
+        listed = [one.text if isinstance(one, Other) else self.rows.text(one) for one in chosen]
+        if search:
+            total = offset + len(listed) + sum(1 for _ in found)
+        else:
+            theirs = self.site.others if self.site is not None else ()
+            known = self.timeline.find
+            total = len(self.timeline) + sum(known(one.name) is None for one in theirs)
         head = compact(self._document(total=total))
         return f'{head[:-1]},"clients":[{",".join(listed)}]}}'
 
-    def search(self, text: str) -> Iterator[Record]:
-        """Find the clients in whose row the text stands."""
+    def search(self, text: str) -> Iterator[Record | Other]:
+        """Find the clients in whose row the text stands, the one heard of last first."""
         words = [(word, word.replace("-", ":")) for word in text.lower().split()]
+        site = self.site
+        if site is None or not len(site.others):
+            return self._own(words)
+        theirs = (one for one in site.others.newest() if one.has(words) and self.is_news(one))
+        return heapq.merge(self._own(words), theirs, key=lambda one: -self._last(one))
+
+    def _own(self, words: list[tuple[str, str]]) -> Iterator[Record]:
+        here = self.rows.daemon.lower()
+        words = [both for both in words if both[0] not in here]
         for record in self.timeline.records():
-            if record.boots and (not words or self.rows.has(record, words)):
+            fits = record.boots and (not words or self.rows.has(record, words))
+            if fits and self.elsewhere(record) is None:
                 yield record
 
+    def _last(self, one: Record | Other) -> float:
+        if isinstance(one, Other):
+            return one.last
+        now = self.clock()
+        return self._wall() - now + one.boot.last(now)
+
+    def elsewhere(self, record: Record) -> Other | None:
+        """Return what another daemon saw of this client, if that is newer."""
+        other = self.site.others.get(record.name) if self.site is not None else None
+        if other is None or weight(record.boot.stage, self._last(record)) >= other.weight:
+            return None
+        return other
+
+    def is_news(self, other: Other) -> bool:
+        """Tell whether nothing newer was seen here of the client."""
+        record = self.timeline.find(other.name)
+        return record is None or not record.boots or self.elsewhere(record) is other
+
     def client(self, name: str) -> Json | None:
-        """Tell everything of one client; None: it isn't known."""
+        """Tell everything of one client; None: it isn't known.
+
+        What another daemon saw last of it has no boots; those that were seen here are told.
+        """
         record = self.timeline.find(name)
         if record is None or not record.boots:
+            other = self.site.others.find(name) if self.site is not None else None
+            boots = []
+        else:
+            other = self.elsewhere(record)
+            boots = [self.boot(boot) for boot in reversed(record.boots)]
+        if other is not None:
+            text = other.text
+        elif record is not None and record.boots:
+            text = self.rows.text(record)
+        else:
             return None
-        boots = [self.boot(boot) for boot in reversed(record.boots)]
-        row: Json = json.loads(self.rows.text(record))
+        row: Json = json.loads(text)
         return self._document(client=row | {"boots": boots})
 
     def newest_failure(self) -> Json | None:
@@ -167,9 +216,16 @@ class Report:
 
     def whole_site(self) -> Json:
         """List the daemons that share the leases, and the machines that others saw last."""
-        daemons = self.site.daemons if self.site is not None else []
-        machines = self.site.machines if self.site is not None else []
-        return self._document(daemons=daemons, machines=machines)
+        newest = self.site.others.newest()[:ROWS] if self.site is not None else []
+        machines = [json.loads(one.text) for one in newest]
+        return self._document(machines=machines, **self.daemons())
+
+    def daemons(self) -> Json:
+        """Tell of the daemons, and for how long their database has been away."""
+        site = self.site
+        if site is None:
+            return {"daemons": [], "database_away": None}
+        return {"daemons": site.daemons, "database_away": site.away}
 
     def pool_list(self) -> list[Json]:
         """List the pools."""

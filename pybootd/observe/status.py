@@ -149,7 +149,7 @@ class Status:
             "running": len(running),
             "sent": sum(self._counts.octets.values()) + sum(one.sent for one in running),
             "pools": self._report.pool_list(),
-            "daemons": self._report.site.daemons if self._report.site is not None else [],
+            **self._report.daemons(),
         }
 
     def _metrics_text(self) -> Answer:

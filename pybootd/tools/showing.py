@@ -51,10 +51,11 @@ def span(seconds: float) -> str:
     return f"{seconds / 3600:.0f} h" if seconds < 172800 else f"{seconds / 86400:.0f} days"
 
 
-def machines(rows: Iterable[Json], now: float) -> Table:
-    """Show a row for each machine."""
+def machines(rows: Iterable[Json], now: float, *, seers: bool = False) -> Table:
+    """Show a row for each machine; ``seers``: with the daemon that saw it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("machine", "address", "kind", "state", "stage", "", "seen"):
+    last = ("seen", "by") if seers else ("seen",)
+    for heading in ("machine", "address", "kind", "state", "stage", "", *last):
         table.add_column(heading, overflow="fold", no_wrap=heading in ("machine", "address"))
     for row in rows:
         named = text(row["name"])
@@ -68,6 +69,7 @@ def machines(rows: Iterable[Json], now: float) -> Table:
             text(row["stage"]),
             _doing(row),
             text(f"{span(max(0.0, now - row['last']))} ago", "dim"),
+            *([text(row["daemon"], "dim")] if seers else []),
         )
     return table
 
@@ -102,12 +104,13 @@ def daemons(rows: Iterable[Json]) -> Table:
         table.add_column(heading, justify="right" if heading in counts else "left")
     for row in rows:
         name = row["name"] + (" (this one)" if row["here"] else "")
+        seen = f"{span(row['seen'])} ago"
         style = "red" if row["silent"] else "dim"
         table.add_row(
             text(name),
             text(row["version"]),
             *(text(row[count]) for count in counts),
-            text(f"{span(row['seen'])} ago", style),
+            text(f"away, last sign of life {seen}" if row["silent"] else seen, style),
         )
     return table
 
@@ -119,8 +122,17 @@ def pools(rows: Iterable[Json]) -> Iterable[Text]:
 
 
 def boot(console: Console, client: Json, number: int | None = None) -> None:
-    """Show one boot of a machine, the newest unless told, step by step, and its verdict."""
+    """Show one boot of a machine, the newest unless told, step by step, and its verdict.
+
+    Of what another daemon saw there is the verdict alone.
+    """
     boots = client["boots"]
+    if client.get("elsewhere"):
+        _elsewhere(console, client)
+        if not boots:
+            return
+        console.print()
+        console.print(text("What this daemon saw of it before:"))
     shown = next((one for one in boots if one["number"] == number), boots[0])
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(shown["began"]))
     name = client["name"] + (f" ({client['hostname']})" if client["hostname"] else "")
@@ -137,6 +149,14 @@ def boot(console: Console, client: Json, number: int | None = None) -> None:
         console.print(text(f"{shown['left_out']} steps in the middle are left out", "dim"))
     console.print()
     verdict(console, shown)
+
+
+def _elsewhere(console: Console, client: Json) -> None:
+    told = (client["name"], client["hostname"], client["address"], client["kind"])
+    console.print(text(", ".join(part for part in told if part), "bold"))
+    console.print(text(f"The daemon {client['daemon']} saw it last: {client['stage']}."))
+    console.print(text("Each step of the boot is known there.", "dim"))
+    verdict(console, client)
 
 
 def _unicode(console: Console) -> bool:

@@ -11,9 +11,11 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from pybootd.tools.asking import AskError, Daemon, fail, options
-from pybootd.tools.showing import daemons, machines, pools, terminal, text
+from pybootd.tools.showing import daemons, machines, pools, span, terminal, text
 
 Json = dict[str, Any]
+
+_AWAY = "The lease database has not answered for {}: what other daemons saw since is not shown."
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,24 +60,23 @@ def _show(daemon: Daemon, search: str, rows: int, *, as_json: bool) -> None:
         return
     console = terminal()
     stats = daemon.get("/api")["stats"]
-    console.print(machines(found["clients"], found["now"]))
+    shared = len(stats["daemons"]) > 1
+    console.print(machines(found["clients"], found["now"], seers=shared))
     more = found["total"] - len(found["clients"])
     console.print()
     console.print(text(_summary(stats) + (f", {more} more (-n)" if more > 0 else ""), "dim"))
     for line in pools(stats["pools"]):
         console.print(line)
-    if len(stats.get("daemons", ())) > 1:
-        site = daemon.get("/api/site")
+    if shared:
         console.print()
-        console.print(daemons(site["daemons"]))
-        if elsewhere := [row for row in site["machines"] if _fits(row, search)][: max(1, rows)]:
-            console.print()
-            console.print(text("seen by other daemons", "bold"))
-            console.print(machines(elsewhere, site["now"]))
+        console.print(daemons(stats["daemons"]))
+    if stats["database_away"] is not None:
+        console.print(text(_AWAY.format(span(stats["database_away"])), "red"))
 
 
 def _summary(stats: Json) -> str:
-    return f"{stats['clients']} machines, {stats['running']} transfers under way"
+    here = " here" if len(stats["daemons"]) > 1 else ""
+    return f"{stats['clients']} machines{here}, {stats['running']} transfers under way"
 
 
 def _follow(daemon: Daemon, search: str, count: int) -> None:
@@ -90,7 +91,8 @@ def _follow(daemon: Daemon, search: str, count: int) -> None:
 
     def picture() -> Group:
         newest = sorted(rows.values(), key=lambda row: -row["last"])[:count]
-        return Group(machines(newest, time.time()), text(""), text(_summary(stats), "dim"))
+        shown = machines(newest, time.time(), seers=len(stats["daemons"]) > 1)
+        return Group(shown, text(""), text(_summary(stats), "dim"))
 
     with Live(picture(), console=console, auto_refresh=False) as live:
         for name, value in daemon.events():

@@ -112,16 +112,20 @@ def test_each_daemon_shows_all_of_them(cluster, network, tmp_path):
     for mac in macs:
         assert firmware.boot(mac, UUID(int=7)) is not None
     firmware.socket.close()
-    # each saw its share of them, and hears of the rest from the database
+    # each saw its share of them, hears of the rest from the database, and shows all alike
     deadline = time.monotonic() + 60
     while True:
         own = [json.loads(status(number, "--json"))["clients"] for number in (1, 2)]
         shown = [status(number) for number in (1, 2)]
-        if all(mac in text for mac in macs for text in shown):
+        known = all(len(rows) == len(macs) for rows in own)
+        if known and all(mac in text for mac in macs for text in shown):
             break
         assert time.monotonic() < deadline, shown
         time.sleep(0.5)
-    assert all(one for one in own)
+    seers = [{row["mac"]: row["daemon"].split()[-1] for row in rows} for rows in own]
+    assert seers[0] == seers[1]
+    assert set(seers[0]) == set(macs)
+    assert set(seers[0].values()) == {"192.168.1.1", "192.168.1.2"}
     for text in shown:
         assert "192.168.1.1" in text
         assert "192.168.1.2" in text

@@ -1,9 +1,21 @@
-"""The table of what was injected and which verdict it got, behind the tests that inject it."""
+"""A lease database; and the table of injected faults behind the tests that inject them."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from tests.postgres import Cluster, missing
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Make a cluster that may be stopped."""
+    if reason := missing():
+        pytest.skip(reason)
+    with Cluster() as made:
+        yield made
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

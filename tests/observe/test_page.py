@@ -10,14 +10,19 @@ from typing import Any
 
 import pytest
 
-from pybootd import events
+from pybootd import events, presence
 from pybootd.client import Clients
-from pybootd.config import StatusConfig
+from pybootd.config import BootpConfig, Config, StatusConfig
+from pybootd.dhcp import postgres
+from pybootd.dhcp.server import DhcpServer
 from pybootd.events import Bus, Outcome
 from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files
 from pybootd.loop import Loop
+from pybootd.observe import feed
+from pybootd.presence import Presence
 from pybootd.watching import Watching
+from tests.postgres import Cluster
 
 from .browser import browser, keep, page
 from .story import SYSTEM, UEFI, Story
@@ -41,9 +46,20 @@ class Running(Story):
         self.watching = Watching(status, self.loop, self.bus, self.clients, files, None)
         self.timeline = self.watching.timeline
         self.octets = 0
+        self.presence: Presence | None = None
+
+    def share(self, url: str, name: str) -> None:
+        """Tell other daemons, and hear of them, through this database; before it runs."""
+        config = Config(bootp=BootpConfig(pool_start=IPv4Address("10.7.0.100"), leases=url))
+        dhcp = DhcpServer(config, self.loop, self.bus, Clients())  # it has no lease
+        self.presence = Presence(url, self.loop, dhcp, self.watching.changes)
+        self.presence.name = name
+        self.watching.presence = self.presence
 
     def run(self) -> None:
         self.loop.open()
+        if self.presence is not None:
+            self.presence.start()
         self.watching.open()
         self.watching.start()
         self.thread = threading.Thread(target=self.loop.run)
@@ -52,6 +68,8 @@ class Running(Story):
     def close(self) -> None:
         self.loop.post(lambda now: self.loop.stop())
         self.thread.join()
+        if self.presence is not None:
+            self.presence.close()
         self.watching.close()
         self.loop.close()
 
@@ -202,6 +220,65 @@ def test_names_of_strangers_do_nothing(chromium: Any, running: Running) -> None:
         assert EVIL in text
         assert "\\x1b[2J\\u202e" in text
         assert shown.locator("img, main script").count() == 0
+
+
+def test_machines_of_other_daemons_and_a_database_that_goes(
+    chromium: Any, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = ((presence, "EVERY", 0.5), (presence, "GONE", 2.0), (feed, "_SLOW", 0.5))
+    for module, name, seconds in quick:
+        monkeypatch.setattr(module, name, seconds)
+    url = cluster.create()
+    postgres.migrate(url)
+    north, south = Running(tmp_path), Running(tmp_path)
+    north.share(url, "north")
+    south.share(url, f"south {EVIL}")
+    north.run()
+    south.run()
+    north.lease(replace(UEFI, mac=bytes(6), uuid=None), IPv4Address("10.7.0.9"))
+    south.lease()
+    south.miss(f"{EVIL}\x1b[2J\u202e")
+    south.lease(replace(SYSTEM, hostname=EVIL))
+    try:
+        with page(chromium, north.url) as shown:  # a dialog or a strange request fails it
+            shown.set_default_timeout(60_000)
+            theirs = shown.locator("tr.machine", has_text="52:54:00:12:34:56")
+            theirs.locator(".seer", has_text=f"south {EVIL}").wait_for()
+            shown.locator("tr.machine .seer", has_text="north").wait_for()
+            daemons = shown.locator("#site tbody tr")
+            daemons.nth(1).wait_for()
+            shown.locator("#search").fill(f"SOUTH {EVIL}")
+            shown.get_by_text("1 machine", exact=True).wait_for()
+            theirs.get_by_role("button").click()
+            told = f"The daemon south {EVIL} saw it last: system up. Its page shows each step."
+            shown.get_by_text(told).wait_for()
+            assert EVIL in theirs.locator(".host").inner_text()
+            assert shown.locator("img, main script").count() == 0
+            shown.locator("#search").fill("")
+            shown.get_by_text("2 machines", exact=True).wait_for()
+            assert daemons.all_inner_texts()[0].split("\t")[:1] == ["north (this one)"]
+            cluster.stop()
+            try:
+                line = shown.get_by_text("The lease database has not answered for")
+                line.wait_for()
+                north.lease(replace(UEFI, mac=b"\2" * 6, uuid=None), IPv4Address("10.7.0.10"))
+                shown.locator("tr.machine").nth(2).wait_for()
+                keep(shown, "database-away")
+            finally:
+                cluster.start()
+            line.wait_for(state="hidden")
+            south.close()
+            daemons.filter(has_text="away, last sign of life").wait_for()
+            theirs.locator(".seer", has_text="(away)").wait_for()
+            assert "away" not in daemons.filter(has_text="north").inner_text()
+            keep(shown, "daemon-away")
+            shown.set_viewport_size({"width": 390, "height": 844})
+            assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            keep(shown, "daemon-away-phone")
+    finally:
+        north.close()
+        if south.thread.is_alive():
+            south.close()
 
 
 def test_a_token_is_asked_for_once(chromium: Any, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ const byId = (id) => document.getElementById(id);
 const MOST = 200;
 let token = decodeURIComponent(location.hash.slice(1)) || sessionStorage.getItem("token") || "";
 let search = "";
+let silent = new Set();      // names of the daemons that are away
 let stats = null, before = null;
 let source = null, pending = null;
 
@@ -52,9 +53,13 @@ function span(seconds) {
   return seconds < 172800 ? `${(seconds / 3600).toFixed(0)} h` : `${(seconds / 86400).toFixed(0)} days`;
 }
 
+function whole(seconds) {
+  return seconds < 100 ? `${seconds.toFixed(0)} s` : span(seconds);
+}
+
 function ago(then) {
   const seconds = Date.now() / 1000 - then;
-  return seconds < 2 ? "now" : seconds < 100 ? `${seconds.toFixed(0)} s ago` : `${span(seconds)} ago`;
+  return seconds < 2 ? "now" : `${whole(seconds)} ago`;
 }
 
 async function get(path, query = {}) {
@@ -85,9 +90,10 @@ function entry(name) {
   const cells = {
     host: make("span", "host"), address: make("td", "num"), kind: make("td"),
     state: make("td", "state"), doing: make("td", "doing"), seen: make("td", "seen"),
+    seer: make("td", "seer"),
   };
   const row = make("tr", "machine", null, make("td", "name", null, button, cells.host),
-    cells.address, cells.kind, cells.state, cells.doing, cells.seen);
+    cells.address, cells.kind, cells.state, cells.doing, cells.seen, cells.seer);
   found = {row, cells, button, more: null, data: null};
   rows.set(name, found);
   return found;
@@ -102,6 +108,7 @@ function update(data) {
   setText(cells.state, data.state);
   cells.state.className = `state ${data.state}`;
   setText(cells.seen, ago(data.last));
+  showSeer(found);
   showDoing(cells.doing, data);
   const verdict = data.verdict;
   if (verdict && verdict.grade === "fault" && told.get(data.name) !== verdict.name && source) {
@@ -110,6 +117,11 @@ function update(data) {
   }
   told.set(data.name, verdict ? verdict.name : "");
   return found;
+}
+
+function showSeer(found) {
+  const name = found.data.daemon || "";
+  setText(found.cells.seer, silent.has(name) ? `${name} (away)` : name);
 }
 
 function showDoing(cell, data) {
@@ -205,7 +217,7 @@ async function show(name) {
   found.button.setAttribute("aria-expanded", "true");
   if (!found.more) {
     const cell = make("td", "more");
-    cell.colSpan = 6;
+    cell.colSpan = 7;
     found.more = make("tr", "", null, cell);
     found.row.after(found.more);
   }
@@ -213,8 +225,15 @@ async function show(name) {
   const boot = client.boots.find((one) => one.number === number) || client.boots[0];
   const cell = found.more.firstChild;
   const focused = cell.contains(document.activeElement) ? document.activeElement.textContent : null;
-  cell.replaceChildren(boots(name, client, boot), verdictOf(boot), factsOf(client, boot), waterfall(boot));
+  cell.replaceChildren(...(client.elsewhere ? elsewhere(client, boot) : []), ...(boot
+    ? [boots(name, client, boot), verdictOf(boot), factsOf(client, boot), waterfall(boot)] : []));
   if (focused !== null) [...cell.querySelectorAll("button")].find((one) => one.textContent === focused)?.focus();
+}
+
+function elsewhere(client, own) {
+  const there = `The daemon ${client.daemon} saw it last: ${client.stage}. Its page shows each step.`;
+  return [make("p", "facts", there), verdictOf(client), factsOf(client, {}),
+    ...(own ? [make("p", "facts", "What this daemon saw of it before:")] : [])];
 }
 
 function boots(name, client, shown) {
@@ -287,20 +306,33 @@ function showStats(now) {
   if (before && moment > before.moment) rate = Math.max(0, (now.sent - before.sent) / (moment - before.moment));
   before = {sent: now.sent, moment};
   stats = now;
-  const shown = [["machines", now.clients], ["transfers", now.running], ["rate", `${size(rate)}/s`]];
+  const shared = now.daemons.length > 1;
+  const shown = [[shared ? "machines here" : "machines", now.clients], ["transfers", now.running], ["rate", `${size(rate)}/s`]];
   for (const pool of now.pools) shown.push([`pool ${pool.network}`, `${pool.taken} of ${pool.addresses}`]);
   byId("stats").replaceChildren(...shown.map(([name, value]) =>
     make("div", "", null, make("dt", "", name), make("dd", "", value))));
-  showDaemons(now.daemons || []);
+  byId("machines").classList.toggle("shared", shared);
+  byId("away").hidden = now.database_away === null;
+  if (now.database_away !== null) setText(byId("away"), "The lease database has not answered for "
+    + `${whole(now.database_away)}: what other daemons saw since is not shown.`);
+  showDaemons(now.daemons);
 }
 
 function showDaemons(daemons) {
   byId("site").hidden = daemons.length < 2;
-  byId("daemons").replaceChildren(...daemons.map((one) => make("tr", "", null,
-    make("td", "", one.name + (one.here ? " (this one)" : "")), make("td", "", one.version),
-    make("td", "", one.leases), make("td", "", one.booting), make("td", "", one.up),
-    make("td", "", one.failed),
-    make("td", "", one.silent ? `silent for ${Math.round(one.seen)} s` : "here"))));
+  silent = new Set(daemons.filter((one) => one.silent).map((one) => one.name));
+  for (const one of rows.values()) if (one.data) showSeer(one);
+  byId("daemons").replaceChildren(...daemons.map((one) => {
+    const cells = ["version", "leases", "booting", "up", "failed"].map((what) => {
+      const cell = make("td", "", one[what]);
+      cell.dataset.what = what;
+      return cell;
+    });
+    const sign = `${whole(one.seen)} ago`;
+    const seen = one.here ? "now" : one.silent ? `away, last sign of life ${sign}` : sign;
+    return make("tr", "", null, make("td", "", one.name + (one.here ? " (this one)" : "")), ...cells,
+      make("td", one.silent ? "fault" : "", seen));
+  }));
 }
 
 function listen() {

@@ -1,0 +1,88 @@
+"""The pages of two daemons with one lease database, in a real browser: each shows what both saw."""
+
+import contextlib
+import shlex
+from uuid import UUID
+
+import pytest
+
+from pybootd.client import parse_mac
+from pybootd.dhcp import postgres
+from pybootd.dhcp.share import bucket
+from pybootd.tools.daemon import Daemon
+from tests.observe.browser import browser, keep, page
+from tests.postgres import Cluster, missing
+
+from .conftest import Firmware
+
+pytestmark = pytest.mark.net
+INI = """\
+[bootp]
+pool_start = 192.168.1.100
+leases = {url}
+lease_copy = none
+share = {number}/2
+[bootfile]
+default = boot.0
+"""
+
+
+@pytest.fixture
+def running():
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def test_both_pages_show_the_machines_of_both(network, tmp_path, running):
+    if reason := missing():
+        pytest.skip(reason)
+    url = running.enter_context(Cluster()).create()
+    postgres.migrate(url)
+    lan, client, hosts = network.switch(), network.host("client"), []
+    client.plug(lan)
+    for number in (1, 2):
+        host = network.host(f"server{number}")
+        host.plug(lan, f"192.168.1.{number}/24")
+        ini = tmp_path / f"{number}.ini"
+        ini.write_text(INI.format(url=url, number=number))
+        running.enter_context(Daemon(host, ini, tmp_path / f"{number}.log", (67,), "-p"))
+        hosts.append(host)
+    firmware = Firmware(client)
+    running.callback(firmware.socket.close)
+    seers = {}  # by MAC the address of the daemon in whose share it is
+    for number in range(99):
+        mac = f"52:54:00:00:00:{number:02x}"
+        address = f"192.168.1.{1 if bucket(parse_mac(mac)) < 128 else 2}"
+        if address not in seers.values():
+            ack = firmware.boot(mac, UUID(int=number))
+            assert ack is not None
+            assert str(ack.siaddr) == address
+            seers[mac] = address
+    with chromium_on(hosts[0], tmp_path) as shown:
+        look(shown, seers, this="192.168.1.1")
+        keep(shown, "two-daemons")
+    with chromium_on(hosts[1], tmp_path) as shown:
+        look(shown, seers, this="192.168.1.2")
+
+
+def look(shown, seers, this):
+    """See each machine once, with who saw it, and the daemons."""
+    daemons = shown.locator("#site tbody tr")
+    daemons.nth(1).wait_for()
+    for mac, address in seers.items():
+        row = shown.locator("tr.machine", has_text=mac)
+        row.locator(".seer", has_text=address).wait_for()
+    assert shown.locator("tr.machine").count() == daemons.count() == 2
+    for address in ("192.168.1.1", "192.168.1.2"):
+        said = daemons.filter(has_text=address).inner_text()
+        assert (f"{address} (this one)" in said) == (address == this)
+
+
+@contextlib.contextmanager
+def chromium_on(host, folder):
+    program = folder / f"chromium-{host.name}"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(host.command("chromium"))} "$@"\n')
+    program.chmod(0o755)
+    with browser(str(program)) as made, page(made, "http://127.0.0.1:8067/") as shown:
+        shown.set_default_timeout(60_000)
+        yield shown
