@@ -8,10 +8,11 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from pybootd import net
-from pybootd.client import Clients
+from pybootd.client import Client, Clients, Known
 from pybootd.config import StatusConfig
 from pybootd.events import Bus
 from pybootd.files.resolver import Files
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 _NOBODY = "0.0.0.0"
 _HEAD = 1024  # octets that tell what a boot file is
 _BACKLOG = 64
+_ITS = ("offered", "bound")  # states of a lease in which its client may ask for files
 _RECENT = 1000  # machines at most that other daemons are told of in one go
 
 
@@ -55,7 +57,8 @@ class Watching:
         self._loop = loop
         self._files = files
         self._dhcp = dhcp
-        self.timeline = Timeline(bus, lambda: loop.now, clients.by_address)
+        self._clients = clients
+        self.timeline = Timeline(bus, lambda: loop.now, self._who)
         self._counts = Counts(bus)
         self._token = config.token
         self._sock: socket.socket | None = None
@@ -120,6 +123,18 @@ class Watching:
             if self.presence is not None:
                 self._made.site = self.presence
         return self._made
+
+    def _who(self, address: IPv4Address) -> Known | None:
+        """Say who is at an address, by what it asked here, or by its lease from anywhere."""
+        known = self._clients.by_address(address)
+        if known is not None or self._dhcp is None:
+            return known
+        network = self._dhcp.networks.holding(address)
+        lease = network.pool.at(address) if network is not None else None
+        # an offer counts: its client may be here before we hear that another daemon confirmed it
+        if lease is None or lease.state.value not in _ITS or lease.expires <= self._loop.now:
+            return None
+        return Known(Client(lease.mac, uuid=lease.uuid, hostname=lease.hostname), address)
 
     def changes(self, told: Mapping[str, int]) -> tuple[Counter[str], dict[str, tuple[int, str]]]:
         """Count how machines stand; return mark and row, by name, of those with another mark."""
