@@ -207,6 +207,18 @@ def test_search_and_keyboard(chromium: Any, running: Running) -> None:
         opened.wait_for(state="detached")
 
 
+def test_more_machines_than_rows(chromium: Any, running: Running) -> None:
+    for number in range(205):
+        client = replace(UEFI, mac=bytes((2, 0, 0, 0, 0, number)), uuid=None)
+        running.lease(client, IPv4Address(0x0A070010 + number))
+    with page(chromium, running.url) as shown:
+        count = shown.get_by_text("200 of 205 machines")
+        count.wait_for()
+        running.start("linux", 8_000_000, peer="10.7.0.16")  # one of those that have no row
+        shown.locator("progress").wait_for()
+        assert count.is_visible()
+
+
 def test_names_of_strangers_do_nothing(chromium: Any, running: Running) -> None:
     running.lease(UEFI)
     running.fetch(f"{EVIL}\n\x1b[2J\u202e.efi", 5000)

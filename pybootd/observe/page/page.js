@@ -8,7 +8,7 @@ const told = new Map();      // name -> the verdict that was read out
 const byId = (id) => document.getElementById(id);
 const MOST = 200;
 let token = decodeURIComponent(location.hash.slice(1)) || sessionStorage.getItem("token") || "";
-let search = "";
+let search = "", total = 0;
 let silent = new Set();      // names of the daemons that are away
 let stats = null, before = null;
 let source = null, pending = null;
@@ -183,10 +183,14 @@ async function load() {
   for (const name of [...rows.keys()]) if (!names.has(name)) { open.delete(name); remove(name); }
   document_.clients.forEach(update);
   order();
-  const shown = document_.clients.length;
-  setText(byId("shown"), shown < document_.total ? `${shown} of ${document_.total} machines`
-    : shown === 1 ? "1 machine" : `${shown} machines`);
+  total = document_.total;
+  showCount(document_.clients.length);
   for (const name of open.keys()) if (rows.has(name)) show(name);
+}
+
+function showCount(shown) {
+  setText(byId("shown"), shown < total ? `${shown} of ${total} machines`
+    : shown === 1 ? "1 machine" : `${shown} machines`);
 }
 
 function soon() {
@@ -346,7 +350,7 @@ function listen() {
       if (open.has(one.name)) showSoon(one.name);
     }
     order();
-    if (!search) setText(byId("shown"), rows.size === 1 ? "1 machine" : `${rows.size} machines`);
+    if (!search) showCount(rows.size);
   });
 }
 
