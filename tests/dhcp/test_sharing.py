@@ -476,6 +476,26 @@ def test_a_stuck_database_is_as_good_as_none(site: Site, own: Cluster) -> None:
     assert one.lease(OTHER) != address
 
 
+def test_no_more_requests_wait_for_the_database_than_there_is_room_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharing, "_MOST", 5)
+    one = site.add()
+    with psycopg.connect(site.url) as file:
+        file.execute("SELECT pybootd.take_turn()")  # nothing is written before it ends
+        one.send(request(Message.DISCOVER, ciaddr=CLIENT))
+        site.turn(lambda: one.sharing._busy)
+        for number, mac in enumerate(strangers(20, 1)):
+            unknown = request(
+                Message.REQUEST, mac=mac, wanted=FIRST + number, server=HERE, ciaddr=CLIENT
+            )
+            one.send(unknown)
+        site.turn(lambda: len(one.sharing._queue) >= 5)
+        site.rest(0.3)
+        assert len(one.sharing._queue) == 5
+    assert site.turn(one.received).options[53] == bytes((Message.OFFER,))
+
+
 def test_another_configuration_goes_on_with_the_same_leases(site: Site) -> None:
     one, two = site.add(), site.add()
     address = one.lease()
