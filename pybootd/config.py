@@ -46,6 +46,7 @@ __all__ = [
 ANY = IPv4Address("0.0.0.0")
 LOOPBACK = IPv4Address("127.0.0.1")
 DEFAULT_LEASES = "/var/lib/pybootd/leases.db"
+DEFAULT_COPY = "/var/lib/pybootd/copy.db"  # leases.db has what was given before they were shared
 DATABASES = ("postgresql://", "postgres://")  # how URLs begin that libpq knows
 
 
@@ -86,7 +87,7 @@ class BootpConfig:
     authoritative: bool = True
     reclaim: str = "never"
     leases: str = DEFAULT_LEASES
-    lease_copy: str = DEFAULT_LEASES
+    lease_copy: str = DEFAULT_COPY
     share: tuple[int, int] = (1, 1)
     conflict_check: bool = True
     notify: tuple[tuple[str, int], ...] = ()

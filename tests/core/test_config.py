@@ -8,6 +8,7 @@ import pytest
 from pybootd.config import (
     FREE,
     TABLE,
+    BootpConfig,
     Config,
     ConfigError,
     examine,
@@ -288,6 +289,9 @@ def test_leases_of_several_daemons(tmp_path: Path) -> None:
     pool = "[tftp]\nroot = .\n[bootp]\npool_start = 10.0.0.10\n"
     bootp = load(write(tmp_path, f"{pool}leases = {url}\nlease_copy = copy.db\n")).bootp
     assert (bootp.leases, bootp.shared, bootp.lease_copy) == (url, True, str(tmp_path / "copy.db"))
+    # not the file of the time before, whose leases would be taken for what the database lost
+    bootp = load(write(tmp_path, f"{pool}leases = {url}\n")).bootp
+    assert bootp.lease_copy not in ("none", BootpConfig().leases)
     bootp = load(write(tmp_path, f"{pool}leases = {url}\nlease_copy = none\nshare = 2/3\n")).bootp
     assert (bootp.lease_copy, bootp.share) == ("none", (2, 3))
     bootp = load(write(tmp_path, f"{pool}leases = leases.db\n")).bootp
