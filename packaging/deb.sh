@@ -25,9 +25,9 @@ put 644 etc/pybootd.socket usr/share/doc/pybootd/examples/pybootd.socket
 put 644 etc/pybootd.bash usr/share/bash-completion/completions/pybootd
 put 644 README.rst usr/share/doc/pybootd/README.rst
 put 644 CHANGES.rst usr/share/doc/pybootd/CHANGES.rst
-put 644 LICENSE usr/share/doc/pybootd/copyright
+put 644 packaging/debian/copyright usr/share/doc/pybootd/copyright
 put 644 pybootd/etc/pybootd.ini usr/share/doc/pybootd/examples/pybootd.ini
-mkdir -p "$tree/srv/tftp" "$tree/usr/share/man/man8"
+mkdir -p "$tree/usr/share/man/man8"
 "$python" packaging/man.py "$tree/usr/share/man/man8/pybootd.8"
 gzip -9n "$tree/usr/share/man/man8/pybootd.8"
 
@@ -35,6 +35,9 @@ for script in postinst prerm postrm; do
     put 755 "packaging/debian/$script" "DEBIAN/$script"
 done
 echo /etc/pybootd.ini >"$tree/DEBIAN/conffiles"
+# dpkg --verify goes by them; those of the conffiles it keeps itself
+(cd "$tree" && find lib usr -type f -print0 | sort -z | xargs -0 md5sum) >"$tree/DEBIAN/md5sums"
+libc=$(getconf GNU_LIBC_VERSION | cut -d ' ' -f 2)
 cat >"$tree/DEBIAN/control" <<END
 Package: pybootd
 Version: $version
@@ -42,11 +45,12 @@ Architecture: $arch
 Maintainer: The pybootd developers <pybootd@localhost>
 Section: net
 Priority: optional
-Depends: python3 (>= 3.$minor), python3 (<< 3.$((minor + 1)))
+Depends: python3 (>= 3.$minor), python3 (<< 3.$((minor + 1))), libc6 (>= $libc)
 Suggests: python3-psycopg (>= 3.1)
 Installed-Size: $(du -sk "$tree" | cut -f 1)
 Description: boot machines over the network
- BOOTP, DHCP, PXE (BIOS and UEFI), TFTP and HTTP in a single small daemon, told what to do by one
- .ini file. As installed it serves the files of /srv/tftp and gives no addresses.
+ BOOTP, DHCP, PXE (BIOS and UEFI), TFTP and HTTP in a single small daemon, told
+ what to do by one file. As installed it serves the files of /srv/tftp and gives
+ no addresses.
 END
 dpkg-deb --root-owner-group -Zxz --build "$tree" "$out/pybootd_${version}_$arch.deb"

@@ -1,12 +1,14 @@
 """A Debian of its own in a folder, made by debootstrap of the mirror that apt uses here."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Self
 
+from pybootd import __version__
 from pybootd.tools.network import PATH, Host
 
 # its own devices, /proc and /run; the folder is the root, as it is to systemd
@@ -35,6 +37,11 @@ _REACHED = ("Acquire::http::", "Acquire::https::", "Acquire::Check-")
 
 class DebianError(Exception):
     """There can be no such folder, or a command in it failed; the text is for people."""
+
+
+def must(true, text):
+    if not true:
+        raise DebianError(text)
 
 
 def run(*words, timeout=600.0, check=True, env=None):
@@ -75,6 +82,28 @@ def sources():
     if not found:
         raise DebianError("apt has no source of Debian: look into /etc/apt/sources.list.d")
     return found
+
+
+def names(listing):
+    """Return the packages that apt-get said it brings."""
+    found = re.search(r"NEW packages will be installed:\n((?:  .*\n)+)", listing)
+    return found[1].split() if found else []
+
+
+def newer(deb, folder):
+    """Make a package of the next version, whose configuration file is another."""
+    tree = folder / "next"
+    run("dpkg-deb", "-R", deb, tree)
+    for name, old, new in (
+        ("DEBIAN/control", f"Version: {__version__}", f"Version: {__version__}+next"),
+        ("etc/pybootd.ini", "root = /srv/tftp", "root = /srv/tftp\n; of the next version"),
+    ):
+        text = (tree / name).read_text()
+        must(old in text, f"{name} has no line {old!r}")
+        (tree / name).write_text(text.replace(old, new))
+    made = folder / "pybootd_next.deb"
+    run("dpkg-deb", "--root-owner-group", "--build", tree, made)
+    return made
 
 
 class Debian:

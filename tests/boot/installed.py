@@ -4,7 +4,7 @@ Usage: python -m tests.boot.installed      (as root; it prints a line for each s
 """
 
 import contextlib
-import re
+import json
 import shutil
 import signal
 import sys
@@ -21,7 +21,7 @@ from pybootd.tools.pxe import BootError, Firmware
 from tests.net.unit import NoSystemd, Systemd
 from tests.postgres import Cluster
 
-from .debian import SYSTEMD, Debian, DebianError, run
+from .debian import SYSTEMD, Debian, DebianError, must, names, newer, run
 
 TOP = Path(__file__).parents[2]
 PC, DESK, OTHER = "52:54:00:12:34:56", "52:54:00:00:00:09", "52:54:00:00:00:0a"
@@ -69,38 +69,11 @@ def step(name):
     print(f"{time.monotonic() - began:6.1f} s  {name:12} {'; '.join(said)}", flush=True)
 
 
-def must(true, text):
-    if not true:
-        raise DebianError(text)
-
-
 def wait(true, text, patience=30.0):
     deadline = time.monotonic() + patience
     while not true():
         must(time.monotonic() < deadline, text() if callable(text) else text)
         time.sleep(0.05)
-
-
-def names(listing):
-    """Return the packages that apt-get said it brings."""
-    found = re.search(r"NEW packages will be installed:\n((?:  .*\n)+)", listing)
-    return found[1].split() if found else []
-
-
-def newer(deb, folder):
-    """Make a package of the next version, whose configuration file is another."""
-    tree = folder / "next"
-    run("dpkg-deb", "-R", deb, tree)
-    for name, old, new in (
-        ("DEBIAN/control", f"Version: {__version__}", f"Version: {__version__}+next"),
-        ("etc/pybootd.ini", "root = /srv/tftp", "root = /srv/tftp\n; of the next version"),
-    ):
-        text = (tree / name).read_text()
-        must(old in text, f"{name} has no line {old!r}")
-        (tree / name).write_text(text.replace(old, new))
-    made = folder / "pybootd_next.deb"
-    run("dpkg-deb", "--root-owner-group", "--build", tree, made)
-    return made
 
 
 class Trial:
@@ -197,6 +170,7 @@ def prepare(trial):
         must(enabled == "enabled", "the unit is not enabled")
         changed = debian.run("dpkg", "--verify", "pybootd").stdout
         must(not changed, f"not as packed: {changed}")
+        (debian.root / "srv/tftp/hello").write_text("boot me\n")
 
 
 def looked_at(trial):
@@ -227,16 +201,14 @@ def looked_at(trial):
 def by_hand(trial):
     """Start the daemon there without systemd: as it came, then as a boot server."""
     debian = trial.debian
-    with step("as it came") as say:
-        (debian.root / "srv/tftp/hello").write_text("boot me\n")
-        with trial.daemon():
-            must(trial.fetch("hello") == b"boot me\n", "another file came")
-            try:
-                trial.lease(patience=0.5)
-            except BootError as error:
-                say(f"it serves /srv/tftp by TFTP and gives no addresses: {error}")
-            else:
-                raise DebianError("it gave an address")
+    with step("as it came") as say, trial.daemon():
+        must(trial.fetch("hello") == b"boot me\n", "another file came")
+        try:
+            trial.lease(patience=0.5)
+        except BootError as error:
+            say(f"it serves /srv/tftp by TFTP and gives no addresses: {error}")
+        else:
+            raise DebianError("it gave an address")
     with step("boots a BIOS") as say:
         root = debian.root / "srv/tftp"
         shutil.rmtree(root)
@@ -268,6 +240,8 @@ def shared(trial):
         say(trial.here("pybootd", "leases", "--migrate").strip())
         with trial.daemon():
             address = trial.lease().address
+            copy = trial.debian.root / "var/lib/pybootd/copy.db"
+            wait(copy.exists, "it keeps no copy of the database")
             kept = trial.here("pybootd", "leases").lower()
             must(DESK in kept and str(address) in kept, kept)
         say(f"a client has {address}, and pybootd leases finds it in PostgreSQL")
@@ -346,10 +320,16 @@ def apt(place, *words):
     return done.stdout
 
 
+def held(place):
+    """Who has which address, not for how long: that goes on."""
+    found = json.loads(place("pybootd", "leases", "--json").stdout)
+    return {(one["mac"], one["address"], one["state"]) for one in found}
+
+
 def upgraded(trial, unit):
     """Install over it what is the same, and what is newer."""
     place, ini = unit.run if unit else trial.debian.run, trial.debian.root / "etc/pybootd.ini"
-    before, leases = ini.read_text(), place("pybootd", "leases").stdout
+    before, leases = ini.read_text(), held(place)
     for name, words in (
         ("again", ("--reinstall", f"/root/{trial.deb.name}")),
         ("upgrade", ("-o", "Dpkg::Options::=--force-confold", "/root/pybootd_next.deb")),
@@ -358,12 +338,21 @@ def upgraded(trial, unit):
             pid = unit.property("MainPID") if unit else None
             apt(place, "install", *words)
             must(ini.read_text() == before, "/etc/pybootd.ini was changed")
-            must(place("pybootd", "leases").stdout == leases, "leases are gone")
+            must(held(place) == leases, "leases are gone")
             say("/etc/pybootd.ini and the leases are as before")
             if unit:
                 active(unit)
                 must(unit.property("MainPID") != pid, "the daemon wasn't restarted")
                 say("the daemon was restarted")
+    if unit:
+        with step("disabled") as say:
+            unit.ctl("disable", "--now", "pybootd")
+            apt(place, "install", "--reinstall", "/root/pybootd_next.deb")
+            must(unit.ctl("is-enabled", "pybootd").stdout == "disabled\n", "it was enabled")
+            must(unit.property("ActiveState") == "inactive", "it was started")
+            unit.ctl("enable", "--now", "pybootd")
+            active(unit)
+            say("a unit that was disabled stays so")
     dist = trial.debian.root / "etc/pybootd.ini.dpkg-dist"
     must("of the next version" in dist.read_text(), "the new configuration file isn't there")
 
@@ -383,7 +372,7 @@ def remains(trial):
 def gone(trial, unit):
     """Remove it, install it again, purge it."""
     place, root = unit.run if unit else trial.debian.run, trial.debian.root
-    leases = place("pybootd", "leases").stdout
+    leases = held(place)
     with step("removed") as say:
         apt(place, "remove", "pybootd")
         must(not {67, 69} & trial.server.udp_ports(), "it still serves")
@@ -394,7 +383,7 @@ def gone(trial, unit):
     with step("back") as say:
         apt(place, "install", "/root/pybootd_next.deb")
         must("an administrator's own" in (root / "etc/pybootd.ini").read_text(), "another file")
-        must(place("pybootd", "leases").stdout == leases, "leases are gone")
+        must(held(place) == leases, "leases are gone")
         if unit:
             active(unit)
         say("installed again, it goes on with file and leases")
