@@ -454,13 +454,15 @@ def stuck(own: Cluster) -> Iterator[None]:
         with contextlib.suppress(OSError):
             if path.read_text().rpartition(")")[2].split()[1] == str(own.pid):
                 mine.append(int(path.parent.name))
-    for pid in mine:
-        os.kill(pid, signal.SIGSTOP)
     try:
+        for pid in mine:
+            with contextlib.suppress(ProcessLookupError):  # one that was about to end
+                os.kill(pid, signal.SIGSTOP)
         yield
     finally:
         for pid in mine:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def test_a_stuck_database_is_as_good_as_none(site: Site, own: Cluster) -> None:
