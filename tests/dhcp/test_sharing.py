@@ -234,16 +234,19 @@ def test_what_comes_soon_after_a_request_goes_in_one_round_trip(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, batches = site.add(), []
-    prepare, moment = one.sharing.store.prepare, one.loop.now + 1
+    prepare = one.sharing.store.prepare
 
     def counted(requests: Any, now: float, since: int) -> Any:
         batches.extend([len(requests)] if requests else [])
         return prepare(requests, now, since)
 
-    monkeypatch.setattr(one.sharing.store, "prepare", counted)
-    monkeypatch.setattr(one.loop, "_clock", lambda: moment)
     one.offer()
     site.turn(lambda: not one.sharing._busy)  # with news
+    moment = one.loop.now + 1  # from here on no timer runs: the database is known to answer
+    monkeypatch.setattr(one.sharing.store, "prepare", counted)
+    monkeypatch.setattr(one.loop, "_clock", lambda: moment)
+    one.send(request(Message.DISCOVER, mac=OTHER, ciaddr=CLIENT))
+    site.turn(lambda: batches and not one.sharing._busy)
     for number in range(5):
         one.send(request(Message.DISCOVER, mac=bytes((2, number)) * 3, ciaddr=CLIENT))
         one.loop.turn(0.02)
