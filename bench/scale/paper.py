@@ -27,10 +27,10 @@ class Constant(NamedTuple):
 
 MEASURED = {
     "DHCP, CPU": Constant(0.11, "ms a DORA", "bench/dhcp, pybootd at 2500 DORA/s, SQLite"),
-    "shared, CPU": Constant(0.18, "ms a DORA", "bench/scale, the daemon's part, PostgreSQL"),
+    "shared, CPU": Constant(0.17, "ms a DORA", "bench/scale, the daemon's part, PostgreSQL"),
     "DHCP, SQLite": Constant(2500, "DORA/s", "bench/dhcp, most with less than 1 % lost"),
-    "TFTP, window 1": Constant(3.67, "us a block", "bench/tftp, 100 clients, window 1"),
-    "TFTP, window 16": Constant(0.86, "us a block", "bench/tftp, 100 clients, window 16"),
+    "TFTP, window 1": Constant(3.06, "us a block", "bench/tftp, 100 clients, window 1"),
+    "TFTP, window 16": Constant(0.79, "us a block", "bench/tftp, 100 clients, window 16"),
     "PostgreSQL": Constant(2500, "leases/s", "bench/scale, the most that was tried"),
     "HTTP": Constant(0.11, "s a GB", "bench/http, 20 MB to 50 clients, CPU"),
 }
