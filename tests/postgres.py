@@ -5,8 +5,11 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
+
+import pytest
 
 _PROGRAMS = Path("/usr/lib/postgresql")  # where Debian keeps them, by version
 
@@ -23,6 +26,14 @@ def _programs() -> Path | None:
 def missing() -> str:
     """Say why there can be no cluster; "" if it can."""
     return "" if _programs() else "not installed: postgresql"
+
+
+def running() -> Iterator["Cluster"]:
+    """Run a cluster for a fixture; where there can be none, its tests are left out."""
+    if reason := missing():
+        pytest.skip(reason)
+    with Cluster() as made:
+        yield made
 
 
 class Cluster:

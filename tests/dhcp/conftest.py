@@ -9,7 +9,4 @@ from tests import postgres
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[postgres.Cluster]:
-    if reason := postgres.missing():
-        pytest.skip(reason)
-    with postgres.Cluster() as made:
-        yield made
+    yield from postgres.running()

@@ -23,7 +23,7 @@ from pybootd.dhcp.server import PAUSE, DhcpServer
 from pybootd.dhcp.stores import SqliteStore
 from pybootd.events import Bus, Released
 from pybootd.loop import Loop
-from tests.postgres import Cluster, missing
+from tests.postgres import Cluster, running
 
 from .desk import MAC, OTHER, request
 
@@ -35,10 +35,7 @@ FIRST = A("127.1.0.0")
 @pytest.fixture(scope="module")
 def own() -> Iterator[Cluster]:
     """Make a cluster that may be stopped."""
-    if reason := missing():
-        pytest.skip(reason)
-    with Cluster() as made:
-        yield made
+    yield from running()
 
 
 @pytest.fixture

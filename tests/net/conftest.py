@@ -9,6 +9,7 @@ import pytest
 from pybootd.client import parse_mac
 from pybootd.dhcp.packet import BROADCAST_FLAG, Message, Packet, decode, encode
 from pybootd.tools.daemon import Daemon
+from tests import postgres
 
 from .lab import CLIENT, MIRROR, SERVER, Lab
 
@@ -76,6 +77,12 @@ class Log:
                 assert lines, f"no {text!r} in\n{written}"
                 return lines[-1]
             time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Make a lease database's server that may be stopped."""
+    yield from postgres.running()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 
 from pybootd.dhcp import postgres
 from pybootd.tools.daemon import Daemon
-from tests.postgres import Cluster, missing
 
 from .conftest import Firmware
 from .test_flood import ATTACK, memory
@@ -27,14 +26,6 @@ leases = {url}
 lease_copy = none
 share = {share}
 """
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    if reason := missing():
-        pytest.skip(reason)
-    with Cluster() as made:
-        yield made
 
 
 def wait(what, patience=30.0):

@@ -12,7 +12,6 @@ import pytest
 from pybootd.dhcp import postgres
 from pybootd.dhcp.packet import Message
 from pybootd.tools.daemon import Daemon
-from tests.postgres import Cluster, missing
 
 from .conftest import Firmware
 from .shared_crowd import turn
@@ -26,14 +25,6 @@ pytestmark = pytest.mark.net
 def running():
     with contextlib.ExitStack() as stack:
         yield stack
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    if reason := missing():
-        pytest.skip(reason)
-    with Cluster() as made:
-        yield made
 
 
 def test_a_daemon_dies_and_the_database_goes_and_comes_back(cluster, tmp_path, follow):

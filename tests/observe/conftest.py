@@ -6,16 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.postgres import Cluster, missing
+from tests.postgres import Cluster, running
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Make a cluster that may be stopped."""
-    if reason := missing():
-        pytest.skip(reason)
-    with Cluster() as made:
-        yield made
+    yield from running()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
