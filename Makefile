@@ -27,9 +27,7 @@ help:
 	@echo "make clean                take away what these have made"
 
 demo: .venv/package.done
-ifdef FIRMWARE
-	@tests/packages.sh $(FIRMWARE_PACKAGES)
-endif
+	@tests/packages.sh iproute2 mount util-linux $(if $(FIRMWARE),$(FIRMWARE_PACKAGES))
 	@.venv/bin/pybootd demo $(if $(FIRMWARE),--firmware $(FIRMWARE))
 
 test: .venv/test.done

@@ -1,8 +1,8 @@
 """What several rooms' tests share: private networks, and the reason when there can be none.
 
-With PYBOOTD_TEST_ALL=1 in the environment a test of the groups ``net`` and ``boot`` that would be
-skipped fails instead, so that a machine that can run them can't forget to. A test that this
-kernel or system can't run, whoever sets it up, says so: its reason starts with "this system".
+With PYBOOTD_TEST_ALL=1 in the environment a test that would be skipped fails instead, so that a
+machine that can run it can't forget to. A test that this kernel or system can't run, whoever sets
+it up, says so: its reason starts with "this system".
 """
 
 import ctypes
@@ -44,12 +44,11 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skip into a failure where every group must run."""
     report = yield
-    grouped = item.get_closest_marker("net") or item.get_closest_marker("boot")
-    if ALL and grouped and report.skipped and not hasattr(report, "wasxfail"):
+    if ALL and report.skipped and not hasattr(report, "wasxfail"):
         reason = str(call.excinfo.value) if call.excinfo else ""
         if not reason.startswith("this system"):
             report.outcome = "failed"
-            report.longrepr = f"skipped, but every group must run here: {reason}"
+            report.longrepr = f"skipped, but every test must run here: {reason}"
     return report
 
 

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import tempfile
 import time
 import zipfile
@@ -58,8 +57,7 @@ def test_wheel_and_source_archive(source):
     """The wheel is made of the source archive, and has every file of the package."""
     build = "from setuptools import build_meta as b; print(b.build_sdist('..'))"
     sdist = run(sys.executable, "-c", build, cwd=source / "source").split()[-1]
-    with tarfile.open(source / sdist) as archive:
-        archive.extractall(source, filter="data")
+    run("tar", "-xf", sdist, cwd=source)
     pip = (sys.executable, "-m", "pip", "-q", "--disable-pip-version-check")
     unpacked = source / f"pybootd-{__version__}"
     run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", source, unpacked)
