@@ -108,6 +108,17 @@ class Transfer:
         """The whole file has arrived."""
         return self.outcome is Outcome.DONE
 
+    @property
+    def came(self) -> bool:
+        """The whole file has arrived, or all but the last ACK (RFC 1350 6: that may be whole).
+
+        Firmware that starts what it fetched may stop its network card before that ACK has left.
+        """
+        ended = self.outcome not in (None, Outcome.TIMEOUT)
+        if ended or self.size is None or self.sent == 0:
+            return self.done
+        return self.size - self.sent <= self.blocksize * self.windowsize
+
     def end(self, event: events.TransferEnded, when: float) -> None:
         """Note how it went."""
         self._progress = None

@@ -53,6 +53,8 @@ def broken_off(case: Case) -> Verdict | None:
         )
     if _lossy(newest, ended=silent):
         return _bad_path(newest)
+    if newest.came:
+        return None
     if not silent and _slow(newest):  # the silence at an end is no part of its pace
         return _slow_path(newest, f"{got}; {how}")
     return fault(
@@ -108,13 +110,17 @@ def _slow_path(transfer: Transfer, *evidence: str) -> Verdict:
     )
 
 
+def _how_whole(transfer: Transfer) -> str:
+    return "whole" if transfer.done else "whole but for its last ACK"
+
+
 # a kernel, and no system
 
 
 def no_system(case: Case) -> Verdict | None:
     """Find that the kernel was fetched, and its system never heard of."""
     newest = case.newest
-    if not isinstance(newest, Transfer) or not newest.done or not case.silent(SYSTEM):
+    if not isinstance(newest, Transfer) or not newest.came or not case.silent(SYSTEM):
         return None
     kernel = next((one for one in case.fetched if one.role is Role.KERNEL), None)
     if kernel is None:
@@ -130,7 +136,7 @@ def no_system(case: Case) -> Verdict | None:
         " initrd does not fit the kernel, the kernel command line is wrong, or memory is short. A"
         " system with a fixed address does not ask: then all is well.",
         # what is said once and kept must not grow with time
-        f"last file: {newest.requested}, whole; then nothing for"
+        f"last file: {newest.requested}, {_how_whole(newest)}; then nothing for"
         + (f" {followed - newest.ended:.0f} s" if followed else f" more than {SYSTEM:.0f} s"),
     )
 
@@ -138,7 +144,7 @@ def no_system(case: Case) -> Verdict | None:
 def lossy(case: Case) -> Verdict | None:
     """Find that it stopped behind a file that took many repetitions, or very long."""
     newest = case.newest
-    if not isinstance(newest, Transfer) or not newest.done or not case.silent(QUIET):
+    if not isinstance(newest, Transfer) or not newest.came or not case.silent(QUIET):
         return None
     if newest.role is Role.KERNEL or newest.role is Role.INITRD:
         return None  # it is booting
@@ -160,4 +166,5 @@ def stopped(case: Case) -> Verdict | None:
         "It may be at work: a memory test, a menu that waits for someone, a system with a fixed"
         " address. If not, look at its screen.",
         f"last: {name}",
+        "its last ACK is missing" if isinstance(newest, Transfer) and not newest.done else "",
     )

@@ -75,7 +75,7 @@ class Case:
     @property
     def fetched(self) -> list[Transfer]:
         """The transfers that brought a whole file."""
-        return [one for one in self.boot.transfers() if one.done]
+        return [one for one in self.boot.transfers() if one.came]
 
 
 def is_step(step: Step | Transfer, *kinds: Kind) -> bool:

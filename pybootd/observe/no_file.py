@@ -131,7 +131,7 @@ def wrong_architecture(case: Case) -> Verdict | None:
 def _ends_at_boot_file(case: Case) -> bool:
     """Tell whether the boot file came whole, and nothing that mattered after it."""
     newest = case.newest
-    return isinstance(newest, Transfer) and newest.done and newest.role is Role.BOOT_FILE
+    return isinstance(newest, Transfer) and newest.came and newest.role is Role.BOOT_FILE
 
 
 def ipxe_loop(case: Case) -> Verdict | None:
@@ -179,7 +179,7 @@ def no_configuration(case: Case) -> Verdict | None:
         return None
     tried: list[str] = []
     for one in reversed(case.boot.steps):
-        if isinstance(one, Transfer) and one.done:
+        if isinstance(one, Transfer) and one.came:
             break
         if isinstance(one, Step) and one.kind is Kind.MISSED:
             tried.insert(0, one.text)
@@ -196,7 +196,7 @@ def no_configuration(case: Case) -> Verdict | None:
 def proxy_loader(case: Case) -> Verdict | None:
     """Find that GRUB, under a proxy, asks the DHCP server for its files."""
     newest = case.newest
-    if not case.boot.proxy or not isinstance(newest, Transfer) or not newest.done:
+    if not case.boot.proxy or not isinstance(newest, Transfer) or not newest.came:
         return None
     if "grub" not in newest.requested.lower() or not case.silent(QUIET):
         return None

@@ -289,7 +289,7 @@ class Timeline:
         newest = boot.steps[-1]
         chained = client.ipxe or client.vendor_class.startswith("U-Boot")
         recent = self._clock() - newest.ended < _CHAINED
-        return not (chained and isinstance(newest, Transfer) and newest.done and recent)
+        return not (chained and isinstance(newest, Transfer) and newest.came and recent)
 
     def _note(
         self, record: Record, kind: Kind, text: str, more: str = "", cause: Cause | None = None

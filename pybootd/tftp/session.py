@@ -289,7 +289,8 @@ class Session:
             self.end(Outcome.DONE, now)
             return
         if count == GONE:
-            self.end(Outcome.TIMEOUT, now)
+            nearly = transfer.complete and not transfer.unanswered
+            self.end(Outcome.TIMEOUT, now, "its last ACK is missing" if nearly else "")
             return
         self._blocks.acknowledged(transfer.base)
         first = transfer.first

@@ -101,6 +101,18 @@ def ask(client: Client, name: str, *acknowledged: int, **wanted: int) -> None:
     sock.recvfrom(70000)
 
 
+def last_ack(client: Client) -> None:
+    """Start the kernel before the ACK of its last block has left."""
+    boot_file(client)
+    all_but_last(client, "linux")
+
+
+def all_but_last(client: Client, name: str) -> None:
+    """Acknowledge every block but the last."""
+    size = {"loader.efi": len(EFI), "linux": 200_000}[name]
+    ask(client, name, *range(1, size // 512 + 1))
+
+
 def lossy(client: Client) -> None:
     """Hear every second packet only, and give up in the end."""
     boot_file(client)
@@ -283,7 +295,16 @@ FAULTS = [
     fault("no-configuration", "none of its names is there", misses, "grub.cfg-0A07, menu.cfg"),
     fault("secure-boot", "starts over behind the boot file", start_over, "signed", later=0),
     fault("no-system", "silent behind the initrd", kernel, "driver", later=200),
+    fault(
+        "no-system", "the kernel's last ACK is lost", last_ack, "but for its last ACK", later=200
+    ),
     fault("stopped", "silent behind the boot file", boot_file, "memory test"),
+    fault(
+        "stopped",
+        "the boot file's last ACK is lost",
+        lambda c: (c.obtain(), all_but_last(c, "loader.efi")),
+        "last ACK",
+    ),
     fault(
         "proxy-not-asked",
         "a proxy's client never asks port 4011",
@@ -410,9 +431,13 @@ def grub(client: Client, system: bool = True, window: int = 4) -> None:
         client.system_up()
 
 
-def ipxe(client: Client, system: bool = True) -> None:
-    """Load iPXE with another ROM, then its script."""
-    boot_file(client)
+def ipxe(client: Client, system: bool = True, whole: bool = True) -> None:
+    """Load iPXE with another ROM, then its script; or start it before the last ACK has left."""
+    if whole:
+        boot_file(client)
+    else:
+        client.obtain()
+        all_but_last(client, "loader.efi")
     client.run_ipxe()
     lease = client.obtain()
     for name in ("menu.ipxe", "linux", "initrd.gz"):
@@ -474,6 +499,8 @@ GOOD = {
     "ipxe": (ipxe, 1000.0),
     "ipxe-now": (ipxe, 0.0),
     "ipxe-kernel-starts": (lambda c: ipxe(c, system=False), 60.0),
+    "ipxe-last-ack": (lambda c: ipxe(c, whole=False), 1000.0),
+    "kernel-last-ack": (last_ack, 60.0),
     "ipxe-twice": (again(ipxe), 1000.0),
     "u-boot": (u_boot, 1000.0),
     "http-boot": (http_boot, 1000.0),

@@ -252,6 +252,26 @@ def test_a_silent_client_costs_little_and_goes_away(lab: Lab) -> None:
     assert lab.sockets() == 0
 
 
+def test_a_client_that_has_all_but_said_so(lab: Lab) -> None:
+    """RFC 1350 6: the file may be whole nevertheless."""
+    one, other, early = lab.client(), lab.client(), lab.client()
+    one.ask("1024")
+    one.receive()
+    one.ack(1)
+    assert numbers(one.ack(2)) == [3]
+    other.ask("70000", windowsize="8")
+    other.receive()
+    for block in range(0, 137, 8):
+        other.ack(block)
+    early.ask("1024")
+    early.receive()
+    early.ack(1)
+    lab.wait(60.0)
+    said = [(event.requested, event.sent, event.reason) for event in lab.ended()]
+    missing = "its last ACK is missing"
+    assert sorted(said) == [("1024", 512, ""), ("1024", 1024, missing), ("70000", 69632, missing)]
+
+
 def test_a_client_whose_port_is_closed_is_not_waited_for(plain: Lab) -> None:
     client = plain.client()
     client.ask("70000")
