@@ -59,7 +59,7 @@ def drop(config: Config, services: Collection[str]) -> None:
         _hand_over_cache(config.cache.dir, uid, gid)
     if config.logger.type == "file" and config.logger.file is not None:
         with contextlib.suppress(OSError):  # it may be a terminal, or on a system without owners
-            _hand_over(config.logger.file, uid, gid)
+            hand_over(config.logger.file, uid, gid)
     kept = needed(config, services)
     try:
         _become(user, uid, gid, kept)
@@ -135,7 +135,7 @@ def _hand_over_folder(file: Path, uid: int, gid: int) -> None:
         names = list(folder.iterdir())
         ours = [one for one in names if one.name.startswith(file.name)]
         for one in ours:
-            _hand_over(one, uid, gid)
+            hand_over(one, uid, gid)
         if len(ours) == len(names):
             os.chown(folder, uid, gid, follow_symlinks=False)
 
@@ -151,7 +151,7 @@ def _hand_over_cache(folder: Path, uid: int, gid: int) -> None:
                 os.chown(path, uid, gid, follow_symlinks=False)
 
 
-def _hand_over(file: Path, uid: int, gid: int) -> None:
+def hand_over(file: Path, uid: int, gid: int) -> None:
     """Give the user a file; raises OSError. No link: it might be another's file that it names."""
     descriptor = os.open(file, _FILE)
     try:

@@ -289,7 +289,7 @@ def migrate(url: str) -> tuple[int, int]:
 
     Raises StoreError.
     """
-    with _visit(url) as file:
+    with visit(url, made=False) as file:
         file.execute("SELECT pg_advisory_xact_lock(hashtext('pybootd.schema'))")
         before = _version(file)
         if before > schema.VERSION:
@@ -305,19 +305,23 @@ def read_database(url: str) -> list[Lease]:
 
     Raises StoreError.
     """
-    with _visit(url) as file:
-        _check(file, f"lease database {shown(url)}")
-        clock, drift = file.execute(_CLOCK).fetchone() or (0.0, 0.0)
-        rows = file.execute(_LOAD).fetchall()
-    leases = (_lease(row[0], row[1:], drift - clock, 0.0) for row in rows)
-    kept = (lease for lease in leases if lease.state not in (State.FREE, State.OFFERED))
+    with visit(url) as file:
+        leases, _ = read_all(file, 0.0)
+    kept = (lease for lease in leases if lease.state is not State.OFFERED)
     return sorted(kept, key=lambda lease: lease.address)
+
+
+def read_all(file: psycopg.Connection[Any], now: float) -> tuple[list[Lease], float]:
+    """Return the leases and offers, and the lease clock less the monotonic clock, ``now``."""
+    clock, drift = file.execute(_CLOCK).fetchone() or (0.0, 0.0)
+    offset = clock - drift - now
+    leases = (_lease(row[0], row[1:], -offset, now) for row in file.execute(_LOAD).fetchall())
+    return [lease for lease in leases if lease.state is not State.FREE], offset
 
 
 def remove(url: str, mac: bytes) -> list[IPv4Address]:
     """Take the leases of a client away; every running daemon hears of it. Raises StoreError."""
-    with _visit(url) as file:
-        _check(file, f"lease database {shown(url)}")
+    with visit(url) as file:
         file.execute("SELECT pybootd.take_turn()")
         rows = file.execute(_RELEASE, (mac,)).fetchall()
         file.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
@@ -325,12 +329,14 @@ def remove(url: str, mac: bytes) -> list[IPv4Address]:
 
 
 @contextlib.contextmanager
-def _visit(url: str) -> Iterator[psycopg.Connection[Any]]:
-    """One transaction, for a person's command."""
+def visit(url: str, *, made: bool = True) -> Iterator[psycopg.Connection[Any]]:
+    """One transaction, for a person's command; raises StoreError. ``made``: there are tables."""
     psycopg = _library()
     try:
         file = connect(url)
         with contextlib.closing(file), file.transaction():
+            if made:
+                _check(file, f"lease database {shown(url)}")
             yield file
     except psycopg.Error as error:
         raise StoreError(f"lease database {shown(url)}: {_reason(error)}") from error
@@ -359,7 +365,7 @@ def _parsed(url: str) -> dict[str, Any]:
         return dict(psycopg.conninfo.conninfo_to_dict(url))
     except psycopg.Error:  # its message may quote a part of the password
         raise SchemaError(
-            "[bootp] leases: no connection URL that libpq reads: a special character of a user "
+            "postgresql://...: no connection URL that libpq reads: a special character of a user "
             "name or password is written as %XX"
         ) from None
 

@@ -197,15 +197,7 @@ class SqliteStore(LeaseStore):
         file = self._file = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = FULL")
-        (state,) = file.execute("PRAGMA quick_check(1)").fetchone()
-        if state != "ok":
-            raise sqlite3.DatabaseError(state)
-        (version,) = file.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA:
-            raise StoreError(
-                f"lease file {self.path}: written by a newer pybootd (schema {version}, this one "
-                f"knows {SCHEMA}): change [bootp] leases, or run that pybootd"
-            )
+        version = _check(file, self.path)
         if version < SCHEMA:
             _migrate(file, version)
         self._identity = self._identify()
@@ -294,15 +286,37 @@ def open_store(where: str) -> LeaseStore:
     return store
 
 
-def read_file(path: Path, clock: Callable[[], float] = time.time) -> list[Lease]:
+def read_file(
+    path: Path, clock: Callable[[], float] = time.time, *, whole: bool = False
+) -> list[Lease]:
     """Read the leases of a file, also while a daemon uses it; ``expires`` in seconds from now.
 
-    Raises StoreError.
+    Raises StoreError; with ``whole`` also where some leases may be missing.
     """
     with _visit(path) as file:
+        if whole:
+            _check(file, path)
         (drift,) = file.execute("SELECT drift FROM clock").fetchone()
         rows = file.execute("SELECT * FROM lease ORDER BY address").fetchall()
-    return list(_leases(rows, drift - clock(), 0.0))
+    leases = list(_leases(rows, drift - clock(), 0.0))
+    if whole and len(leases) < len(rows):
+        raise StoreError(f"lease file {path}: some of its leases can't be read")
+    return leases
+
+
+def in_use(path: Path) -> bool:
+    """Tell whether a daemon gives addresses from this file."""
+    try:
+        lock = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def remove(path: Path, mac: bytes) -> list[IPv4Address]:
@@ -317,13 +331,27 @@ def remove(path: Path, mac: bytes) -> list[IPv4Address]:
 
 @contextlib.contextmanager
 def _visit(path: Path) -> Iterator[sqlite3.Connection]:
-    if not path.exists():
-        raise StoreError(f"lease file {path}: there is none")
     try:
+        if not path.exists():
+            raise StoreError(f"lease file {path}: there is none")
         with contextlib.closing(sqlite3.connect(path, timeout=5.0)) as file, file:
             yield file
-    except sqlite3.Error as error:
-        raise StoreError(f"lease file {path}: {error}") from error
+    except (OSError, sqlite3.Error) as error:  # systemd keeps others out of the folder
+        raise StoreError(f"lease file {path}: {_reason(error)}") from error
+
+
+def _check(file: sqlite3.Connection, path: Path) -> int:
+    """Return the schema of a file; raises sqlite3.DatabaseError: damaged, StoreError: newer."""
+    (state,) = file.execute("PRAGMA quick_check(1)").fetchone()
+    if state != "ok":
+        raise sqlite3.DatabaseError(f"integrity check: {state.splitlines()[-1]}")
+    (version,) = file.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA:
+        raise StoreError(
+            f"lease file {path}: written by a newer pybootd (schema {version}, this one "
+            f"knows {SCHEMA}): change [bootp] leases, or run that pybootd"
+        )
+    return int(version)
 
 
 def _may_write(path: Path) -> bool:

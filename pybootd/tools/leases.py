@@ -11,17 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pybootd.client import format_mac, parse_mac
-from pybootd.config import ConfigError, examine, find_file
+from pybootd.config import Config, ConfigError, examine, find_file
 from pybootd.dhcp import postgres
 from pybootd.dhcp.leases import FOREVER, Lease, State, StoreError
 from pybootd.dhcp.postgres import is_url, read_database
-from pybootd.dhcp.stores import MEMORY, read_file, remove
+from pybootd.dhcp.stores import MEMORY, in_use, read_file, remove
+from pybootd.dhcp.takeover import take_over
 
 
 def main(argv: Sequence[str]) -> int:
-    """List the leases, or take a client's away; return the exit status."""
+    """List the leases, take a client's away, or take another store's over; return the status."""
     options = _parser().parse_args(argv)
     try:
+        if options.source is not None:
+            return _import(options.config, options.source)
         where = _where(options.config)
         if options.migrate:
             return _migrate(where)
@@ -30,6 +33,8 @@ def main(argv: Sequence[str]) -> int:
         leases = read_database(where) if is_url(where) else read_file(Path(where))
     except (ConfigError, StoreError) as error:
         print(f"pybootd: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # a script must not go on as if it had been done
         return 1
     if options.json:
         print(json.dumps([_entry(lease) for lease in leases], indent=2))
@@ -55,6 +60,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="make the tables of leases = postgresql://..., or bring them up to this version",
     )
+    parser.add_argument(
+        "--import",
+        dest="source",
+        metavar="FROM",
+        help="take over the leases of another file or database; what is there already stays",
+    )
     return parser
 
 
@@ -67,10 +78,36 @@ def _mac(text: str) -> bytes:
 
 def _where(config: str | None) -> str:
     # faults elsewhere in the file are the daemon's to tell
-    where = examine(find_file(config), ())[0].bootp.leases
-    if where == MEMORY:
+    return _kept(examine(find_file(config), ())[0])
+
+
+def _kept(config: Config) -> str:
+    if config.bootp.leases == MEMORY:
         raise StoreError("[bootp] leases = memory: the daemon alone knows them")
-    return where
+    return config.bootp.leases
+
+
+def _import(path: str | None, source: str) -> int:
+    config, faults = examine(find_file(path), ())
+    if faults:  # what is at fault has its default, which is not where to write
+        raise ConfigError(faults)
+    where = _kept(config)
+    source = source if is_url(source) else str(Path(source).resolve())
+    if source == (where if is_url(where) else str(Path(where).resolve())):
+        raise StoreError("--import: [bootp] leases names the same; it is to name the new place")
+    if not is_url(source) and in_use(Path(source)):
+        print(
+            f"pybootd: a daemon uses {source}: leases that it gives from now on stay there; "
+            "stop it, and import again",
+            file=sys.stderr,
+        )
+    made = take_over(source, where, by_client_id=config.bootp.identity == "client-id")
+    for line in made.left_out:
+        print(f"pybootd: {line}", file=sys.stderr)
+    name = postgres.shown(where) if is_url(where) else where
+    counts = f"{made.there} were there, {len(made.left_out)} left out"
+    print(f"{name}: {len(made.write)} leases taken over, {counts}")
+    return 1 if made.left_out else 0
 
 
 def _migrate(where: str) -> int:

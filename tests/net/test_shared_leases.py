@@ -155,3 +155,38 @@ def test_all_of_them_probe_an_address_and_offer_it(cluster, network, tmp_path, r
         assert daemon.stop() == 0
     kept = {str(one.address): one.state.value for one in postgres.read_database(url)}
     assert kept == {"192.168.1.100": "bound"} | dict.fromkeys(others, "declined")
+
+
+def test_leases_of_a_file_go_on_in_a_database_and_back(cluster, lan, firmware, tmp_path):
+    host, ini = lan[0], tmp_path / "pybootd.ini"
+
+    def leases(*words):
+        return host.run(sys.executable, "-m", "pybootd", "leases", "-c", ini, *words).stdout
+
+    def configure(where):
+        ini.write_text(
+            f"[bootp]\npool_start = 192.168.1.100\npool_count = 90\nallow_simple_dhcp = on\n"
+            f"leases = {where}\nlease_copy = none\nconflict_check = off\n"
+        )
+
+    def serve(macs, source=None):
+        """Ask as machines do that know of no address, and note which they get."""
+        with Daemon(host, ini, tmp_path / "log", (67,), "-p"):
+            if source is not None:
+                assert ": 3 leases taken over, 0 were" in leases("--import", source)
+            acks = {mac: firmware.boot(mac) for mac in macs}
+        return {mac: ack.yiaddr for mac, ack in acks.items()}
+
+    macs = [f"52:54:00:00:00:{number:02x}" for number in range(3)]
+    configure("old.db")
+    told = serve(macs)
+    url = cluster.create()
+    configure(url)
+    leases("--migrate")
+    newcomer = "52:54:00:00:01:00"
+    told |= serve([newcomer])
+    # the daemon runs, and hears of them
+    assert serve(macs, tmp_path / "old.db") == {mac: told[mac] for mac in macs}
+    configure("new.db")
+    assert ": 4 leases taken over, 0 were" in leases("--import", url)
+    assert serve(reversed(told)) == told
