@@ -22,6 +22,7 @@ OFFER_HOLD = 60.0  # seconds that an offer is kept for a client that has not yet
 DECLINE_HOLD = 600.0  # seconds that an address found in use is left alone
 FOREVER = math.inf  # the lease of a BOOTP client (RFC 1534 3)
 NEVER = math.inf
+EVERYWHERE = IPv4Network("0.0.0.0/0")
 
 
 class StoreError(Exception):

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pybootd.client import Client
 from pybootd.config import ANY, BootpConfig, Config
 from pybootd.dhcp import options
-from pybootd.dhcp.leases import Lease, Pool
+from pybootd.dhcp.leases import EVERYWHERE, Lease, Pool
 from pybootd.dhcp.packet import NOBODY, Packet
 from pybootd.dhcp.pxe import relay_agent
 from pybootd.dhcp.sharedpool import SharedPool
@@ -183,6 +183,11 @@ class Networks:
             if address in one.network:
                 return one
         return None
+
+    def around(self, address: IPv4Address) -> IPv4Network:
+        """Return the network within which a client has one lease; all there is if none is ours."""
+        found = self.holding(address)
+        return EVERYWHERE if found is None else found.network
 
     def choose(self, packet: Packet, origin: Origin) -> tuple[Network, IPv4Address] | None:
         """Return the network that the request is for, and our address for it; None: not ours."""

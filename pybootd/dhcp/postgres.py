@@ -14,13 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pybootd.config import DATABASES, Config, ConfigError
 from pybootd.dhcp import schema
-from pybootd.dhcp.leases import FOREVER, OFFER_HOLD, Lease, State, StoreError
+from pybootd.dhcp.leases import EVERYWHERE, FOREVER, OFFER_HOLD, Lease, State, StoreError
 from pybootd.dhcp.leasestore import LeaseStore
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ _LOAD = f"SELECT {_COLUMNS} FROM pybootd.lease ORDER BY version"  # noqa: S608
 _SAVE = (
     "SELECT * FROM pybootd.save(%s, %s, %s, %s::int[], %s::bigint[], %s::bytea[], %s::bytea[],"
     " %s::bytea[], %s::text[], %s::double precision[], %s::double precision[], %s::text[],"
-    " %s::uuid[], %s::boolean[], %s::bigint[])"
+    " %s::uuid[], %s::boolean[], %s::bigint[], %s::cidr[])"
 )
 _CLOCK = "SELECT pybootd.now(), drift FROM pybootd.clock"
 _SET_DRIFT = "UPDATE pybootd.clock SET drift = %s WHERE drift = %s"
@@ -89,8 +89,8 @@ def is_url(where: str) -> bool:
     return where.startswith(DATABASES)
 
 
-def snapshot(lease: Lease) -> Row:
-    """Keep a lease as it is now; it may change before it is written."""
+def snapshot(lease: Lease, network: IPv4Network = EVERYWHERE) -> Row:
+    """Keep a lease, its client's only one in the network, as it is now; it may change later."""
     return (
         int(lease.address),
         lease.owner or None,
@@ -104,6 +104,7 @@ def snapshot(lease: Lease) -> Row:
         lease.uuid,
         lease.booted,
         lease.version,
+        str(network),
     )
 
 
@@ -255,7 +256,7 @@ class PostgresStore(LeaseStore):
     ) -> list[Row]:
         if not rows:
             # the reader's way takes no turn: it waits for no writer
-            found = file.execute(_SAVE, (since, self.who, now + offset, *[[]] * 12))
+            found = file.execute(_SAVE, (since, self.who, now + offset, *[[]] * 13))
             return found.fetchall()
         columns = [list(column) for column in zip(*rows, strict=True)]
         columns[6] = [None if end == FOREVER else float(end + offset) for end in columns[6]]
@@ -294,7 +295,7 @@ def migrate(url: str) -> tuple[int, int]:
         before = _version(file)
         if before > schema.VERSION:
             raise SchemaError(_too_new(before))
-        for step in schema.STEPS[before:]:
+        for step in schema.steps(before):
             file.execute(step.encode())
         file.execute("UPDATE pybootd.schema SET version = %s", (schema.VERSION,))
     return before, schema.VERSION

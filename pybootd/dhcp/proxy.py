@@ -6,7 +6,7 @@ Never an address, never an answer to a client that isn't booting.
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 from pybootd.access.base import Verdict
 from pybootd.client import Clients, Known
@@ -15,7 +15,7 @@ from pybootd.dhcp import options, pxe
 from pybootd.dhcp.admission import Admission
 from pybootd.dhcp.advice import Advisor
 from pybootd.dhcp.effects import Effect, Publish
-from pybootd.dhcp.leases import Pool
+from pybootd.dhcp.leases import EVERYWHERE, Pool
 from pybootd.dhcp.networks import Network, Networks, Origin, Request
 from pybootd.dhcp.packet import BOOTREQUEST, NOBODY, Message, Packet
 from pybootd.dhcp.replies import Replies
@@ -23,8 +23,6 @@ from pybootd.events import Cause, Confirmed, Offered
 
 PORT = 4011
 """Where clients ask that were told of a boot server and of no file."""
-
-_EVERYWHERE = IPv4Network("0.0.0.0/0")
 
 
 class Proxy:
@@ -47,7 +45,7 @@ class Proxy:
         self._admission = admission
         self._replies = replies
         self._advisor = Advisor(replies)
-        self._any = Network(_EVERYWHERE, Pool(_EVERYWHERE, ANY, 0), config.bootp)
+        self._any = Network(EVERYWHERE, Pool(EVERYWHERE, ANY, 0), config.bootp)
 
     def handle(self, packet: Packet, origin: Origin, now: float) -> list[Effect]:
         """Say what to do about a request on port 67."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 
 # What ``migrate`` runs to come from the version before. Later versions add their own; a step that
 # was ever released stays as it is.
@@ -39,22 +39,53 @@ STEPS: tuple[str, ...] = (
         CHECK ((owner IS NULL) = (state IN ('declined', 'free')))
     );
     CREATE INDEX lease_by_version ON pybootd.lease (version);
+    """,
+    """
+    -- what each daemon says of itself and of the boots that it saw, for those who look on
+    CREATE TABLE pybootd.daemon (
+        name text PRIMARY KEY,
+        version text NOT NULL,
+        started double precision NOT NULL,
+        seen double precision NOT NULL,
+        counts jsonb NOT NULL
+    );
+    CREATE TABLE pybootd.boot (
+        daemon text NOT NULL REFERENCES pybootd.daemon ON DELETE CASCADE,
+        machine text NOT NULL,
+        seen double precision NOT NULL,
+        "row" jsonb NOT NULL,
+        PRIMARY KEY (daemon, machine)
+    );
+    CREATE INDEX boot_by_seen ON pybootd.boot (seen);
+    """,
+    """
+    -- a client may have a lease in each network (RFC 2131 2.1), and no more: ``write`` sees to that
+    ALTER TABLE pybootd.lease DROP CONSTRAINT lease_owner_key;
+    CREATE INDEX lease_by_owner ON pybootd.lease (owner);
+    DROP FUNCTION IF EXISTS pybootd.save;
+    DROP FUNCTION IF EXISTS pybootd.write;
+    """,
+)
 
-    CREATE FUNCTION pybootd.now() RETURNS double precision LANGUAGE sql VOLATILE AS
+# The functions, which ``migrate`` makes anew each time.
+FUNCTIONS = """
+    CREATE OR REPLACE FUNCTION pybootd.now() RETURNS double precision LANGUAGE sql VOLATILE AS
         $$ SELECT extract(epoch FROM clock_timestamp())::double precision $$;
 
     -- take turns with every other writer until the transaction ends
-    CREATE FUNCTION pybootd.take_turn() RETURNS void LANGUAGE sql VOLATILE AS
+    CREATE OR REPLACE FUNCTION pybootd.take_turn() RETURNS void LANGUAGE sql VOLATILE AS
         $$ SELECT pg_advisory_xact_lock(hashtext('pybootd.lease')) $$;
 
     -- Write the leases of many requests: ``groups`` numbers the request of each, and those of one
     -- request are written together or not at all. A lease may be written if its row is as the
-    -- daemon knew it (``known``: its version, 0: none), or is its owner's anyway. An offer never
-    -- undoes a lease that runs at ``moment``. Returns the numbers of requests that failed.
-    CREATE FUNCTION pybootd.write(
+    -- daemon knew it (``known``: its version, 0: none), or is its owner's anyway, and its owner has
+    -- no other in the network (``nets``). An offer never undoes a lease that runs at ``moment``.
+    -- Returns the numbers of requests that failed.
+    CREATE OR REPLACE FUNCTION pybootd.write(
         who text, moment double precision, groups integer[], addresses bigint[], owners bytea[],
         macs bytea[], ids bytea[], states text[], ends double precision[],
-        times double precision[], names text[], uuids uuid[], boots boolean[], known bigint[]
+        times double precision[], names text[], uuids uuid[], boots boolean[], known bigint[],
+        nets cidr[]
     ) RETURNS integer[] LANGUAGE plpgsql VOLATILE AS $$
     DECLARE
         failed integer[] := '{}';
@@ -83,7 +114,8 @@ STEPS: tuple[str, ...] = (
                     IF good AND held.owner IS DISTINCT FROM owners[i] THEN
                         good := NOT EXISTS (
                             SELECT FROM pybootd.lease
-                            WHERE owner = owners[i] AND NOT address = ANY (freed));
+                            WHERE owner = owners[i] AND address <<= nets[i]
+                                AND NOT address = ANY (freed));
                     END IF;
                 ELSIF states[i] = 'released' THEN
                     good := held.owner = owners[i] AND held.version = known[i];
@@ -137,10 +169,11 @@ STEPS: tuple[str, ...] = (
     -- clock, times: its drift), 'failed' (version: the request's number), 'lease'. A plan that was
     -- made while the table was small must not read all of it for ever; the price that forbids that
     -- would have it compiled.
-    CREATE FUNCTION pybootd.save(
+    CREATE OR REPLACE FUNCTION pybootd.save(
         since bigint, who text, moment double precision, groups integer[], addresses bigint[],
         owners bytea[], macs bytea[], ids bytea[], states text[], ends double precision[],
-        times double precision[], names text[], uuids uuid[], boots boolean[], known bigint[]
+        times double precision[], names text[], uuids uuid[], boots boolean[], known bigint[],
+        nets cidr[]
     ) RETURNS TABLE (
         kind text, version bigint, address bigint, owner bytea, mac bytea, client_id bytea,
         state text, expires double precision, seconds double precision, hostname text, uuid uuid,
@@ -155,7 +188,7 @@ STEPS: tuple[str, ...] = (
         IF array_length(groups, 1) > 0 THEN
             PERFORM pybootd.take_turn();
             failed := pybootd.write(who, moment, groups, addresses, owners, macs, ids, states,
-                                    ends, times, names, uuids, boots, known);
+                                    ends, times, names, uuids, boots, known, nets);
         END IF;
         RETURN QUERY SELECT 'clock', 0::bigint, 0::bigint, NULL::bytea, NULL::bytea, NULL::bytea,
             '', pybootd.now(), drift, '', NULL::uuid, false, '' FROM pybootd.clock;
@@ -178,23 +211,9 @@ STEPS: tuple[str, ...] = (
                 WHERE l.version <= since AND (l.address = ANY (places) OR l.owner = ANY (wanted));
         END IF;
     END $$;
-    """,
-    """
-    -- what each daemon says of itself and of the boots that it saw, for those who look on
-    CREATE TABLE pybootd.daemon (
-        name text PRIMARY KEY,
-        version text NOT NULL,
-        started double precision NOT NULL,
-        seen double precision NOT NULL,
-        counts jsonb NOT NULL
-    );
-    CREATE TABLE pybootd.boot (
-        daemon text NOT NULL REFERENCES pybootd.daemon ON DELETE CASCADE,
-        machine text NOT NULL,
-        seen double precision NOT NULL,
-        "row" jsonb NOT NULL,
-        PRIMARY KEY (daemon, machine)
-    );
-    CREATE INDEX boot_by_seen ON pybootd.boot (seen);
-    """,
-)
+"""
+
+
+def steps(before: int) -> tuple[str, ...]:
+    """Return what makes a database of version ``before`` one of this version; 0: an empty one."""
+    return (*STEPS[before:], FUNCTIONS) if before < VERSION else ()

@@ -205,7 +205,7 @@ class Sharing:
         if self._away is not None:
             self._away.backlog.update((int(lease.address), lease) for lease in leases)
             return effects
-        self._queue.append(Group([snapshot(lease) for lease in leases], effects, again))
+        self._queue.append(Group([self._row(lease) for lease in leases], effects, again))
         return []
 
     def _resumed(
@@ -264,12 +264,18 @@ class Sharing:
 
     def _disputed(self, failed: Sequence[Row], told: Told, now: float) -> set[int]:
         """Return the addresses of which memory counts for nothing, since it was wrong."""
-        owners = {row[1] for row in failed if row[1]}
+        around = self._server.networks.around
+        owners = {(row[1], around(IPv4Address(row[0]))) for row in failed if row[1]}
         there = {int(lease.address) for lease, _ in told.leases}
         disputed = {row[0] for row in failed}
         for number in disputed - there:
             self._drop(number, now)
-        return disputed | {int(one.address) for one, _ in told.leases if one.owner in owners}
+        return disputed | {
+            int(one.address) for one, _ in told.leases if (one.owner, around(one.address)) in owners
+        }
+
+    def _row(self, lease: Lease) -> Row:
+        return snapshot(lease, self._server.networks.around(lease.address))
 
     def _drop(self, number: int, now: float) -> None:
         pool = self._pool(IPv4Address(number))
@@ -384,7 +390,7 @@ class Sharing:
         if self._busy:
             self._timer = self._loop.after(_RETRY, self._try_again)
             return
-        owed = [(lease, snapshot(lease)) for lease in self._away.backlog.values()]
+        owed = [(lease, self._row(lease)) for lease in self._away.backlog.values()]
         batch = [Group([row], [], _nothing) for _, row in owed]
         self._send(batch, 0, partial(self._tried, owed), now)
 
@@ -416,7 +422,7 @@ class Sharing:
         self._server.responder.offline = False
         self.store.newest = told.newest
         gone = {int(lease.address) for lease in lost}
-        written = {row[0] for lease, row in owed if snapshot(lease) == row} - gone
+        written = {row[0] for lease, row in owed if self._row(lease) == row} - gone
         late = {n: lease for n, lease in away.backlog.items() if n not in written | gone}
         effects = self._learn(told, now, (away.unsure | gone) - written - late.keys())
         for network in self._server.networks:

@@ -7,11 +7,12 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from pybootd.client import format_mac
 from pybootd.dhcp import postgres
-from pybootd.dhcp.leases import FOREVER, Lease, State, identify
+from pybootd.dhcp.leases import EVERYWHERE, FOREVER, Lease, State, identify
 from pybootd.dhcp.stores import SqliteStore, read_file
 from pybootd.privileges import hand_over
 
@@ -45,18 +46,33 @@ class Plan:
 
 
 def plan(
-    theirs: Iterable[Lease], ours: Iterable[Lease], now: float, *, one_each: bool = False
+    theirs: Iterable[Lease],
+    ours: Iterable[Lease],
+    now: float,
+    networks: Sequence[IPv4Network] | None = None,
 ) -> Plan:
     """Say what to take over of ``theirs``, where ``ours`` are already; in monotonic time.
 
-    ``one_each``: no client may have two addresses, as in a database.
+    ``networks``: a client may have one lease in each of them, and one elsewhere, as in a database.
     """
-    made, here = Plan(), {one.address: one for one in ours}
-    had = {one.owner: one for one in here.values() if one.owner} if one_each else {}
+    made, here = Plan(), dict[IPv4Address, Lease]()
+    had: dict[tuple[bytes, IPv4Network], Lease] = {}
+
+    def place(lease: Lease) -> tuple[bytes, IPv4Network]:
+        found = (one for one in networks or () if lease.address in one)
+        return lease.owner, min(found, key=lambda one: one.num_addresses, default=EVERYWHERE)
+
+    def note(lease: Lease) -> None:
+        here[lease.address] = lease
+        if networks is not None and lease.owner:
+            had[place(lease)] = lease
+
+    for lease in ours:
+        note(lease)
     for lease in sorted(theirs, key=_since, reverse=True):
         if lease.state in (State.OFFERED, State.FREE) or _is_over(lease, now):
             continue
-        held, other = here.get(lease.address), had.get(lease.owner)
+        held, other = here.get(lease.address), had.get(place(lease))
         why = _objection(lease, held, now)
         if not why and other is not None and other.address != lease.address:
             why = _preference(lease, other, now)
@@ -70,16 +86,17 @@ def plan(
             made.there += 1
         else:
             made.write.append(lease)
-            here[lease.address] = lease
-            if one_each and lease.owner:
-                had[lease.owner] = lease
+            note(lease)
     return made
 
 
-def take_over(source: str, target: str, *, by_client_id: bool) -> Plan:
+def take_over(
+    source: str, target: str, networks: Sequence[IPv4Network], *, by_client_id: bool
+) -> Plan:
     """Take the leases of a file or database over into another, all at once; raises StoreError.
 
-    ``by_client_id``: what tells clients apart, as in ``identify``.
+    ``networks``: in each of which a client may have a lease. ``by_client_id``: what tells clients
+    apart, as in ``identify``.
     """
     now = time.monotonic()  # before: what is read late must not seem to be later than it is
     if postgres.is_url(source):
@@ -89,22 +106,22 @@ def take_over(source: str, target: str, *, by_client_id: bool) -> Plan:
     theirs = [replace(lease, expires=lease.expires + now) for lease in theirs]
     _identify(theirs, by_client_id)
     if postgres.is_url(target):
-        return _into_database(theirs, target)
+        return _into_database(theirs, target, networks)
     return _into_file(theirs, Path(target), by_client_id)
 
 
 # inside
 
 
-def _into_database(theirs: Sequence[Lease], url: str) -> Plan:
+def _into_database(theirs: Sequence[Lease], url: str, networks: Sequence[IPv4Network]) -> Plan:
     with postgres.visit(url) as file:
         file.execute("SELECT pybootd.take_turn()")
         now = time.monotonic()
         ours, offset = postgres.read_all(file, now)
-        made = plan(theirs, ours, now, one_each=True)
+        made = plan(theirs, ours, now, networks)
         for leases in filter(None, (made.free, made.write)):
             rows = zip(*map(postgres.snapshot, leases), strict=True)
-            columns = [list(column) for column in rows][:-1]
+            columns = [list(column) for column in rows][:-2]
             columns[5] = [None if end == FOREVER else end + offset for end in columns[5]]
             columns[6] = [None if given == FOREVER else given for given in columns[6]]
             file.execute(_INSERT, columns)

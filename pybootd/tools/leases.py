@@ -101,7 +101,9 @@ def _import(path: str | None, source: str) -> int:
             "stop it, and import again",
             file=sys.stderr,
         )
-    made = take_over(source, where, by_client_id=config.bootp.identity == "client-id")
+    networks = [one.network for one in config.subnets]
+    by_client_id = config.bootp.identity == "client-id"
+    made = take_over(source, where, networks, by_client_id=by_client_id)
     for line in made.left_out:
         print(f"pybootd: {line}", file=sys.stderr)
     name = postgres.shown(where) if is_url(where) else where

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from ipaddress import IPv4Address as A
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import psycopg
@@ -23,7 +24,7 @@ ONE, TWO = b"\2\0\0\0\0\1", b"\2\0\0\0\0\2"
 @pytest.fixture
 def url(cluster: Cluster) -> str:
     made = cluster.create()
-    assert postgres.migrate(made) == (0, 2)
+    assert postgres.migrate(made) == (0, 3)
     return made
 
 
@@ -89,7 +90,7 @@ def test_tables_of_a_newer_version_are_left_alone(url: str) -> None:
 
 
 def test_migrating_twice_does_nothing(url: str) -> None:
-    assert postgres.migrate(url) == (2, 2)
+    assert postgres.migrate(url) == (3, 3)
 
 
 def test_older_tables_are_brought_up(
@@ -104,10 +105,16 @@ def test_older_tables_are_brought_up(
         old.open()
         old.save([lease(1)], 50.0)
         old.close()
+    with psycopg.connect(url) as file:  # as it was before schema 3
+        file.execute("DROP FUNCTION pybootd.save, pybootd.write")
+        file.execute("CREATE FUNCTION pybootd.save(n int) RETURNS int LANGUAGE sql AS 'SELECT n'")
     with pytest.raises(SchemaError, match="an older schema, 1: run pybootd leases --migrate"):
         PostgresStore(url).open()
-    assert postgres.migrate(url) == (1, 2)
+    assert postgres.migrate(url) == (1, 3)
     assert [one.address for one in postgres.read_database(url)] == [A("10.0.0.1")]
+    new = PostgresStore(url)
+    new.save([lease(2, TWO)], 50.0)
+    new.close()
 
 
 def test_no_message_shows_a_password() -> None:
@@ -133,13 +140,14 @@ def test_one_address_is_never_two_clients(store: PostgresStore, other: PostgresS
     store.save([lease(1, TWO)], 50.0)
 
 
-def test_the_constraints_hold_whatever_writes_there(url: str, store: PostgresStore) -> None:
+def test_an_address_has_one_row_whatever_writes_there(url: str, store: PostgresStore) -> None:
     store.save([lease(1)], 50.0)
     again = "INSERT INTO pybootd.lease (address, owner, state, version, writer) "
-    with psycopg.connect(url, autocommit=True) as file:
-        for address, owner in (("10.0.0.1", TWO), ("10.0.0.2", ONE)):
-            with pytest.raises(psycopg.errors.UniqueViolation):
-                file.execute(again + "VALUES (%s, %s, 'bound', 9, '')", (address, owner))
+    with (
+        psycopg.connect(url, autocommit=True) as file,
+        pytest.raises(psycopg.errors.UniqueViolation),
+    ):
+        file.execute(again + "VALUES ('10.0.0.1', %s, 'bound', 9, '')", (TWO,))
 
 
 def test_an_offer_undoes_no_lease(store: PostgresStore, other: PostgresStore) -> None:
@@ -168,6 +176,17 @@ def test_requests_of_a_batch_fail_alone(store: PostgresStore, other: PostgresSto
         A("10.0.0.1"): ONE,
         A("10.0.0.2"): TWO,
     }
+
+
+def test_a_client_has_one_lease_in_each_network(store: PostgresStore, other: PostgresStore) -> None:
+    """RFC 2131 2.1: a lease is of a client and a subnet."""
+    nets = [IPv4Network("10.0.0.0/28"), IPv4Network("10.0.0.16/28")]
+    store.save([lease(1)], 50.0)
+    mine = [[snapshot(lease(2), nets[0])], [snapshot(lease(17), nets[1])]]
+    mine += [[snapshot(lease(18), nets[1])]]
+    told = other.prepare(mine, 50.0, 0)()
+    assert told.failed == {0, 2}
+    assert sorted(one.address for one, _ in told.leases) == [A("10.0.0.1"), A("10.0.0.17")]
 
 
 def test_a_request_is_all_or_nothing(store: PostgresStore, other: PostgresStore) -> None:
@@ -244,7 +263,7 @@ def test_migrating_by_command(
     assert command.main(["-c", str(ini)]) == 1
     assert "run pybootd leases --migrate" in capsys.readouterr().err
     assert command.main(["-c", str(ini), "--migrate"]) == 0
-    assert capsys.readouterr().out == "the tables are those of schema 2\n"
+    assert capsys.readouterr().out == "the tables are those of schema 3\n"
     ini.write_text("[bootp]\nleases = leases.db\n")
     assert command.main(["-c", str(ini), "--migrate"]) == 1
     assert "is a file" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address as A
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import psycopg
 import pytest
 
 from pybootd.client import Clients
-from pybootd.config import BootpConfig, Config
+from pybootd.config import BootpConfig, Config, Subnet
 from pybootd.dhcp import postgres, sharing
 from pybootd.dhcp.leases import State, StoreError
 from pybootd.dhcp.packet import Message, Packet, decode, encode
@@ -96,8 +97,8 @@ class One:
         given = {"pool_start": FIRST, "pool_count": 200, "netmask": A("255.0.0.0")}
         given |= {"allow_simple_dhcp": True, "conflict_check": False, "leases": site.url}
         given |= {"lease_copy": str(site.folder / f"{number}.db"), "port": self.port}
-        static = bootp.pop("static", {})
-        config = Config(bootp=BootpConfig(**(given | bootp)), static=static)
+        static, subnets = bootp.pop("static", {}), bootp.pop("subnets", ())
+        config = Config(bootp=BootpConfig(**(given | bootp)), static=static, subnets=subnets)
         self.server = DhcpServer(config, self.loop, self.bus, Clients())
         self.seen: list[Any] = []
         self.bus.subscribe(Released, self.seen.append)
@@ -351,6 +352,24 @@ def test_who_is_to_move_stays_while_the_database_is_away(site: Site, own: Cluste
         assert one.choose(address) == (Message.ACK, address)
     back(site, one)
     assert one.lease() == A("127.9.9.9")
+
+
+def test_a_client_that_goes_to_another_network_and_back(site: Site) -> None:
+    """RFC 2131 2.1: it may have a lease in each, whichever daemon it asks."""
+    nets = [IPv4Network("10.1.0.0/24"), IPv4Network("10.2.0.0/24")]
+    given = [Subnet(net, {"pool_start": net[10], "pool_count": 50}) for net in nets]
+    one, two = site.add(subnets=given), site.add(subnets=given)
+    had: dict[IPv4Network, A] = {}
+    for daemon, net in ((one, nets[0]), (two, nets[1]), (two, nets[0]), (one, nets[1])):
+        there = {118: net[0].packed}  # RFC 3011
+        offered = daemon.ask(request(Message.DISCOVER, ciaddr=CLIENT, options=there)).yiaddr
+        assert offered in net
+        asked = request(Message.REQUEST, wanted=offered, server=HERE, ciaddr=CLIENT, options=there)
+        assert daemon.ask(asked).options[53] == b"\5"
+        assert had.setdefault(net, offered) == offered
+        site.agree()
+    for daemon in (one, two):
+        assert [daemon.state(address) for address in had.values()] == [(State.BOUND, MAC)] * 2
 
 
 def test_a_release_and_a_decline_reach_the_others(site: Site) -> None:

@@ -5,6 +5,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ from .moving import HOUR, INI, KEPT, NOW, ONE, THREE, TWO, A, blocked, call, fil
     ],
 )
 def test_it_is_taken_over(theirs: Lease, ours: Lease | None, one_each: bool) -> None:
-    made = plan([theirs], [ours] if ours else [], NOW, one_each=one_each)
+    made = plan([theirs], [ours] if ours else [], NOW, networks=[] if one_each else None)
     assert (made.write, made.free, made.there, made.left_out) == ([theirs], [], 0, [])
 
 
@@ -53,7 +54,7 @@ def test_it_is_taken_over(theirs: Lease, ours: Lease | None, one_each: bool) -> 
     ],
 )
 def test_what_is_there_is_as_new(theirs: Lease, ours: Lease, one_each: bool) -> None:
-    made = plan([theirs], [ours], NOW, one_each=one_each)
+    made = plan([theirs], [ours], NOW, networks=[] if one_each else None)
     assert (made.write, made.free, made.there, made.left_out) == ([], [], 1, [])
 
 
@@ -70,7 +71,7 @@ def test_what_is_there_is_as_new(theirs: Lease, ours: Lease, one_each: bool) -> 
 def test_an_address_that_is_anothers_stays(
     theirs: Lease, ours: Lease, why: str, one_each: bool
 ) -> None:
-    made = plan([theirs], [ours], NOW, one_each=one_each)
+    made = plan([theirs], [ours], NOW, networks=[] if one_each else None)
     assert (made.write, made.free, made.there) == ([], [], 0)
     whose = "02:00:00:00:00:01" if theirs.owner else "nobody"
     assert made.left_out == [f"10.0.0.1 of {whose} is left out: it {why} there"]
@@ -91,19 +92,28 @@ def test_what_holds_nobody_to_anything_is_not_worth_a_word(nothing: Lease) -> No
     assert (made.write, made.there, made.left_out) == ([], 0, [])
 
 
+def test_a_client_has_one_address_in_each_network_of_a_database() -> None:
+    one, other, third = lease(1, ONE), lease(100, ONE, left=HOUR - 60), lease(200, ONE)
+    networks = [IPv4Network("10.0.0.0/26"), IPv4Network("10.0.0.0/25")]
+    made = plan([one, other, third], [], NOW, networks)
+    assert (made.write, made.left_out) == ([one, third, other], [])
+    made = plan([other], [third, lease(101, ONE)], NOW, networks)
+    assert len(made.left_out) == 1
+
+
 def test_a_client_has_one_address_in_a_database() -> None:
     other = lease(2, ONE, left=HOUR - 60)
-    made = plan([lease(1, ONE)], [other], NOW, one_each=True)
+    made = plan([lease(1, ONE)], [other], NOW, networks=[])
     assert [(one.address, one.state) for one in made.free] == [(other.address, State.FREE)]
     assert [one.address for one in made.write] == [A("10.0.0.1")]
-    made = plan([other], [lease(1, ONE)], NOW, one_each=True)
+    made = plan([other], [lease(1, ONE)], NOW, networks=[])
     assert made.left_out == [
         "10.0.0.2 of 02:00:00:00:00:01 is left out: the client has 10.0.0.1 there"
     ]
     # a file may have one for each network; of two in one network the pool drops the older
     assert plan([other], [lease(1, ONE)], NOW).write == [other]
     # and of two that come only the newer
-    made = plan([other, lease(1, ONE)], [], NOW, one_each=True)
+    made = plan([other, lease(1, ONE)], [], NOW, networks=[])
     assert [one.address for one in made.write] == [A("10.0.0.1")]
     assert len(made.left_out) == 1
 
@@ -111,7 +121,7 @@ def test_a_client_has_one_address_in_a_database() -> None:
 @pytest.mark.parametrize("left", [20.0, -20.0])
 def test_a_client_that_is_offered_another_address(left: float) -> None:
     offer = lease(2, ONE, State.OFFERED, left, seconds=0.0)
-    made = plan([lease(1, ONE)], [offer], NOW, one_each=True)
+    made = plan([lease(1, ONE)], [offer], NOW, networks=[])
     why = "10.0.0.1 of 02:00:00:00:00:01 is left out: the client is offered 10.0.0.2 there"
     assert made.left_out == ([why] if left > 0 else [])
     assert len(made.free) == len(made.write) == (left < 0)
