@@ -137,7 +137,8 @@ class _Scan:
         self.headers: dict[str, int] = {}
         self.lines: dict[str, dict[str, int]] = {}
         self._section = ""
-        self._indent = -1  # of the line that one indented further continues; -1: none
+        self._begun = 0  # the line that one indented further continues
+        self._indent = -1  # of that line; -1: none
         self._kept = True  # whether configparser sees that line, and so what continues it
 
     def keep(self, number: int, line: str) -> bool:
@@ -150,6 +151,8 @@ class _Scan:
             return False
         indent = len(line) - len(line.lstrip())
         if indent > self._indent >= 0:
+            if self._kept:
+                self._continues(number, content)
             return self._kept
         self._indent = -1
         header = _HEADER.match(content)
@@ -157,8 +160,21 @@ class _Scan:
             return self._header(number, header["name"])
         self._kept = self._option(number, content)
         if self._section:
-            self._indent = indent
+            self._begun, self._indent = number, indent
         return self._kept
+
+    def _continues(self, number: int, content: str) -> None:
+        """Warn of what was most likely meant as a line of its own."""
+        header = _HEADER.fullmatch(content)
+        option, equals, _ = content.partition("=")
+        if not header and not equals:
+            return
+        place = (header["name"], "") if header else (self._section, option.rstrip())
+        problem = (
+            f"indented, so it is read as a part of line {self._begun}; where it is meant to be a"
+            " line of its own, move it to the left"
+        )
+        self.faults.append(Fault(self.path, number, *place, problem, warning=True))
 
     def _header(self, number: int, name: str) -> bool:
         self._section = name

@@ -16,8 +16,8 @@ class Reading:
 
     def __init__(self, path: Path, faults: list[Fault]) -> None:
         self.path = path
-        self.faults = faults
-        self.warnings: list[Fault] = []
+        self.faults = [fault for fault in faults if not fault.warning]
+        self.warnings = [fault for fault in faults if fault.warning]
         self.sections: dict[str, Section] = {}
 
     def section(self, name: str) -> Section:

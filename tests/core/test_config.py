@@ -194,6 +194,20 @@ def test_indented_options_are_options(tmp_path: Path) -> None:
     assert load(write(tmp_path, text), ("bootp",)).bootp.pool_count == 3
 
 
+def test_a_line_that_an_indent_makes_part_of_the_one_above_is_a_warning(tmp_path: Path) -> None:
+    """Else a pool's size, or a whole section, were silently part of a boot file's name."""
+    text = "[tftp]\nroot = .\n[bootp]\npool_start = 10.0.0.1\ndns = 10.0.0.2,\n  10.0.0.3\n"
+    assert not load(write(tmp_path, text)).warnings
+    text += "boot_file = a.0\n\tpool_count = 3\n  [httpd]\n  [boot.lst]/x\n; [a]\n"
+    config = load(write(tmp_path, text))
+    assert (config.bootp.pool_count, config.httpd.enable) == (10, False)
+    said = [str(warning).partition(":")[2] for warning in config.warnings]
+    assert [one.partition("; ")[0] for one in said] == [
+        "8: [bootp] pool_count: warning: indented, so it is read as a part of line 7",
+        "9: [httpd]: warning: indented, so it is read as a part of line 7",
+    ]
+
+
 def test_sample_and_readme_name_every_option(tmp_path: Path) -> None:
     assert not load(write(tmp_path, sample())).warnings
     lines = {line.lstrip(";").partition("=")[0].strip() for line in sample().splitlines()}
