@@ -109,8 +109,8 @@ class Daemon:
     def from_file(cls, path: Path, services: Collection[str] = USUAL) -> Daemon:
         """Read a configuration and build its daemon; raises ConfigError with every fault."""
         config, faults = examine(path, services)
-        if any(fault.line == 0 and not fault.section for fault in faults):  # it could not be read
-            raise ConfigError(faults)
+        if not config.sections and any(not fault.section for fault in faults):
+            raise ConfigError(faults)  # nothing of it could be read: nothing else is known
         try:
             daemon = cls(config, services)
         except ConfigError as error:

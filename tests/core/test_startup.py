@@ -159,6 +159,20 @@ def test_check_prints_every_fault_and_binds_nothing(tmp_path: Path, taken: int) 
     ]
 
 
+def test_of_a_file_that_is_no_text_nothing_else_is_said(tmp_path: Path) -> None:
+    """Not that its root is missing, which it may well hold."""
+    (tmp_path / "pybootd.ini").write_bytes(b"[tftp]\nroot = .\n[bootp]\nboot_file = gr\xfc\xdfe\n")
+    one_line(pybootd("-t", cwd=tmp_path), "pybootd.ini:4: not UTF-8 text: save the file as UTF-8")
+
+
+def test_a_fault_of_no_section_hides_no_other(tmp_path: Path) -> None:
+    clients = "".join(f"[client 52-54-00-00-00-0{n}]\naddress = 10.0.0.9\n" for n in (1, 2))
+    write(tmp_path, f"[bootp]\npool_start = 10.0.0.1\n{clients}[tftp]\nroot = ./none\n")
+    said = pybootd("--check", cwd=tmp_path).stdout
+    assert "10.0.0.9 is kept for two clients" in said
+    assert "none does not exist" in said
+
+
 def test_a_lease_database_without_what_talks_to_it(tmp_path: Path) -> None:
     """What the package of Debian leaves to the administrator; TFTP alone needs none of it."""
     write(tmp_path, "[bootp]\npool_start = 127.0.0.9\nleases = postgresql:///x\n[tftp]\nroot = .\n")
