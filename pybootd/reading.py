@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pybootd.inifile import Fault, Section, near
 
 Parser = Callable[[str], Any]
+_NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 
 class Reading:
@@ -31,10 +33,17 @@ class Reading:
 
     def table(self, name: str, tables: Mapping[str, Mapping[str, Parser]]) -> dict[str, Any]:
         """Read the options of a section, each as the table of this name says."""
-        return self.options(self.section(name), tables[name])
+        first = reversed(list(tables))  # of several that have it, [tftp] rather than [httpd]
+        homes = {option: f"[{home}] {option}" for home in first for option in tables[home]}
+        return self.options(self.section(name), tables[name], homes)
 
-    def options(self, section: Section, table: Mapping[str, Parser]) -> dict[str, Any]:
-        """Read the options of a section; one that the table lacks is a warning with a guess."""
+    def options(
+        self, section: Section, table: Mapping[str, Parser], homes: Mapping[str, str] = _NOWHERE
+    ) -> dict[str, Any]:
+        """Read the options of a section; one that the table lacks is a warning with a guess.
+
+        ``homes`` tells where options of this name belong.
+        """
         found: dict[str, Any] = {}
         earlier: dict[str, str] = {}
         for written, text in section.options.items():
@@ -44,7 +53,7 @@ class Reading:
                 self.faults.append(section.fault(written, f"written twice, first in line {line}"))
             earlier[option] = written
             if option not in table:
-                guess = near(option, table)
+                guess = homes.get(option) or near(option, table)
                 self.warnings.append(section.warning(written, "unknown option, passed over", guess))
                 continue
             value = self.value(section, written, table[option], text)

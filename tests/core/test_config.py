@@ -147,6 +147,15 @@ def test_a_section_that_nobody_knows_is_a_warning(tmp_path: Path) -> None:
     ]
 
 
+def test_an_option_in_the_wrong_section_is_told_where_it_belongs(tmp_path: Path) -> None:
+    text = "[bootp]\npool_start = 10.0.0.1\nRoot = .\n[tftp]\nroot = .\npool_count = 3\n"
+    warnings = [str(warning) for warning in load(write(tmp_path, text)).warnings]
+    assert [one.partition("passed over ")[2] for one in warnings] == [
+        "(did you mean [tftp] root?)",
+        "(did you mean [bootp] pool_count?)",  # not upload_count, which [tftp] has
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
