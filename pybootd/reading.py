@@ -7,9 +7,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pybootd import values
 from pybootd.inifile import Fault, Section, near
 
 Parser = Callable[[str], Any]
+_AS_WRITTEN: tuple[Parser, ...] = (values.word, Path)  # they take what may be a comment, too
 _NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -63,14 +65,19 @@ class Reading:
 
     def value(self, section: Section, option: str, parser: Parser, text: str) -> Any:
         """Read one value; None, and a fault noted, when it is none."""
+        commented = " ;" in text or " #" in text
         try:
-            return parser(text)
+            value = parser(text)
         except ValueError as error:
             meant, problem = getattr(error, "meant", ""), str(error)
-            if " ;" in text or " #" in text:
+            if commented:
                 problem += "; a comment needs a line of its own"
             self.faults.append(section.fault(option, problem, meant))
             return None
+        if commented and parser in _AS_WRITTEN:
+            problem = "all that stands behind = is its value; a comment needs a line of its own"
+            self.warnings.append(section.warning(option, problem))
+        return value
 
     def below(self, path: Path) -> Path:
         """Resolve a path relative to the configuration file."""

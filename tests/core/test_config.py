@@ -297,6 +297,15 @@ def test_a_comment_behind_a_value_is_explained(tmp_path: Path) -> None:
     assert said.endswith("'69 ; as usual' is no whole number; a comment needs a line of its own")
 
 
+@pytest.mark.parametrize(
+    "line", ["[bootp]\nboot_file = a.0 ; BIOS", "[bootfile]\nbios = a.0 # BIOS"]
+)
+def test_a_comment_in_the_name_of_a_file_is_a_warning(tmp_path: Path, line: str) -> None:
+    """Else such a name was sent to machines, and --check found no fault."""
+    warnings = load(write(tmp_path, f"{line}\n[tftp]\nroot = .;\n"), ("tftp",)).warnings
+    assert [str(one).endswith("a comment needs a line of its own") for one in warnings] == [True]
+
+
 def test_what_no_terminal_shows_does_not_split_or_color_a_fault(tmp_path: Path) -> None:
     """Found by fuzzing: a name that holds a form feed, a line separator, an escape."""
     text = (
