@@ -79,7 +79,8 @@ def parse_architecture(text: str) -> int:
     try:
         return ARCHITECTURE_CODES[text.lower()]
     except KeyError:
-        raise ValueError(f"{text!r} is no architecture: five digits or a name") from None
+        problem = f"{text!r} is no architecture: five digits or a name, such as bios or efi-x86_64"
+        raise ValueError(problem) from None
 
 
 def format_mac(mac: bytes, separator: str = ":") -> str:

@@ -115,16 +115,19 @@ def address(text: str) -> IPv4Address:
     try:
         return IPv4Address(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no IPv4 address: write 192.168.1.1") from None
+        raise ValueError(f"{text!r} is no IPv4 address, such as 192.168.1.1") from None
 
 
 def netmask(text: str) -> IPv4Address:
     """Read a netmask: ones, then zeros."""
-    mask = address(text)
-    inverse = ~int(mask) & 0xFFFFFFFF
-    if inverse & (inverse + 1):
-        raise ValueError(f"{text!r} is no netmask: write 255.255.255.0")
-    return mask
+    try:
+        mask = IPv4Address(text)
+        inverse = ~int(mask) & 0xFFFFFFFF
+        if not inverse & (inverse + 1):
+            return mask
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is no netmask, such as 255.255.255.0")
 
 
 def addresses(text: str) -> tuple[IPv4Address, ...]:

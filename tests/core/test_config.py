@@ -83,7 +83,7 @@ level = wraning
 blocksize = 70000
 """
     assert faults(tmp_path, text) == [
-        ":2: [bootp] pool_start: '10.0.0.300' is no IPv4 address: write 192.168.1.1",
+        ":2: [bootp] pool_start: '10.0.0.300' is no IPv4 address, such as 192.168.1.1",
         ":3: [bootp] allow_simple_dhcp: 'maybe' is neither on nor off: write on or off",
         ":6: [logger] level: 'wraning' is none of critical, error, warning, info, debug"
         " (did you mean warning?)",
@@ -162,7 +162,9 @@ def test_an_option_in_the_wrong_section_is_told_where_it_belongs(tmp_path: Path)
         ("[bootp]\nlease_time = 60\nmax_lease_time = 30\n", "less than lease_time"),
         ("[bootp]\nnotify = 10.0.0.1\n", "write a.b.c.d:port"),
         ("[buggy_clients]\nAA-BB/24 = on\n", "24 bits are more than AA-BB holds"),
-        ("[bootp]\nnetmask = 255.0.255.0\n", "no netmask"),
+        ("[bootp]\nnetmask = 255.0.255.0\n", "no netmask, such as 255.255.255.0"),
+        ("[bootp]\nnetmask = 24\n", "no netmask, such as 255.255.255.0"),
+        ("[bootfile]\nefi = a\n", "a name, such as bios or efi-x86_64"),
         ("[bootp]\ngateway = selv\n", "nor none nor self"),
         ("[logger]\ntype = file\n", "file: required with type = file"),
         ("[tftp]\nport_range = 9-3\n", "no range of ports"),
