@@ -164,7 +164,7 @@ class TransferRefused:
     """A request for a file was refused; a plain miss is normal traffic (``missing``).
 
     ``served``: what the name led to, where a filter changed it; ``unavailable``: there may be such
-    a file, but it can't be had now.
+    a file, but it can't be had now; ``upload``: the client wanted to bring it.
     """
 
     protocol: str
@@ -174,6 +174,7 @@ class TransferRefused:
     missing: bool
     served: str = ""
     unavailable: bool = False
+    upload: bool = False
 
 
 @dataclass(frozen=True, slots=True)

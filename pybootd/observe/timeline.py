@@ -173,6 +173,8 @@ class Timeline:
             self._add(record, probe)
 
     def _file_refused(self, event: events.TransferRefused) -> None:
+        if event.upload:  # no part of a boot, as an upload that is taken is none
+            return
         record, _ = self._at(event.peer)
         missing = Kind.MISSED if event.missing else Kind.FORBIDDEN
         kind = Kind.UNAVAILABLE if event.unavailable else missing

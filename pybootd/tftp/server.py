@@ -52,6 +52,7 @@ _UNANSWERED = 4096
 _HEADERS = 20 + 8 + 4
 """Octets of the IP, UDP and TFTP headers before a block."""
 _RECEIVE_BUFFER = 4 << 20
+_WRQ = Opcode.WRQ.to_bytes(2)
 _ERROR = Opcode.ERROR.to_bytes(2)
 
 
@@ -348,9 +349,10 @@ class TftpServer:
         error: FileError | None = None,
     ) -> None:
         missing, unavailable = code == ErrorCode.NOT_FOUND, isinstance(error, Unavailable)
-        served = error.served if error else ""
+        served, upload = error.served if error else "", arrival.data[:2] == _WRQ
+        peer = arrival.address
         self._bus.publish(
-            TransferRefused("tftp", arrival.address, name, why, missing, served, unavailable)
+            TransferRefused("tftp", peer, name, why, missing, served, unavailable, upload)
         )
         self._answer(arrival, code, why)
 

@@ -53,6 +53,17 @@ def test_stages_follow_each_other() -> None:
     assert (record.hostname, record.uuid) == ("box", str(UEFI.uuid))
 
 
+def test_an_upload_that_is_refused_is_no_part_of_a_boot() -> None:
+    """Else a running machine that brings a file twice was called one whose boot failed."""
+    story = Story()
+    whole(story)
+    story.lease(SYSTEM)
+    why = "there is a file of this name already"
+    story.tell(events.TransferRefused("tftp", str(A), "dump", why, False, upload=True))
+    assert story.boot().stage == "system up"
+    assert story.boot().steps[-1].kind is Kind.SYSTEM
+
+
 def test_a_client_that_starts_over_starts_a_new_boot_and_the_last_ten_are_kept() -> None:
     story = Story()
     for _ in range(BOOTS + 3):

@@ -154,7 +154,7 @@ def test_a_name_that_is_not_taken(
     assert got == Error(code, why)
     assert names_in(tmp_path) == before
     refused = [event for event in lab.events if isinstance(event, TransferRefused)]
-    assert [event.reason for event in refused] == [why]
+    assert [(event.reason, event.upload) for event in refused] == [(why, True)]
 
 
 def test_a_size_beyond_the_limit_is_refused_at_once(lab: Lab) -> None:
