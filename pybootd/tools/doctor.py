@@ -236,9 +236,12 @@ def forwarding(patient: Patient) -> Iterator[Finding]:
     bootp = patient.config.bootp
     if bootp.mode == "proxy" or bootp.gateway != "self" or bootp.pool_start is None:
         return
-    if hostinfo.forwards() is False:
+    links = [link.name for link in patient.served()]
+    idle = [name for name in links if hostinfo.forwards(name) is False]
+    if idle:
         yield warning(
-            "clients are told that this host is their router, and it forwards nothing",
+            "clients are told that this host is their router, and it forwards nothing from"
+            f" {', '.join(idle)}",
             "sudo ./forward.sh on, or [bootp] gateway = none (or another router).",
         )
     else:

@@ -46,10 +46,11 @@ def _inodes(protocol: str, port: int) -> Iterator[str]:
                 yield f"socket:[{words[9]}]"
 
 
-def forwards() -> bool | None:
-    """Tell whether the host forwards IPv4; None: it doesn't tell."""
+def forwards(interface: str) -> bool | None:
+    """Tell whether the host forwards IPv4 that comes in there; None: it doesn't tell."""
+    path = Path("/proc/sys/net/ipv4/conf", interface, "forwarding")
     try:
-        return Path("/proc/sys/net/ipv4/ip_forward").read_text(encoding="ascii").strip() == "1"
+        return path.read_text(encoding="ascii").strip() == "1"
     except OSError:
         return None
 

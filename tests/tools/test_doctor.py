@@ -71,7 +71,14 @@ def test_what_is_wrong_with_the_configuration(ask, host):
     assert told == "the gateway 10.9.0.1 is not in 10.7.0.0/24"
     host.run("sysctl", "-w", "net.ipv4.ip_forward=0")
     (told,) = ask()
-    assert "it forwards nothing" in told
+    assert "it forwards nothing from eth0" in told
+
+
+def test_forwarding_as_forward_sh_opens_it_is_seen(ask, host):
+    """It opens two interfaces, and not the host: else doctor went on with the same advice."""
+    host.run("sysctl", "-w", "net.ipv4.ip_forward=0")
+    host.run("sysctl", "-w", "net.ipv4.conf.eth0.forwarding=1")
+    assert ask() == []
 
 
 def test_a_port_that_is_taken_is_told_with_its_holder(ask, host, tmp_path):
