@@ -81,7 +81,7 @@ def fine(what: str) -> Finding:
 
 def ports(patient: Patient) -> Iterator[Finding]:
     """See whether every port can be bound, and whether the firewall lets its packets in."""
-    for protocol, address, port, option in _ports(patient.config):
+    for protocol, address, port, option, without in _ports(patient.config):
         kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
         what = f"{protocol.upper()} port {port}"
         with socket.socket(socket.AF_INET, kind) as sock:
@@ -95,7 +95,10 @@ def ports(patient: Patient) -> Iterator[Finding]:
             except OSError as error:
                 who = hostinfo.holder(protocol, port)
                 told = f"{what} is taken by {who}" if who else f"{what}: {error.strerror}"
-                yield fault(told, f"Stop that program, or change {option}.")
+                if without:  # as the daemon has it, which warns, and goes on
+                    yield warning(told, f"Stop that program{option}. {without}")
+                else:
+                    yield fault(told, f"Stop that program{option}.")
                 continue
         if rule := hostinfo.dropped(protocol, port):
             yield fault(f"{what}: the firewall drops it ({rule})", "Let it in on the boot network.")
@@ -103,16 +106,21 @@ def ports(patient: Patient) -> Iterator[Finding]:
             yield fine(f"{what} is free, and no firewall rule drops it")
 
 
-def _ports(config: Config) -> Iterator[tuple[str, IPv4Address, int, str]]:
-    if config.bootp.pool_start is not None or config.bootp.mode == "proxy":
-        yield "udp", ANY, config.bootp.port, "[bootp] port"
-        yield "udp", ANY, 4011, "[bootp] mode"
-    if config.tftp.root:
-        yield "udp", config.tftp.address, config.tftp.port, "[tftp] port"
-    if config.httpd.enable:
-        yield "tcp", config.httpd.address, config.httpd.port, "[httpd] port"
-    if config.status.port:
-        yield "tcp", config.status.address, config.status.port, "[status] port"
+def _ports(config: Config) -> Iterator[tuple[str, IPv4Address, int, str, str]]:
+    """Yield each port, what else than stopping its holder helps, and how it goes without it."""
+    bootp, tftp, httpd, status = config.bootp, config.tftp, config.httpd, config.status
+    if bootp.pool_start is not None or bootp.mode == "proxy" or config.subnets:
+        yield "udp", ANY, bootp.port, ", or change [bootp] port", ""
+        if bootp.port == 67:
+            without = "Offers hold all that is asked there." if bootp.mode == "dhcp" else ""
+            yield "udp", ANY, 4011, "", without
+    if tftp.root:
+        yield "udp", tftp.address, tftp.port, ", or change [tftp] port", ""
+    if httpd.enable:
+        yield "tcp", httpd.address, httpd.port, ", or change [httpd] port", ""
+    if status.port:
+        option = ", or change [status] port"
+        yield "tcp", status.address, status.port, option, "Machines boot without the status page."
 
 
 def other_servers(patient: Patient) -> Iterator[Finding]:

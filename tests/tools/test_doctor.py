@@ -28,7 +28,12 @@ def ask(host, tmp_path):
     root.mkdir()
     (root / "loader.efi").write_bytes(EFI)
 
-    def run(bootp="pool_start = 10.7.0.100", bootfile="efi-x86_64 = loader.efi", more=""):
+    def run(
+        bootp="pool_start = 10.7.0.100",
+        bootfile="efi-x86_64 = loader.efi",
+        more="",
+        grades=("fault", "warning"),
+    ):
         ini = tmp_path / "pybootd.ini"
         ini.write_text(
             f"[bootp]\nleases = memory\n{bootp}\n[bootfile]\n{bootfile}\n"
@@ -39,7 +44,7 @@ def ask(host, tmp_path):
         found = json.loads(done.stdout)["findings"]
         faults = [one for one in found if one["grade"] == "fault"]
         assert done.returncode == bool(faults)
-        wrong = [one for one in found if one["grade"] != "fine"]
+        wrong = [one for one in found if one["grade"] in grades]
         assert all(one["advice"] for one in faults)
         return [one["what"] for one in wrong]
 
@@ -88,6 +93,21 @@ def test_a_port_that_is_taken_is_told_with_its_holder(ask, host, tmp_path):
         assert taker.poll() is None
     (told,) = ask()
     assert told == f"UDP port 69 is taken by dnsmasq (process {taker.pid})"
+
+
+def test_a_port_that_the_daemon_can_do_without_is_a_warning(ask, host):
+    """As in the daemon; what it can't do without depends on its mode."""
+    take = (
+        "import socket, time; page = socket.create_server(('127.0.0.1', 8067));"
+        " asked = socket.socket(type=socket.SOCK_DGRAM); asked.bind(('', 4011)); time.sleep(600)"
+    )
+    taker = host.popen(sys.executable, "-c", take)
+    while 4011 not in host.udp_ports():
+        assert taker.poll() is None
+    assert [told.partition(" is")[0] for told in ask()] == ["UDP port 4011", "TCP port 8067"]
+    assert ask(grades=("fault",)) == []
+    (told,) = ask(bootp="mode = auto\npool_start = 10.7.0.100", grades=("fault",))
+    assert told.startswith("UDP port 4011 is taken by python")
 
 
 @pytest.mark.parametrize(
