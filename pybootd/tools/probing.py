@@ -7,6 +7,7 @@ is requested.
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import random
 import socket
@@ -267,6 +268,11 @@ def _fetch(prober: Prober, result: Result, answer: Answer) -> None:
             content = prober.fetch(server, answer.file, blksize=1468, tsize=0)
     except (BootError, OSError, http.client.HTTPException) as error:
         text = getattr(error, "strerror", None) or str(error)
+        if getattr(error, "errno", None) == errno.ENETUNREACH and not prober.link.addresses:
+            text = (
+                f"{prober.interface} has no address to fetch it with: give it one of that network,"
+                " or leave the file out (--no-fetch)"
+            )
         result.problems.append(f"The boot file can't be fetched: {text}")
         return
     result.fetched, result.seconds = len(content), time.monotonic() - began

@@ -91,6 +91,14 @@ def test_our_server(net):
         assert "no such file" in shown.stdout
 
 
+def test_an_interface_without_an_address_asks_and_cannot_fetch(net):
+    net.client.ip("address", "flush", "dev", "eth0")
+    with net.pybootd(POOL, BOTH):
+        (told,) = net.facts()["problems"]
+        assert "eth0 has no address to fetch it with: give it one of that network" in told
+        assert net.facts("--no-fetch")["boots"]
+
+
 def test_dnsmasq_and_ours_side_by_side(net):
     range_ = "--dhcp-range=10.7.0.150,10.7.0.160,255.255.255.0,600"
     net.dnsmasq(net.other, range_)
