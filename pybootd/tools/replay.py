@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,15 @@ from pybootd.observe.timeline import Timeline
 from pybootd.tools import showing
 from pybootd.tools.asking import fail
 from pybootd.tools.capture import CaptureError, Datagram, read
-from pybootd.tools.replaying import Double, Exchange, Player, exchanges
+from pybootd.tools.replaying import Double, Exchange, Player, Unanswered, exchanges, unanswered
 from pybootd.tools.showing import text
 from pybootd.watching import look_at
 
 _AFTERWARDS = 300.0  # seconds of silence that are taken to follow the capture
+_SILENCE = (
+    "No server heard that, or none wants to serve it (its log tells): look for another VLAN, a"
+    " relay that is missing, a firewall; or the capture was taken where answers don't pass."
+)
 _TEXTS = frozenset((12, 15, 56, 60, 66, 67))  # options shown as text; others as octets
 
 
@@ -62,10 +67,15 @@ def main(argv: list[str]) -> int:
     if not clients and not asked:
         return fail("replay", CaptureError(f"{given.file} holds no boot"))
     if given.json:
-        listed = [_document(one) for one in asked] if double else []
-        print(json.dumps({"version": 1, "clients": clients, "exchanges": listed}, indent=2))  # noqa: T201
+        made = {
+            "version": 1,
+            "clients": clients,
+            "unanswered": [asdict(one) for one in unanswered(asked)],
+            "exchanges": [_document(one) for one in asked] if double else [],
+        }
+        print(json.dumps(made, indent=2))  # noqa: T201
     else:
-        _show(clients, asked if double else ())
+        _show(clients, unanswered(asked), asked if double else ())
     return 0
 
 
@@ -86,7 +96,9 @@ def _timelines(datagrams: Sequence[Datagram], config: Config | None) -> list[dic
     return [one["client"] for one in documents if one is not None]
 
 
-def _show(clients: Sequence[dict[str, Any]], asked: Sequence[Exchange]) -> None:
+def _show(
+    clients: Sequence[dict[str, Any]], silent: Sequence[Unanswered], asked: Sequence[Exchange]
+) -> None:
     console = showing.terminal()
     began = asked[0].when if asked else 0.0
     for exchange in asked:
@@ -95,6 +107,11 @@ def _show(clients: Sequence[dict[str, Any]], asked: Sequence[Exchange]) -> None:
         for boot in reversed(client["boots"]):
             showing.boot(console, client, boot["number"])
             console.print()
+    for one in silent:
+        times = "once" if one.requests == 1 else f"{one.requests} times in {one.seconds:.0f} s"
+        console.print(text(f"{one.mac} asked {times}, and got no answer.", "bold"))
+    if silent:
+        console.print(text(_SILENCE), soft_wrap=True)
 
 
 def _side_by_side(console: Console, exchange: Exchange, seconds: float) -> None:

@@ -23,6 +23,8 @@ from pybootd.tftp import packet as tftp
 from pybootd.tools.capture import Datagram
 
 _BOOTPS, _BOOTPC, _PXE, _TFTP = 67, 68, 4011, 69
+# a RELEASE, say, has none; BOOTP has no type
+_WANT_ANSWERS = (b"", bytes((Message.DISCOVER,)), bytes((Message.REQUEST,)))
 
 
 @dataclass(slots=True)
@@ -58,6 +60,28 @@ def exchanges(datagrams: Iterable[Datagram]) -> list[Exchange]:
                 exchange.theirs.append(message)
                 break
     return found
+
+
+@dataclass(slots=True)
+class Unanswered:
+    """A client that asked, ``requests`` times in ``seconds``, and got no answer at all."""
+
+    mac: str
+    requests: int
+    seconds: float
+
+
+def unanswered(asked: Iterable[Exchange]) -> list[Unanswered]:
+    """Find the clients that the capture holds questions of, and not one answer to."""
+    by_client: dict[bytes, list[Exchange]] = {}
+    for exchange in asked:
+        if exchange.request.options.get(options.TYPE, b"") in _WANT_ANSWERS:
+            by_client.setdefault(exchange.request.chaddr, []).append(exchange)
+    return [
+        Unanswered(mac.hex(":"), len(asked), asked[-1].when - asked[0].when)
+        for mac, asked in by_client.items()
+        if not any(exchange.theirs for exchange in asked)
+    ]
 
 
 class Double:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pytest
 
+from pybootd.dhcp import packet
 from pybootd.tools import pxe
 from pybootd.tools.capture import CaptureError, read
 from pybootd.tools.pxe import BootError, Firmware
@@ -117,6 +118,20 @@ def test_a_broken_capture_gives_what_is_whole(tmp_path):
             list(read(file))
 
 
+def test_a_machine_that_nobody_answers_is_told(tmp_path):
+    """The capture that most want explained; nothing was said of it, with exit status 0."""
+    mac = bytes.fromhex("525400123456")
+    asks = frame(packet.encode(packet.Packet(xid=7, chaddr=mac, options={53: b"\1"})), 68, 67)
+    leaves = packet.encode(packet.Packet(xid=8, chaddr=bytes(6), options={53: b"\7"}))
+    file = tmp_path / "boot.pcap"
+    file.write_bytes(pcap(asks, frame(leaves, 68, 67), asks))
+    told = {"mac": "52:54:00:12:34:56", "requests": 2, "seconds": 2.0}
+    assert facts(file)["unanswered"] == [told]
+    shown = replay(file)
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("52:54:00:12:34:56 asked 2 times in 2 s, and got no answer.\n")
+
+
 LAST = b"the last datagram of the capture"
 
 
@@ -180,6 +195,7 @@ def test_a_boot_that_stopped_and_our_answers(captured, tmp_path):
     file = captured(boot, "--dhcp-boot=loader.efi")
     (client,) = facts(file)["clients"]
     assert client["mac"] == "52:54:00:12:34:56"
+    assert facts(file)["unanswered"] == []
     (shown,) = client["boots"]
     outcomes = [one["outcome"] for one in shown["steps"] if one["type"] == "transfer"]
     assert outcomes == ["probed", "done"]
