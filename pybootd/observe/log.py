@@ -301,13 +301,14 @@ class EventLog:
         level = _ENDS[event.outcome]
         if not log.isEnabledFor(level) or _full(event.peer, level):
             return
-        rate = event.sent / event.seconds / 1e6 if event.seconds > 0 else 0.0
+        # 0: it left within one turn of the loop, so that nothing was measured
+        rate = f" ({event.sent / event.seconds / 1e6:.1f} MB/s)" if event.seconds > 0 else ""
         again = f", {event.retransmissions} sent again" if event.retransmissions else ""
         how = event.outcome.value + (f": {event.reason}" if event.reason else "")
         served = "" if event.served == event.requested else f" ({event.served})"
         message = (
             f"{event.protocol} {event.peer} {event.requested}{served}: {how}, {event.sent} octets"
-            f" in {event.seconds:.2f} s ({rate:.1f} MB/s){again}"
+            f" in {event.seconds:.2f} s{rate}{again}"
         )
         _say(level, message, ip=event.peer, file=event.served, octets=event.sent)
 

@@ -101,6 +101,13 @@ def test_a_transfer_that_ended_says_how(logged: Path, outcome: events.Outcome, l
     assert said.endswith(f"{outcome.value}, 2000000 octets in 0.50 s (4.0 MB/s), 3 sent again")
 
 
+def test_a_transfer_within_one_turn_has_no_rate(logged: Path) -> None:
+    """A small file over HTTP; it was said to have come with 0.0 MB/s."""
+    ended = events.TransferEnded("http", "10.0.0.2", "k", "k", 2_000, 0.0, 0, events.Outcome.DONE)
+    said = lines(logged, LoggerConfig(type="file", file=logged), ended)[0]
+    assert said.endswith("done, 2000 octets in 0.00 s")
+
+
 def test_a_log_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
     with pytest.raises(LogError, match=r"No such file or directory: change \[logger\] file"):
         open_log(LoggerConfig(type="file", file=tmp_path / "none" / "log"))
