@@ -232,6 +232,11 @@ def test_wrong_usage_is_status_2(tmp_path: Path) -> None:
 def test_the_sample_passes_its_check(tmp_path: Path) -> None:
     write(tmp_path, pybootd("--sample", cwd=tmp_path).stdout)
     done = pybootd("--check", cwd=tmp_path)
+    # not the folder that it stands in itself: as /etc/pybootd.ini it served /etc to the network
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1)
+    assert f"[tftp] root: {tmp_path}/tftpboot does not exist" in done.stdout
+    (tmp_path / "tftpboot").mkdir()
+    done = pybootd("--check", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "pybootd.ini: no fault found\n")
 
 
