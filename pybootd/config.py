@@ -225,7 +225,7 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "identity": values.choice("mac", "client-id"),
             "authoritative": values.boolean,
             "reclaim": values.choice("never", "expired"),
-            "leases": values.word,
+            "leases": values.leases,
             "lease_copy": values.word,
             "share": values.share,
             "conflict_check": values.boolean,

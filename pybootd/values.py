@@ -47,6 +47,14 @@ def word(text: str) -> str:
     return text
 
 
+def leases(text: str) -> str:
+    """Read where leases are kept: a path, ``memory``, or the URL of a database."""
+    scheme, colon, _ = word(text).partition("://")
+    if colon and scheme not in ("postgresql", "postgres"):  # the schemes that libpq knows
+        raise ValueError(f"{scheme}:// is no database for leases: write postgresql://, or a path")
+    return text
+
+
 def is_ipxe(file: str) -> bool:
     """Tell whether a boot file is iPXE itself, by its name."""
     return _IPXE.fullmatch(re.split("[?#]", file)[0]) is not None

@@ -164,6 +164,7 @@ def test_an_option_in_the_wrong_section_is_told_where_it_belongs(tmp_path: Path)
         ("[buggy_clients]\nAA-BB/24 = on\n", "24 bits are more than AA-BB holds"),
         ("[bootp]\nnetmask = 255.0.255.0\n", "no netmask, such as 255.255.255.0"),
         ("[bootp]\nnetmask = 24\n", "no netmask, such as 255.255.255.0"),
+        ("[bootp]\nleases = mysql://u:p@db/x\n", "leases: mysql:// is no database for leases"),
         ("[bootfile]\nefi = a\n", "a name, such as bios or efi-x86_64"),
         ("[bootp]\ngateway = selv\n", "nor none nor self"),
         ("[logger]\ntype = file\n", "file: required with type = file"),
