@@ -368,7 +368,7 @@ class _Reader(Reading):
         ]
         given = {option.lower() for section in pools for option in section.options}
         if "bootp" in services and mode != "proxy" and "pool_start" not in given:
-            problem = "required: the first address to give to clients"
+            problem = "required: the first address to give to clients (files alone: pybootd -t)"
             self.missing("bootp", "pool_start", problem)
 
     def _logger(self) -> LoggerConfig:

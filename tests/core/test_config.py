@@ -118,6 +118,8 @@ def test_what_a_service_needs_is_required_of_that_service_alone(tmp_path: Path) 
     assert load(write(tmp_path, "[tftp]\nroot = .\n"), ("tftp",))
     assert load(write(tmp_path, "[bootp]\npool_start = 10.0.0.1\n"), ("bootp",))
     assert len(faults(tmp_path, "")) == 1
+    (said,) = faults(tmp_path, "[tftp]\nroot = .\n")  # who wants no more is told how
+    assert said.endswith("(files alone: pybootd -t)")
 
 
 def test_the_http_server_has_the_root_of_tftp_or_its_own(tmp_path: Path) -> None:
