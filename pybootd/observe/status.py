@@ -98,6 +98,10 @@ class Status:
             return Answer(_STREAM, feed=feed)
         document = self._document(path, asked)
         if document is None:
+            if path == "/api/clients/failed":
+                raise Unknown("no boot has failed here")
+            if path.startswith("/api/clients/"):
+                raise Unknown("no such machine was seen here")
             raise Unknown("there is nothing here; /api lists what there is")
         written = document if isinstance(document, str) else compact(document)
         return Answer(_JSON, written.encode("ascii"))

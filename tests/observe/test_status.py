@@ -49,7 +49,12 @@ def test_a_client_with_its_boots_steps_and_transfers(rig: Rig) -> None:
             ("transfer", "kernel", "running"),
         ]
         assert boot["steps"][2]["until"] > boot["steps"][2]["at"] > 0
-    assert rig.get("/api/clients/52-54-00-00-00-00")[0] == 404
+    for name, said in (
+        ("52-54-00-00-00-00", "no such machine was seen here"),
+        ("failed", "no boot has failed here"),
+    ):
+        status, body = rig.get(f"/api/clients/{name}")
+        assert (status, body.strip()) == (404, said)
 
 
 def test_search_finds_by_mac_address_name_and_verdict(rig: Rig) -> None:
