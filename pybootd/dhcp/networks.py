@@ -158,7 +158,10 @@ class Networks:
         return [lease for one in self._networks for lease in one.pool.leases()] + self._homeless
 
     def complaints(self, interfaces: Iterable[Interface]) -> list[str]:
-        """Say what is odd about the pool of ``[bootp]``, beside the interfaces that are served."""
+        """Say what is odd about the pool of ``[bootp]``, beside the interfaces that are served.
+
+        And which kept addresses nobody can get.
+        """
         bootp, main = self._config.bootp, self._main
         if bootp.pool_start is None or bootp.mode != "dhcp":
             return []
@@ -175,6 +178,9 @@ class Networks:
         if (held := main.pool.last - main.pool.first + 1) < bootp.pool_count:
             network = main.network
             return [f"[bootp] pool_count: {network} ends after {held} of {bootp.pool_count}"]
+        if out := [kept for kept in self._config.static.values() if self.holding(kept) is None]:
+            listed = ", ".join(map(str, out[:3])) + (" ..." if out[3:] else "")
+            return [f"{listed}: kept, but in no network here: the client gets another address"]
         return []
 
     def holding(self, address: IPv4Address) -> Network | None:

@@ -162,6 +162,17 @@ def test_a_pool_that_no_interface_fits(bootp: dict[str, A], said: str) -> None:
         assert networks.complaints([])[0].endswith("there are: none with an address")
 
 
+def test_a_kept_address_that_is_in_no_network_is_told() -> None:
+    """Else its client got another one, and not a word was said."""
+    bootp = BootpConfig(pool_start=A("192.168.1.100"))
+    kept = {bytes(6): A("192.168.1.5"), bytes(5) + b"\1": A("192.168.2.5")}
+    for static, said in ((kept, ["192.168.2.5: kept, but in no network here"]), ({}, [])):
+        networks = Networks(Config(bootp=bootp, static=static))
+        networks.refresh([LAN, WAN])
+        told = networks.complaints([LAN, WAN])
+        assert [one.rpartition(": ")[0] for one in told] == said
+
+
 def test_a_pool_that_no_interface_fits_is_told_at_the_start(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
