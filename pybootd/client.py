@@ -115,9 +115,12 @@ def parse_mac_prefix(text: str) -> MacPrefix:
     ``00/0`` is every MAC.
     """
     head, slash, length = text.partition("/")
-    if not slash:
-        return MacPrefix(parse_mac(text), 48)
     octets = re.fullmatch(r"[0-9A-Fa-f]{2}([-:][0-9A-Fa-f]{2}){0,5}", head)
+    if not slash:
+        if octets and len(head) < 17:
+            bits = 4 * len(re.sub("[-:]", "", head))
+            raise ValueError(f"{text!r} is a part of a MAC: write all of it, or {text}/{bits}")
+        return MacPrefix(parse_mac(text), 48)
     if not octets or not re.fullmatch(r"[0-9]{1,2}", length) or int(length) > 48:
         raise ValueError(f"{text!r} is no MAC prefix: write AA-BB-CC/24")
     value = bytes.fromhex(head.replace("-", "").replace(":", ""))

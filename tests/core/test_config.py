@@ -163,6 +163,7 @@ def test_an_option_in_the_wrong_section_is_told_where_it_belongs(tmp_path: Path)
     [
         ("[bootp]\nlease_time = 60\nmax_lease_time = 30\n", "less than lease_time"),
         ("[bootp]\nnotify = 10.0.0.1\n", "write a.b.c.d:port"),
+        ("[buggy_clients]\naa:bb:cc = on\n", "is a part of a MAC: write all of it, or aa:bb:cc/24"),
         ("[buggy_clients]\nAA-BB/24 = on\n", "24 bits are more than AA-BB holds"),
         ("[bootp]\nnetmask = 255.0.255.0\n", "no netmask, such as 255.255.255.0"),
         ("[bootp]\nnetmask = 24\n", "no netmask, such as 255.255.255.0"),
