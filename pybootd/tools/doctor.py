@@ -57,7 +57,7 @@ class Patient:
         return [
             one
             for one in wired
-            if start is None or any(start in own.network for own in one.addresses)
+            if any(start is None or start in own.network for own in one.addresses)
         ]
 
 
@@ -125,8 +125,9 @@ def _ports(config: Config) -> Iterator[tuple[str, IPv4Address, int, str, str]]:
 
 def other_servers(patient: Patient) -> Iterator[Finding]:
     """Ask each served network whether somebody else gives addresses there."""
-    proxy = patient.config.bootp.mode == "proxy"
+    mode = patient.config.bootp.mode
     own = {address.ip for link in patient.interfaces for address in link.addresses}
+    silent, heard = [], False
     for link in patient.served():
         prober = Prober(link, link.mac, UUID(int=random.getrandbits(128)), 7)
         try:
@@ -136,12 +137,10 @@ def other_servers(patient: Patient) -> Iterator[Finding]:
             continue
         others = sorted({one.server for one in answers if one.address and one.server not in own})
         listed = ", ".join(map(str, others))
-        if proxy and not others:
-            yield fault(
-                f"{link.name}: no DHCP server answers, and mode = proxy needs one",
-                "Start the other server, or let pybootd give the addresses: mode = dhcp.",
-            )
-        elif others and not proxy:
+        heard = heard or bool(others)
+        if mode == "proxy" and not others:
+            silent.append(link.name)
+        elif others and mode == "dhcp":
             yield warning(
                 f"{link.name}: another DHCP server answers: {listed}",
                 "Which one a machine takes is luck: switch it off, or write mode = proxy.",
@@ -149,6 +148,13 @@ def other_servers(patient: Patient) -> Iterator[Finding]:
         else:
             found = f"DHCP server {listed} answers" if others else "no other DHCP server answers"
             yield fine(f"{link.name}: {found}")
+    # one that is heard is enough: this host may stand in networks that nobody boots from
+    grade = warning if heard else fault
+    for name in silent:
+        yield grade(
+            f"{name}: no DHCP server answers, and mode = proxy needs one",
+            "Start the other server, or let pybootd give the addresses: mode = dhcp.",
+        )
 
 
 def boot_files(patient: Patient) -> Iterator[Finding]:

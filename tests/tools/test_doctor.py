@@ -142,7 +142,7 @@ def test_a_firewall_that_drops_is_told(ask, host, tmp_path, rules, dropped):
     assert told == dropped
 
 
-def test_another_dhcp_server_is_told(ask, network, lan, tmp_path):
+def test_another_dhcp_server_is_told(ask, host, network, lan, tmp_path):
     other = network.host("other")
     other.plug(lan, "10.7.0.2/24")
     (told,) = ask(bootp="mode = proxy")
@@ -156,6 +156,13 @@ def test_another_dhcp_server_is_told(ask, network, lan, tmp_path):
     (told,) = ask()
     assert told == "eth0: another DHCP server answers: 10.7.0.2"
     assert ask(bootp="mode = proxy") == []
+    assert ask(bootp="mode = auto\npool_start = 10.7.0.100") == []
+    # another network of this host, and a network card that is in none
+    host.plug(network.switch(), "10.8.0.1/24")
+    host.plug(network.switch())
+    (told,) = ask(bootp="mode = proxy")
+    assert told == "eth1: no DHCP server answers, and mode = proxy needs one"
+    assert ask(bootp="mode = proxy", grades=("fault",)) == []
 
 
 def test_an_mtu_over_1500_is_told(ask, network, host):
