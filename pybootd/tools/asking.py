@@ -107,6 +107,12 @@ class Daemon:
         if answer.status != 200:
             reason = answer.read(1000).decode("utf-8", "replace").strip()
             answer.close()
+            if answer.status == 403 and "token" in reason:
+                wants = "has another" if self._token else "wants a"
+                reason = (
+                    f"{self._name()} {wants} token: write --token TOKEN, which is [status] token of"
+                    " its file, or what its log showed at the start"
+                )
             raise AskError(reason if answer.status != 404 else "no such machine was seen here")
         return answer
 

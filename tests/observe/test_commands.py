@@ -75,6 +75,20 @@ def test_no_daemon_is_one_line(rig: Rig) -> None:
     assert "is the daemon running" in done.stderr
 
 
+def test_a_token_that_is_wanted_is_asked_for_in_words_of_the_command(tmp_path: Path) -> None:
+    """Not as ?token= or Authorization, which the command doesn't have."""
+    word = "of the daemon"
+    rig = Rig(tmp_path, token=word)
+    try:
+        for words, said in (((), "wants a token"), (("--token", "x"), "has another token")):
+            done = rig.command("status", *words)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert f"{said}: write --token TOKEN" in done.stderr
+        assert rig.command("status", "--token", word).returncode == 0
+    finally:
+        rig.close()
+
+
 def test_follow_tells_of_what_changes(rig: Rig) -> None:
     rig.lease()
     rig.start("linux")
