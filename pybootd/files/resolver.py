@@ -219,7 +219,11 @@ class Files:
 
     def _open(self, target: Target, request: Request) -> Steps[Opened]:
         source, name = self._locate(target)
-        return (yield from self._served(source, name, request))
+        try:
+            return (yield from self._served(source, name, request))
+        except FileError as error:
+            error.served = target.base + target.name  # the source knows what is below base alone
+            raise
 
     def _served(self, source: Source, name: str, request: Request) -> Steps[Opened]:
         """Open the name or, where only that is there, the template for it, if its pin allows."""

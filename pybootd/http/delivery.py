@@ -129,9 +129,8 @@ def refused(bus: Bus, peer: str, asked: Asked, error: FileError) -> Refusal:
     elif isinstance(error, Forbidden):
         status = HTTPStatus.FORBIDDEN
     unavailable = isinstance(error, Unavailable)
-    bus.publish(
-        TransferRefused("http", peer, _shown(asked), str(error), missing, unavailable=unavailable)
-    )
+    name = _shown(asked)
+    bus.publish(TransferRefused("http", peer, name, str(error), missing, error.served, unavailable))
     return Refusal(status, str(error))
 
 

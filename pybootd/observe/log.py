@@ -327,7 +327,9 @@ class EventLog:
         if event.missing and event.requested.rpartition("/")[2] in _TRIED:
             level = logging.DEBUG
         level = self._moderate(event.peer, level)
-        message = f"{event.protocol} {event.peer} {event.requested}: {event.reason}"
+        led = event.served and event.served != event.requested.lstrip("/")
+        looked = f" ({event.served})" if led else ""
+        message = f"{event.protocol} {event.peer} {event.requested}{looked}: {event.reason}"
         _say(level, message, ip=event.peer, file=event.requested, reason=event.reason)
 
     def _malformed(self, event: events.Malformed) -> None:

@@ -101,6 +101,14 @@ def test_a_transfer_that_ended_says_how(logged: Path, outcome: events.Outcome, l
     assert said.endswith(f"{outcome.value}, 2000000 octets in 0.50 s (4.0 MB/s), 3 sent again")
 
 
+def test_a_miss_names_the_file_that_a_filter_led_to(logged: Path) -> None:
+    """Else "x: no such file" was said of a file x that nobody looked for."""
+    for served, shown in (("list.txt", "x (list.txt)"), ("x", "x"), ("", "x")):
+        missed = events.TransferRefused("tftp", "10.0.0.2", "x", "no such file", True, served)
+        said = lines(logged, LoggerConfig(type="file", file=logged), missed)[-1]
+        assert said.endswith(f"tftp 10.0.0.2 {shown}: no such file")
+
+
 def test_a_transfer_within_one_turn_has_no_rate(logged: Path) -> None:
     """A small file over HTTP; it was said to have come with 0.0 MB/s."""
     ended = events.TransferEnded("http", "10.0.0.2", "k", "k", 2_000, 0.0, 0, events.Outcome.DONE)

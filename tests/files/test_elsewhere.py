@@ -283,3 +283,13 @@ def test_the_body_is_that_of_the_file_found(files: Files) -> None:
     assert isinstance(body, StaticBody)
     assert body.pread(body.size, 0) == b"debian/amd64/grubx64.efi"
     body.close()
+
+
+def test_a_missing_file_that_a_filter_leads_to_is_named_whole(root: Path) -> None:
+    """In the log and on the status page; of ``/srv/x`` they told ``x``, as if below the root."""
+    lines = {"a/*": "/nowhere/{filename}", "b": "../b/{filename}", "c": "[list]"}
+    files = Files(LocalSource(root), str(root), [Patterns(lines)])
+    for name, looked in (("a/x", "/nowhere/a/x"), ("b", "../b/b"), ("c", "list")):
+        with pytest.raises(Missing) as error:
+            ask(files, name)
+        assert error.value.served == looked

@@ -328,12 +328,15 @@ def test_what_may_not_be_had_is_refused_and_the_connection_goes_on(lab: Lab, nam
 
 def test_a_remote_file_that_can_not_be_had(lab: Lab) -> None:
     def fail(request: Request) -> Opened:
-        raise Unavailable("http://mirror/x: connection refused")
+        error = Unavailable("http://mirror/x: connection refused")
+        error.served = "http://mirror/x"
+        raise error
 
     lab.opener = fail
     answer = lab.peer().get("x")
     assert (answer.status, answer.body) == (503, b"http://mirror/x: connection refused\n")
     assert [(event.missing, event.unavailable) for event in lab.refused()] == [(False, True)]
+    assert lab.refused()[0].served == "http://mirror/x"
 
 
 def test_a_malformed_request_is_answered_and_ends_the_connection(lab: Lab) -> None:
