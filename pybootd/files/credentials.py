@@ -34,7 +34,7 @@ def read(path: Path) -> Mapping[str, str]:
         delimiters=("=",), interpolation=None, empty_lines_in_values=False, default_section=""
     )
     try:
-        parser.read_string(path.read_text(encoding="utf-8"))
+        parser.read_string(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
         raise CredentialsError(f"{path} can't be read: {reason}") from error

@@ -37,10 +37,12 @@ password = {SECRET}
 token = abc.def=
 """
     basic = b64encode(f"boot:{SECRET}".encode()).decode()
-    assert read(written(tmp_path, text)) == {
+    expected = {
         "https://files.example.com:443": f"Basic {basic}",
         "http://packages.example.com:8080": "Bearer abc.def=",
     }
+    assert read(written(tmp_path, text)) == expected
+    assert read(written(tmp_path, f"\ufeff{text[1:]}")) == expected  # an editor of Windows
     assert origin_of("https://Files.example.com/a/b?c") == "https://files.example.com:443"
 
 
