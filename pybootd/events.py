@@ -146,7 +146,10 @@ class TransferStarted(NamedTuple):  # a frozen dataclass takes thrice as long to
 
 
 class TransferEnded(NamedTuple):
-    """A file's transfer is over; ``sent`` in octets of the file, ``seconds`` from its request."""
+    """A file's transfer is over; ``sent`` in octets of the file, ``seconds`` from its request.
+
+    ``progress`` is that of its start, where it had one: a client may fetch a file twice at a time.
+    """
 
     protocol: str
     peer: str
@@ -157,6 +160,7 @@ class TransferEnded(NamedTuple):
     retransmissions: int
     outcome: Outcome
     reason: str = ""
+    progress: Callable[[], tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

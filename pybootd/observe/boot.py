@@ -119,6 +119,14 @@ class Transfer:
             return self.done
         return self.size - self.sent <= self.blocksize * self.windowsize
 
+    def is_meant(self, event: events.TransferEnded) -> bool:
+        """Tell whether it is this one's end, which is on its way."""
+        return (
+            self.protocol == event.protocol
+            and event.progress in (None, self._progress)
+            and self.requested == kept(event.requested)
+        )
+
     def end(self, event: events.TransferEnded, when: float) -> None:
         """Note how it went."""
         self._progress = None

@@ -145,17 +145,12 @@ class Timeline:
         self._add(record, Transfer(event, role, self._clock()))
 
     def _ended(self, event: events.TransferEnded) -> None:
-        record, requested = self._by_address.get(event.peer), kept(event.requested)
+        record = self._by_address.get(event.peer)
         for boot in reversed(record.boots if record else ()):
             steps = boot.steps
             for at in range(len(steps) - 1, -1, -1):
                 step = steps[at]
-                if (
-                    step.running
-                    and isinstance(step, Transfer)
-                    and step.requested == requested
-                    and step.protocol == event.protocol
-                ):
+                if step.running and isinstance(step, Transfer) and step.is_meant(event):
                     step.end(event, self._clock())
                     boot.active -= 1
                     boot.middle = min(boot.middle, at)

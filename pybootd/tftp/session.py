@@ -433,6 +433,7 @@ class Session:
                 retransmissions=self.transfer.retransmissions,
                 outcome=outcome,
                 reason=reason,
+                progress=self.progress,
             )
         )
         gone(self)

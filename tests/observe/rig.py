@@ -176,3 +176,11 @@ class Rig:
         assert watching is not None
         (record,) = list(watching.timeline.records())
         return [judge(Case(boot, self.loop.now, watching.look)) for boot in record.boots]
+
+    def ends(self) -> tuple[str, ...]:
+        """Say how the client's transfers ended, in all of its boots."""
+        watching = self.daemon.watching
+        assert watching is not None
+        (record,) = list(watching.timeline.records())
+        transfers = [one for boot in record.boots for one in boot.transfers()]
+        return tuple(one.outcome.value if one.outcome else "running" for one in transfers)
