@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 E = TypeVar("E")
 
+LAST_ACK = "its last ACK is missing"
+"""Why a transfer ended that may have been whole (RFC 1350 6)."""
+
 
 class Outcome(Enum):
     """How a transfer ended."""

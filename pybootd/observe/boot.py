@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 
 from pybootd import events
 from pybootd.client import architecture_name
-from pybootd.events import Cause, Outcome
+from pybootd.events import LAST_ACK, Cause, Outcome
 from pybootd.observe.files import Role
 
 BOOTS = 10  # of each client
@@ -114,10 +114,9 @@ class Transfer:
 
         Firmware that starts what it fetched may stop its network card before that ACK has left.
         """
-        ended = self.outcome not in (None, Outcome.TIMEOUT)
-        if ended or self.size is None or self.sent == 0:
-            return self.done
-        return self.size - self.sent <= self.blocksize * self.windowsize
+        if not self.running:
+            return self.done or self.reason == LAST_ACK
+        return self.size is not None and self.size - self.sent <= self.blocksize * self.windowsize
 
     def is_meant(self, event: events.TransferEnded) -> bool:
         """Tell whether it is this one's end, which is on its way."""

@@ -34,7 +34,7 @@ def broken_off(case: Case) -> Verdict | None:
     newest = case.newest
     if not isinstance(newest, Transfer):
         return None
-    if newest.outcome not in (Outcome.TIMEOUT, Outcome.ABORTED):
+    if newest.outcome not in (Outcome.TIMEOUT, Outcome.ABORTED) or newest.came:
         return None
     if newest.outcome is Outcome.ABORTED and not case.silent(QUIET):
         return None  # it may ask again, with other options
@@ -53,8 +53,6 @@ def broken_off(case: Case) -> Verdict | None:
         )
     if _lossy(newest, ended=silent):
         return _bad_path(newest)
-    if newest.came:
-        return None
     if not silent and _slow(newest):  # the silence at an end is no part of its pace
         return _slow_path(newest, f"{got}; {how}")
     return fault(

@@ -20,7 +20,7 @@ from typing import Any
 from pybootd import events
 from pybootd.client import Client, architecture_name
 from pybootd.config import LoggerConfig
-from pybootd.events import Bus, Outcome
+from pybootd.events import LAST_ACK, Bus, Outcome
 from pybootd.observe.throttle import Throttle
 
 log = logging.getLogger("pybootd")
@@ -298,7 +298,8 @@ class EventLog:
         _say(logging.DEBUG, f"{event.protocol} {event.peer} asks for {event.served}: {size}")
 
     def _ended(self, event: events.TransferEnded) -> None:
-        level = _ENDS[event.outcome]
+        # whose last ACK alone is missing has the file, and goes on
+        level = logging.INFO if event.reason == LAST_ACK else _ENDS[event.outcome]
         if not log.isEnabledFor(level) or _full(event.peer, level):
             return
         # 0: it left within one turn of the loop, so that nothing was measured

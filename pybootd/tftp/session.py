@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pybootd import net
-from pybootd.events import Bus, Outcome, TransferEnded
+from pybootd.events import LAST_ACK, Bus, Outcome, TransferEnded
 from pybootd.files.sources import FileError
 from pybootd.loop import Loop
 from pybootd.tftp.blocks import Blocks, Buffer, Shared
@@ -289,8 +289,7 @@ class Session:
             self.end(Outcome.DONE, now)
             return
         if count == GONE:
-            nearly = transfer.complete and not transfer.unanswered
-            self.end(Outcome.TIMEOUT, now, "its last ACK is missing" if nearly else "")
+            self.end(Outcome.TIMEOUT, now, LAST_ACK if transfer.complete else "")
             return
         self._blocks.acknowledged(transfer.base)
         first = transfer.first

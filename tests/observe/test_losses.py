@@ -3,6 +3,7 @@
 As in ``test_verdicts.py``, daemon and conversation are real, and time is pushed on.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from pybootd.tftp import packet as tftp
 from pybootd.tools.network import Network
 
 from .rig import SERVER, Client
-from .test_verdicts import EFI, ask, make
+from .test_verdicts import EFI, ask, boot_file, make
 
 pytestmark = pytest.mark.net
 
@@ -33,16 +34,45 @@ def probe_goes_on(client: Client) -> None:
     fetch_slowly(client, "loader.efi", len(EFI))
 
 
+def without_last_ack(name: str, **wanted: int) -> Callable[[Client], None]:
+    """Wait behind a file that came in one window, and whose only ACK got lost."""
+
+    def act(client: Client) -> None:
+        boot_file(client)
+        ask(client, name, *([0] if wanted else []), **wanted)
+
+    return act
+
+
 # what was done, the seconds that pass then, and the steps that are told at the end
 WENT_WELL = {
     "the ERROR of a probe": (probe_goes_on, 1000.0, ("client silent", "done")),
+    "the ACK of a small file": (
+        without_last_ack("grub.cfg", blksize=1024),
+        1000.0,
+        ("done", "client silent"),
+    ),
+    "the ACK of a small file, no options": (
+        without_last_ack("grub.cfg"),
+        1000.0,
+        ("done", "client silent"),
+    ),
+    "the ACK of a loader in one window": (
+        without_last_ack("grubx64.efi", windowsize=16),
+        1000.0,
+        ("done", "client silent"),
+    ),
 }
 
 
 @pytest.mark.parametrize("lost", WENT_WELL)
-def test_a_boot_that_went_well_has_no_fault(network: Network, tmp_path: Path, lost: str) -> None:
+def test_a_boot_that_went_well_has_no_fault(
+    network: Network, tmp_path: Path, caplog: pytest.LogCaptureFixture, lost: str
+) -> None:
     act, later, ends = WENT_WELL[lost]
     with make(network, tmp_path) as rig:
         rig.run(act, later)
         assert [one for one in rig.verdicts() if one is not None and one.grade == "fault"] == []
         assert rig.ends() == ends
+        warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+        assert [one for one in warnings if "ACK" in one] == []
