@@ -8,6 +8,7 @@ from pybootd.observe.case import QUIET, SYSTEM, Case, Verdict, fault, note
 from pybootd.observe.files import Role
 
 _LOSSY = 0.03  # the part of all blocks sent again that tells of a bad path
+_WINDOWS = 4  # windows sent again, at least: one packet that gets lost may cost a whole one
 _SLOW = 100_000.0  # octets a second
 _BLOCKS = (8192, 1468, 1024, 512)  # octets that are worth a try; 1468 fit into packets of 1500
 
@@ -51,7 +52,7 @@ def broken_off(case: Case) -> Verdict | None:
             f"{newest.requested}: blocks of {newest.blocksize} octets, none acknowledged,"
             f" {newest.retransmissions} sent again",
         )
-    if _lossy(newest, ended=silent):
+    if _lossy(newest):
         return _bad_path(newest)
     if not silent and _slow(newest):  # the silence at an end is no part of its pace
         return _slow_path(newest, f"{got}; {how}")
@@ -68,13 +69,15 @@ def _smaller_got_through(case: Case, transfer: Transfer) -> bool:
     return any(0 < one.blocksize < transfer.blocksize for one in case.fetched if one.sent)
 
 
-def _lossy(transfer: Transfer, *, ended: bool) -> bool:
-    """Tell whether many blocks were sent twice, those at the very end of silence left out."""
+def _lossy(transfer: Transfer) -> bool:
+    """Tell whether many blocks were sent twice, those into the silence at the end left out."""
     block = transfer.blocksize
     if transfer.protocol != "tftp" or not block:
         return False
-    lost = transfer.retransmissions - (2 * transfer.windowsize + 6 if ended else 0)
-    return lost >= max(10, _LOSSY * transfer.sent / block)
+    window = transfer.windowsize
+    silent = transfer.outcome is Outcome.TIMEOUT
+    lost = transfer.retransmissions - (2 * window + 6 if silent else 0)
+    return lost >= max(10, _WINDOWS * window, _LOSSY * transfer.sent / block)
 
 
 def _slow(transfer: Transfer) -> bool:
@@ -84,9 +87,10 @@ def _slow(transfer: Transfer) -> bool:
 
 def _bad_path(transfer: Transfer) -> Verdict:
     took = max(transfer.ended - transfer.began, 0.001)
+    how = "came with many repetitions" if transfer.came else "did not get through"
     return fault(
         "lossy",
-        f"The way to it loses packets: {transfer.requested} did not get through.",
+        f"The way to it loses packets: {transfer.requested} {how}.",
         "Look at cable, switch port and duplex setting, and for a network that is full. A smaller"
         " window or block helps against a switch that can't keep up: [tftp] windowsize = 4.",
         f"{transfer.retransmissions} blocks sent again, {transfer.sent} octets in {took:.1f} s"
@@ -123,7 +127,7 @@ def no_system(case: Case) -> Verdict | None:
     kernel = next((one for one in case.fetched if one.role is Role.KERNEL), None)
     if kernel is None:
         return None
-    loss = next((one for one in case.fetched if _lossy(one, ended=False)), None)
+    loss = next((one for one in case.fetched if _lossy(one)), None)
     if loss is not None and case.over:
         return _bad_path(loss)
     followed = case.boot.followed
@@ -146,9 +150,10 @@ def lossy(case: Case) -> Verdict | None:
         return None
     if newest.role is Role.KERNEL or newest.role is Role.INITRD:
         return None  # it is booting
-    if _lossy(newest, ended=False):
+    if _lossy(newest):
         return _bad_path(newest)
-    return _slow_path(newest) if _slow(newest) else None
+    # one that ended in silence took that long because of it
+    return _slow_path(newest) if newest.done and _slow(newest) else None
 
 
 def stopped(case: Case) -> Verdict | None:

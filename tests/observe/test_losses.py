@@ -16,6 +16,8 @@ from .test_verdicts import EFI, ask, boot_file, make
 
 pytestmark = pytest.mark.net
 
+TOOL = 288 * 512 - 10  # octets: 18 windows of 16 blocks
+
 
 def fetch_slowly(client: Client, name: str, size: int) -> None:
     """Fetch a file, each block of which takes a second."""
@@ -44,6 +46,22 @@ def without_last_ack(name: str, **wanted: int) -> Callable[[Client], None]:
     return act
 
 
+def fetch_in_windows(client: Client, *lost: int) -> None:
+    """Fetch a file in windows of 16 blocks; the ACKs of some blocks get lost, once."""
+    client.obtain()
+    sock, got, payload, deaf = client.port(), 0, 512, set(lost)
+    sock.sendto(tftp.encode(tftp.Rrq("tool.efi", "octet", (("windowsize", "16"),))), (SERVER, 69))
+    _, peer = sock.recvfrom(2048)
+    sock.sendto(tftp.encode(tftp.Ack(0)), peer)
+    while payload == 512:
+        data = sock.recv(2048)
+        again, fresh = (int.from_bytes(data[2:4]) == got + more for more in (0, 1))
+        got, payload = got + fresh, len(data) - 4 if fresh else payload
+        if (again or (fresh and (got % 16 == 0 or payload < 512))) and got not in deaf:
+            sock.sendto(tftp.encode(tftp.Ack(got)), peer)
+        deaf.discard(got)
+
+
 # what was done, the seconds that pass then, and the steps that are told at the end
 WENT_WELL = {
     "the ERROR of a probe": (probe_goes_on, 1000.0, ("client silent", "done")),
@@ -62,6 +80,17 @@ WENT_WELL = {
         1000.0,
         ("done", "client silent"),
     ),
+    "one ACK of a window": (lambda c: fetch_in_windows(c, 32), 1000.0, ("done",)),
+    "the ACK of the last window": (
+        lambda c: fetch_in_windows(c, TOOL // 512 + 1),
+        1000.0,
+        ("client silent",),
+    ),
+    "the last ACK to a patient server": (
+        lambda c: (c.obtain(), ask(c, "loader.efi", *range(6), timeout=60)),
+        1000.0,
+        ("client silent",),
+    ),
 }
 
 
@@ -71,6 +100,7 @@ def test_a_boot_that_went_well_has_no_fault(
 ) -> None:
     act, later, ends = WENT_WELL[lost]
     with make(network, tmp_path) as rig:
+        rig.put("tool.efi", TOOL)
         rig.run(act, later)
         assert [one for one in rig.verdicts() if one is not None and one.grade == "fault"] == []
         assert rig.ends() == ends
