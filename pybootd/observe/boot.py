@@ -136,6 +136,11 @@ class Transfer:
         self.ended = when
 
 
+def is_step(step: Step | Transfer, *kinds: Kind) -> bool:
+    """Tell whether it is a step of one of these kinds."""
+    return isinstance(step, Step) and step.kind in kinds
+
+
 class Boot:
     """One boot of one client, from its first question to the system that came up, or did not.
 

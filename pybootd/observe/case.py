@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pybootd.observe.boot import Boot, Kind, Step, Transfer
+from pybootd.observe.boot import Boot, Kind, Step, Transfer, is_step
 from pybootd.observe.files import Role, role_of
 
 QUIET = 20.0  # seconds without a word after which a client is taken to have stopped
@@ -76,11 +76,6 @@ class Case:
     def fetched(self) -> list[Transfer]:
         """The transfers that brought a whole file."""
         return [one for one in self.boot.transfers() if one.came]
-
-
-def is_step(step: Step | Transfer, *kinds: Kind) -> bool:
-    """Tell whether it is a step of one of these kinds."""
-    return isinstance(step, Step) and step.kind in kinds
 
 
 def fault(name: str, what: str, advice: str, *evidence: str) -> Verdict:

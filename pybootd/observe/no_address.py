@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from pybootd.client import architecture_name
 from pybootd.events import Cause
-from pybootd.observe.boot import Kind, Step
-from pybootd.observe.case import ASKING, QUIET, Case, Verdict, fault, is_step, times
+from pybootd.observe.boot import Kind, Step, is_step
+from pybootd.observe.case import ASKING, QUIET, Case, Verdict, fault, times
 
 
 def another_server(case: Case) -> Verdict | None:

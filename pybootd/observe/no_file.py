@@ -6,8 +6,8 @@ import re
 
 from pybootd.client import architecture_name
 from pybootd.events import Outcome
-from pybootd.observe.boot import Kind, Step, Transfer
-from pybootd.observe.case import QUIET, Case, Verdict, fault, is_step, role_in
+from pybootd.observe.boot import Kind, Step, Transfer, is_step
+from pybootd.observe.case import QUIET, Case, Verdict, fault, role_in
 from pybootd.observe.files import Role, bios_only, examine, plain_name
 
 _LOOPS = 3  # times that iPXE fetches the same boot file before it is called a loop

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 from pybootd import events
 from pybootd.client import Client, Known, Strangers
 from pybootd.events import Bus, Cause, Outcome
-from pybootd.observe.boot import BOOTS, Boot, Kind, Record, Step, Transfer, kept
+from pybootd.observe.boot import BOOTS, Boot, Kind, Record, Step, Transfer, is_step, kept
 from pybootd.observe.files import role_of
 
 CLIENTS = 10_000
@@ -21,6 +21,7 @@ STEPS = 250_000  # of all boots together: some 50 MB
 _PER_BOOT = 200  # steps; more are left out of a boot, the first and the last are kept
 _PAUSE = 120.0  # seconds of silence after which an unfinished boot is not gone on with
 _CHAINED = 120.0  # seconds within which iPXE, once loaded, asks for an address
+_REPEATED = 20.0  # seconds within which a client asks anew that did not get our answer
 
 NOBODY = IPv4Address(0)
 _MISSES = (Kind.MISSED, Kind.FORBIDDEN, Kind.UNAVAILABLE)
@@ -282,11 +283,17 @@ class Timeline:
         fetched = next(boot.transfers(), None)
         if not asking or (fetched is None and not boot.has(Kind.CONFIRMED, *_MISSES)):
             return False
-        # iPXE, once loaded, asks anew, and U-Boot does for each file: that goes on with the boot
         newest = boot.steps[-1]
-        chained = client.ipxe or client.vendor_class.startswith("U-Boot")
-        recent = self._clock() - newest.ended < _CHAINED
-        return not (chained and isinstance(newest, Transfer) and newest.came and recent)
+        quiet = self._clock() - newest.ended
+        if is_step(newest, Kind.CONFIRMED):
+            # the answer got lost: U-Boot then begins anew
+            lost = bool(boot.boot_file) and client.architecture == boot.architecture
+            return not (lost and quiet < _REPEATED)
+        # iPXE, once loaded, asks anew, and U-Boot does for each file: that goes on with the boot
+        if not (client.ipxe or client.vendor_class.startswith("U-Boot")) or quiet >= _CHAINED:
+            return True
+        before = next((one for one in reversed(boot.steps) if not is_step(one, Kind.OFFERED)), None)
+        return not (isinstance(before, Transfer) and before.came)
 
     def _note(
         self, record: Record, kind: Kind, text: str, more: str = "", cause: Cause | None = None
