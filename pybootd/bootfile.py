@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 from pybootd import values
 from pybootd.client import ARCHITECTURE_CODES, parse_architecture
@@ -20,6 +21,11 @@ class BootFileConfig:
     default: str = ""
     ipxe: str = ""
     by_architecture: Mapping[int, str] = field(default_factory=dict)
+
+
+def host_of(boot_file: str) -> str:
+    """Return the host that a URL names; empty: it is none, and comes from the TFTP server."""
+    return (urlsplit(boot_file).hostname or "") if "://" in boot_file else ""
 
 
 def read_bootfile(reading: Reading) -> BootFileConfig:

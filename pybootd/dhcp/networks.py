@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
+from pybootd.bootfile import host_of
 from pybootd.client import Client
 from pybootd.config import ANY, BootpConfig, Config
 from pybootd.dhcp import options
@@ -148,8 +149,11 @@ class Networks:
             else:
                 network.pool.restore(lease)
 
-    def elsewhere(self, request: Request) -> str:
-        """Name the TFTP server that the client is sent to; empty: this very host."""
+    def elsewhere(self, request: Request, boot_file: str) -> str:
+        """Name the host that the client is sent to for its boot file; empty: this very one."""
+        host = host_of(boot_file)
+        if host:
+            return "" if any(host == str(own) for own in self.own) else host
         told = request.network.settings.next_server
         return "" if told is None or told in self.own else str(told)
 

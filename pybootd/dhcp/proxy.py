@@ -106,7 +106,7 @@ class Proxy:
         return [self._confirmed(request, address, known.boot_file)]
 
     def _confirmed(self, request: Request, address: IPv4Address, file: str) -> Publish:
-        elsewhere = self._networks.elsewhere(request)
+        elsewhere = self._networks.elsewhere(request, file)
         client = replace(request.client, address=address)
         return Publish(Confirmed(client, address, file, True, elsewhere, proxy=True))
 
@@ -145,7 +145,7 @@ class Proxy:
         reply = self._replies.direct(request, kind, "" if later else file)
         if kind is Message.ACK:
             return [reply, self._confirmed(request, _sender(request), file), *advice]
-        elsewhere = self._networks.elsewhere(request)
+        elsewhere = self._networks.elsewhere(request, file)
         offered = Publish(Offered(request.client, NOBODY, file, elsewhere, proxy=True))
         return [reply, offered, *advice]
 

@@ -174,9 +174,8 @@ class Responder:
         pool.made(lease, idle=not pi)
         if pi:
             self._expect_no_request(request, lease)
-        offered = Publish(
-            Offered(request.client, lease.address, boot_file, self._networks.elsewhere(request))
-        )
+        elsewhere = self._networks.elsewhere(request, boot_file)
+        offered = Publish(Offered(request.client, lease.address, boot_file, elsewhere))
         return [reply, offered, *self._advisor.advise(request, verdict.file)]
 
     def _expect_no_request(self, request: Request, lease: Lease) -> None:
@@ -330,7 +329,7 @@ class Responder:
         known.variables = dict(request.profile.variables)
         if client.network_boot:
             known.boot_file = boot_file
-        elsewhere = self._networks.elsewhere(request)
+        elsewhere = self._networks.elsewhere(request, boot_file)
         event = Confirmed(client, lease.address, boot_file, client.network_boot, elsewhere)
         reply = self._replies.give(
             request, kind, lease.address, seconds, boot_file, verdict.hostname

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from pybootd.client import architecture_name
 from pybootd.events import Cause
 from pybootd.observe.boot import Kind, Step, is_step
@@ -140,7 +138,7 @@ def not_fetched(case: Case) -> Verdict | None:
     boot, newest = case.boot, case.newest
     if not is_step(newest, Kind.CONFIRMED) or not case.silent(QUIET):
         return None
-    elsewhere = boot.file_server or _other_host(boot.boot_file)
+    elsewhere = boot.file_server
     if elsewhere:
         return fault(
             "other-file-server",
@@ -158,14 +156,17 @@ def not_fetched(case: Case) -> Verdict | None:
             " configuration: some firmware takes the file server from there.",
             "answered as proxy, then no request for a file here",
         )
+    if boot.boot_file.startswith("http"):
+        way = "let the URL's TCP port through the firewall, and see that the HTTP service runs"
+        way += " ([httpd] enable = on)."
+    else:
+        way = (
+            "let UDP port 69 through the firewall, and see that the TFTP service runs (not started"
+        )
+        way += " with -p)."
     return fault(
         "not-fetched",
         f"It got its address, and never asked for {boot.boot_file}.",
-        "Requests for files do not arrive here, or nobody serves them: let UDP port 69 through the"
-        " firewall, and see that the TFTP service runs (not started with -p).",
+        f"Requests for files do not arrive here, or nobody serves them: {way}",
         f"address {newest.text if isinstance(newest, Step) else ''} confirmed, no file asked for",
     )
-
-
-def _other_host(boot_file: str) -> str:
-    return (urlsplit(boot_file).hostname or "") if "://" in boot_file else ""

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface
 
 from pybootd import events
 from pybootd.access import base
+from pybootd.bootfile import host_of
 from pybootd.client import Clients
 from pybootd.config import Config, Section
 from pybootd.dhcp import options, packet, pxe
@@ -199,16 +200,18 @@ class Player:
         kind = int.from_bytes(message.options.get(options.TYPE, b"")[:1])
         file = pxe.plain(message.file or message.options.get(options.BOOT_FILE, b""))
         proxy = message.yiaddr == NOBODY and kind in (Message.OFFER, Message.ACK)
+        elsewhere = host_of(file)  # no HTTP is replayed
         event: object = None
         if kind == Message.OFFER:
-            event = events.Offered(client, message.yiaddr, file, proxy=proxy)
+            event = events.Offered(client, message.yiaddr, file, elsewhere, proxy)
         elif kind == Message.NAK:
             said = pxe.plain(message.options.get(options.MESSAGE, b"")) or "DHCPNAK"
             event = events.Refused(client, said)
         elif message.yiaddr != NOBODY or (proxy and request.ciaddr != NOBODY):
             address = message.yiaddr if message.yiaddr != NOBODY else request.ciaddr
             boots = client.network_boot
-            event = events.Confirmed(client, address, file if boots else "", boots, proxy=proxy)
+            file = file if boots else ""
+            event = events.Confirmed(client, address, file, boots, elsewhere, proxy)
         if event is not None:
             self._bus.publish(event)
 

@@ -255,6 +255,20 @@ FAULTS = [
     ),
     fault("not-fetched", "asks for no file", Client.obtain, "UDP port 69"),
     fault(
+        "not-fetched",
+        "asks this host's HTTP server for nothing",
+        Client.obtain,
+        "[httpd] enable",
+        boot_file=f"http://{SERVER}/loader.efi",
+    ),
+    fault(
+        "other-file-server",
+        "the URL is another host's",
+        Client.obtain,
+        "www.example.org",
+        boot_file="http://www.example.org/loader.efi",
+    ),
+    fault(
         "forbidden-file",
         "a link out of the root",
         lambda c: boot_file(c, "out"),
