@@ -198,6 +198,8 @@ def proxy_loader(case: Case) -> Verdict | None:
     newest = case.newest
     if not case.boot.proxy or not isinstance(newest, Transfer) or not newest.came:
         return None
+    if newest.role is Role.CONFIGURATION:  # it asked here
+        return None
     if "grub" not in newest.requested.lower() or not case.silent(QUIET):
         return None
     return fault(

@@ -532,6 +532,16 @@ def test_a_good_boot_beside_another_server_gets_no_verdict(
         assert rig.verdicts() == [None]
 
 
+def test_grub_under_a_proxy_may_wait_in_its_menu(network: Network, tmp_path: Path) -> None:
+    def wait(client: Client) -> None:
+        proxied_grub(client)
+        client.fetch(IPv4Address(SERVER), "grub.cfg", blksize=1400)
+
+    with make(network, tmp_path, bootp="mode = proxy") as rig:
+        rig.run(wait, 1000.0)
+        assert [verdict and verdict.name for verdict in rig.verdicts()] == ["stopped"]
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_a_good_boot_gets_no_verdict(
     record_property: Callable[[str, object], None], network: Network, tmp_path: Path, name: str
