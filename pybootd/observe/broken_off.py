@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pybootd.events import Outcome
-from pybootd.observe.boot import Transfer
-from pybootd.observe.case import QUIET, SYSTEM, Case, Verdict, fault, note
+from pybootd.observe.boot import Kind, Step, Transfer, is_step
+from pybootd.observe.case import ASKING, QUIET, SYSTEM, Case, Verdict, fault, note
 from pybootd.observe.files import Role
 
 _LOSSY = 0.03  # the part of all blocks sent again that tells of a bad path
@@ -160,12 +160,17 @@ def stopped(case: Case) -> Verdict | None:
     """Say that it stopped, where no rule knows why."""
     newest = case.newest
     kernel = any(one.role in (Role.KERNEL, Role.INITRD) for one in case.fetched)
-    if not case.silent(SYSTEM if kernel else QUIET):
+    asking = is_step(newest, Kind.OFFERED, Kind.CONFLICT)
+    if not case.silent(SYSTEM if kernel else ASKING if asking else QUIET):
         return None
-    name = newest.requested if isinstance(newest, Transfer) else newest.text
+    if isinstance(newest, Step):  # a proxy offers no address
+        name = f"{newest.kind.value} {newest.text or newest.more}".rstrip()
+        after = f"this: {name}"
+    else:
+        after = name = newest.requested
     return note(
         "stopped",
-        f"Nothing was heard of it after {name}.",
+        f"Nothing was heard of it after {after}.",
         "It may be at work: a memory test, a menu that waits for someone, a system with a fixed"
         " address. If not, look at its screen.",
         f"last: {name}",

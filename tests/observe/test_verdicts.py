@@ -84,10 +84,14 @@ def boot_file(client: Client, name: str = "loader.efi") -> Any:
 
 
 def misses(client: Client) -> None:
-    lease = boot_file(client)
-    for name in ("grub.cfg-01-52-54-00-12-34-56", "grub.cfg-0A07", "menu.cfg"):
+    boot_file(client)
+    look_for(client, "grub.cfg-01-52-54-00-12-34-56", "grub.cfg-0A07", "menu.cfg")
+
+
+def look_for(client: Client, *names: str) -> None:
+    for name in names:
         with pytest.raises(BootError):
-            client.fetch(lease.tftp_server, name)
+            client.fetch(IPv4Address(SERVER), name)
 
 
 def ask(client: Client, name: str, *acknowledged: int, **wanted: int) -> None:
@@ -306,13 +310,31 @@ FAULTS = [
         "how large",
     ),
     fault("ipxe-loop", "iPXE loads iPXE", loop, "ipxe = "),
-    fault("no-configuration", "none of its names is there", misses, "grub.cfg-0A07, menu.cfg"),
+    fault(
+        "no-configuration",
+        "none of its names is there",
+        misses,
+        "grub.cfg-0A07, menu.cfg",
+    ),
     fault("secure-boot", "starts over behind the boot file", start_over, "signed", later=0),
     fault("no-system", "silent behind the initrd", kernel, "driver", later=200),
     fault(
         "no-system", "the kernel's last ACK is lost", last_ack, "but for its last ACK", later=200
     ),
     fault("stopped", "silent behind the boot file", boot_file, "memory test"),
+    fault(
+        "stopped",
+        "iPXE takes no notice of our offer",
+        lambda c: (boot_file(c), c.run_ipxe(), discover(c)),
+        "offered 10.7.0.100",
+    ),
+    fault(
+        "stopped",
+        "iPXE goes away beside another server",
+        lambda c: (proxied_grub(c), c.run_ipxe(), discover(c)),
+        "offered loader.efi",
+        bootp="mode = proxy",
+    ),
     fault(
         "stopped",
         "the boot file's last ACK is lost",
