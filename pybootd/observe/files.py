@@ -24,6 +24,7 @@ class Role(Enum):
 
 # how boot loaders and distributions call their files; the first that fits decides
 _NAMES = (
+    (Role.OTHER, r"(^|/)(revocations|shim_certificate)[^/]*\.efi$"),  # shim does well without
     (
         Role.CONFIGURATION,
         r"(^|/)(pxelinux|extlinux)\.cfg/|grub[^/]*\.cfg|\.(cfg|conf|ipxe|ini|menu|yaml|xml)(-[^/]*)?$"

@@ -181,7 +181,9 @@ def no_configuration(case: Case) -> Verdict | None:
     for one in reversed(case.boot.steps):
         if isinstance(one, Transfer) and one.came:
             break
-        if isinstance(one, Step) and one.kind is Kind.MISSED:
+        if not isinstance(one, Step) or one.kind is not Kind.MISSED:
+            continue
+        if role_in(case, one.text) is Role.CONFIGURATION:
             tried.insert(0, one.text)
     return fault(
         "no-configuration",

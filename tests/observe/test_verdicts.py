@@ -85,7 +85,9 @@ def boot_file(client: Client, name: str = "loader.efi") -> Any:
 
 def misses(client: Client) -> None:
     boot_file(client)
-    look_for(client, "grub.cfg-01-52-54-00-12-34-56", "grub.cfg-0A07", "menu.cfg")
+    look_for(
+        client, "revocations.efi", "grub.cfg-01-52-54-00-12-34-56", "grub.cfg-0A07", "menu.cfg"
+    )
 
 
 def look_for(client: Client, *names: str) -> None:
@@ -314,7 +316,7 @@ FAULTS = [
         "no-configuration",
         "none of its names is there",
         misses,
-        "grub.cfg-0A07, menu.cfg",
+        "tried: grub.cfg-01-52-54-00-12-34-56, grub.cfg-0A07, menu.cfg",
     ),
     fault("secure-boot", "starts over behind the boot file", start_over, "signed", later=0),
     fault("no-system", "silent behind the initrd", kernel, "driver", later=200),
@@ -322,6 +324,12 @@ FAULTS = [
         "no-system", "the kernel's last ACK is lost", last_ack, "but for its last ACK", later=200
     ),
     fault("stopped", "silent behind the boot file", boot_file, "memory test"),
+    fault(
+        "stopped",
+        "silent behind what shim does without",
+        lambda c: (boot_file(c), look_for(c, "revocations_sku.efi", "shim_certificate_0.efi")),
+        "file not found shim_certificate_0.efi",
+    ),
     fault(
         "stopped",
         "iPXE takes no notice of our offer",
