@@ -10,6 +10,7 @@ from pybootd.observe.files import Role, role_of
 
 QUIET = 20.0  # seconds without a word after which a client is taken to have stopped
 ASKING = 40.0  # the same of one that looks for a server: firmware pauses up to 32 s between tries
+OFTEN = 3  # times that a client asks before our answers are said to get lost: one may be
 SYSTEM = 180.0  # seconds that a kernel has to bring up its network
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from pybootd.client import architecture_name
 from pybootd.events import Cause
 from pybootd.observe.boot import Kind, Step, is_step
-from pybootd.observe.case import ASKING, QUIET, Case, Verdict, fault, times
+from pybootd.observe.case import ASKING, OFTEN, QUIET, Case, Verdict, fault, times
+
+_DEAF = (
+    "Look for what drops packets to UDP port 68 on the way: a firewall on this host, a switch port"
+    " that blocks strange DHCP servers (DHCP snooping), a wrong interface or VLAN. If only this"
+    " kind of machine is deaf, answer it by broadcast: [buggy_clients] MAC = on."
+)
 
 
 def another_server(case: Case) -> Verdict | None:
@@ -77,14 +83,11 @@ def not_requested(case: Case) -> Verdict | None:
     offered = sum(
         one.count for one in case.boot.steps if isinstance(one, Step) and one.kind is Kind.OFFERED
     )
-    if offered > 1:
+    if offered >= OFTEN:
         return fault(
             "answer-lost",
             "Our answers do not reach it: it asked again and again, and we offered each time.",
-            "Look for what drops packets to UDP port 68 on the way: a firewall on this host, a"
-            " switch port that blocks strange DHCP servers (DHCP snooping), a wrong interface or"
-            " VLAN. If only this kind of machine is deaf, answer it by broadcast:"
-            " [buggy_clients] MAC = on.",
+            _DEAF,
             f"{offered} DHCPDISCOVERs, {offered} offers, no DHCPREQUEST",
             f"offered on {case.boot.interface}" if case.boot.interface else "",
         )
@@ -94,7 +97,7 @@ def not_requested(case: Case) -> Verdict | None:
         "The client saw the offer and did not like it, or was switched off or set to boot from"
         " something else. If it happens each time: another server's offer may suit it better, or"
         " the offer lacks what it needs (a boot file for its architecture).",
-        "1 DHCPDISCOVER, 1 offer, no DHCPREQUEST",
+        f"{offered} of its DHCPDISCOVERs answered by an offer, no DHCPREQUEST",
     )
 
 
@@ -138,6 +141,16 @@ def not_fetched(case: Case) -> Verdict | None:
     boot, newest = case.boot, case.newest
     if not is_step(newest, Kind.CONFIRMED) or not case.silent(QUIET):
         return None
+    confirmed = _confirmed(case)
+    if confirmed >= OFTEN:
+        return fault(
+            "answer-lost",
+            "Our answers do not reach it: it asked for its address again and again, and we"
+            " confirmed it each time.",
+            _DEAF,
+            f"confirmed {confirmed} times, no file asked for",
+            f"confirmed on {boot.interface}" if boot.interface else "",
+        )
     elsewhere = boot.file_server
     if elsewhere:
         return fault(
@@ -166,7 +179,18 @@ def not_fetched(case: Case) -> Verdict | None:
         way += " with -p)."
     return fault(
         "not-fetched",
-        f"It got its address, and never asked for {boot.boot_file}.",
+        f"Its address was confirmed, and it never asked for {boot.boot_file}.",
         f"Requests for files do not arrive here, or nobody serves them: {way}",
         f"address {newest.text if isinstance(newest, Step) else ''} confirmed, no file asked for",
     )
+
+
+def _confirmed(case: Case) -> int:
+    """Count how often its address was confirmed since it asked for a file, if it ever did."""
+    count = 0
+    for one in reversed(case.boot.steps):
+        if is_step(one, Kind.CONFIRMED) and isinstance(one, Step):
+            count += one.count
+        elif not is_step(one, Kind.OFFERED):
+            break
+    return count

@@ -4,18 +4,15 @@ As in ``test_verdicts.py``, daemon and conversation are real, and time is pushed
 """
 
 from collections.abc import Callable
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
-from pybootd.dhcp import options
-from pybootd.dhcp.packet import Message, decode, encode
 from pybootd.tftp import packet as tftp
 from pybootd.tools.network import Network
 
 from .rig import SERVER, Client
-from .test_verdicts import EFI, EVERYBODY, ask, boot_file, discover, make
+from .test_verdicts import EFI, ask, boot_file, discover, make, request
 
 pytestmark = pytest.mark.net
 
@@ -68,13 +65,7 @@ def fetch_in_windows(client: Client, *lost: int) -> None:
 def hear_no_ack(client: Client, name: str) -> None:
     """Ask for an address; the DHCPACK gets lost, and U-Boot begins anew."""
     client.become(21, "U-Boot.armv7")
-    with client.broadcaster() as sock:
-        sock.sendto(encode(client._message(Message.DISCOVER, 7)), EVERYBODY)
-        request = client._message(Message.REQUEST, 7)
-        request.options[options.REQUESTED] = decode(sock.recv(2048)).yiaddr.packed
-        request.options[options.SERVER_ID] = IPv4Address(SERVER).packed
-        sock.sendto(encode(request), EVERYBODY)
-        sock.recv(2048)
+    request(client, 1)
     client.pass_time(5.0)
     client.fetch(client.obtain().tftp_server, name)
 

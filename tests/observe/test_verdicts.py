@@ -37,6 +37,18 @@ def discover(client: Client, times: int = 1) -> None:
             sock.recv(2048)
 
 
+def request(client: Client, times: int) -> None:
+    """Ask for the address that was offered, and take no notice of the answers."""
+    discover(client)
+    message = client._message(Message.REQUEST, 0)
+    message.options[options.SERVER_ID] = IPv4Address(SERVER).packed
+    message.options[options.REQUESTED] = IPv4Address("10.7.0.100").packed
+    with client.broadcaster() as sock:
+        for _ in range(times):
+            sock.sendto(encode(message), EVERYBODY)
+            sock.recv(2048)
+
+
 def take_another(client: Client, discover_first: bool = True) -> None:
     if discover_first:
         discover(client)
@@ -211,7 +223,16 @@ def fault(
 FAULTS = [
     fault("another-server", "requests the address of 10.7.0.9", take_another, "10.7.0.9"),
     fault("not-requested", "takes no notice of one offer", discover, "10.7.0.100"),
+    fault("not-requested", "hears the second offer only", lambda c: discover(c, 2), "2 of its"),
     fault("answer-lost", "takes no notice of four offers", lambda c: discover(c, 4), "4 offers"),
+    fault(
+        "answer-lost",
+        "hears no confirmation",
+        lambda c: request(c, 4),
+        "confirmed 4 times",
+        "UDP port 68",
+    ),
+    fault("not-fetched", "its DHCPREQUEST comes twice", lambda c: request(c, 2), "UDP port 69"),
     fault(
         "refused",
         "its MAC is blocked",
