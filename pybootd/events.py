@@ -22,6 +22,8 @@ E = TypeVar("E")
 
 LAST_ACK = "its last ACK is missing"
 """Why a transfer ended that may have been whole (RFC 1350 6)."""
+ANEW = "the client began anew"
+"""Why a transfer ended that was asked for once more, from the same port."""
 
 
 class Outcome(Enum):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from pybootd.events import Outcome
+from pybootd.events import ANEW, Outcome
 from pybootd.observe.boot import Kind, Step, Transfer, is_step
-from pybootd.observe.case import ASKING, QUIET, SYSTEM, Case, Verdict, fault, note
+from pybootd.observe.case import ASKING, OFTEN, QUIET, SYSTEM, Case, Verdict, fault, note
 from pybootd.observe.files import Role
 
 _LOSSY = 0.03  # the part of all blocks sent again that tells of a bad path
 _WINDOWS = 4  # windows sent again, at least: one packet that gets lost may cost a whole one
 _SLOW = 100_000.0  # octets a second
 _BLOCKS = (8192, 1468, 1024, 512)  # octets that are worth a try; 1468 fit into packets of 1500
+
+_PORTS = (
+    "transfer has a UDP port of its own here ([tftp] port_range chooses them), and both ways"
+    " to it must be open on every firewall. Large packets may get lost on the way, too: [tftp]"
+    " blocksize = 512."
+)
 
 
 def size_probe(case: Case) -> Verdict | None:
@@ -35,7 +41,10 @@ def broken_off(case: Case) -> Verdict | None:
     newest = case.newest
     if not isinstance(newest, Transfer):
         return None
-    if newest.outcome not in (Outcome.TIMEOUT, Outcome.ABORTED) or newest.came:
+    if newest.outcome not in (Outcome.TIMEOUT, Outcome.ABORTED):
+        return None
+    asked = _unheard(case)
+    if newest.came and asked < OFTEN:
         return None
     if newest.outcome is Outcome.ABORTED and not case.silent(QUIET):
         return None  # it may ask again, with other options
@@ -52,10 +61,26 @@ def broken_off(case: Case) -> Verdict | None:
             f"{newest.requested}: blocks of {newest.blocksize} octets, none acknowledged,"
             f" {newest.retransmissions} sent again",
         )
+    if asked >= OFTEN:
+        return fault(
+            "answer-lost",
+            f"Our answers do not reach it, or its do not reach us: it asked for {newest.requested}"
+            " again and again.",
+            f"Each {_PORTS}",
+            f"asked {asked} times, nothing acknowledged",
+        )
     if _lossy(newest):
         return _bad_path(newest)
     if not silent and _slow(newest):  # the silence at an end is no part of its pace
         return _slow_path(newest, f"{got}; {how}")
+    if silent and not newest.sent and newest.protocol == "tftp":
+        return fault(
+            "gave-up",
+            f"It asked for {newest.requested}, and acknowledged nothing of it.",
+            "Look at its screen: it may be switched off, or unplugged. If it always stops here:"
+            f" each {_PORTS}",
+            f"{got}; {how}",
+        )
     return fault(
         "gave-up",
         f"It {'fell silent' if silent else 'gave up'} in the middle of {newest.requested}.",
@@ -63,6 +88,19 @@ def broken_off(case: Case) -> Verdict | None:
         " stops at this file, the file may be broken or too large for it.",
         f"{got}; {how}",
     )
+
+
+def _unheard(case: Case) -> int:
+    """Count how often in a row it asked for the newest file, and acknowledged nothing."""
+    count, name = 0, ""
+    for one in reversed(case.boot.steps):
+        if not isinstance(one, Transfer) or one.sent or name not in ("", one.requested):
+            break
+        if one.protocol != "tftp" or (one.outcome is not Outcome.TIMEOUT and one.reason != ANEW):
+            break
+        name = one.requested
+        count += 1
+    return count
 
 
 def _smaller_got_through(case: Case, transfer: Transfer) -> bool:

@@ -15,7 +15,7 @@ from pybootd import loop as looping
 from pybootd import net
 from pybootd.client import Clients
 from pybootd.config import TftpConfig
-from pybootd.events import Bus, Malformed, Outcome, TransferRefused, TransferStarted
+from pybootd.events import ANEW, Bus, Malformed, Outcome, TransferRefused, TransferStarted
 from pybootd.files.sources import (
     FileError,
     Forbidden,
@@ -229,7 +229,7 @@ class TftpServer:
             transfer = session.transfer
             if session.asked.data == data and transfer.unanswered and not transfer.silent:
                 return True
-            session.end(Outcome.ABORTED, now, "the client began anew")
+            session.end(Outcome.ABORTED, now, ANEW)
         return False
 
     def _open_later(

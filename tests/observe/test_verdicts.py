@@ -119,6 +119,15 @@ def ask(client: Client, name: str, *acknowledged: int, **wanted: int) -> None:
     sock.recvfrom(70000)
 
 
+def ask_again(client: Client, name: str, times: int) -> None:
+    """Ask for a file from one port, and wait each time until no more is sent there."""
+    sock = client.port()
+    for _ in range(times):
+        sock.sendto(tftp.encode(tftp.Rrq(name, "octet", ())), (SERVER, 69))
+        for _ in range(3):
+            sock.recv(2048)
+
+
 def last_ack(client: Client) -> None:
     """Start the kernel before the ACK of its last block has left."""
     boot_file(client)
@@ -322,6 +331,26 @@ FAULTS = [
         "silent after three blocks",
         lambda c: (boot_file(c), ask(c, "linux", 1, 2, 3)),
         "1536 of 200000",
+    ),
+    fault(
+        "gave-up",
+        "silent behind its request",
+        lambda c: (boot_file(c), ask(c, "linux", tsize=0)),
+        "acknowledged nothing of it",
+        "port_range",
+    ),
+    fault(
+        "answer-lost",
+        "nothing but its requests gets through",
+        lambda c: (boot_file(c), *(ask(c, "linux") for _ in range(4))),
+        "asked 4 times",
+        "port_range",
+    ),
+    fault(
+        "answer-lost",
+        "asks from one port, and gets no answer",
+        lambda c: (boot_file(c), ask_again(c, "grub.cfg", 4)),
+        "asked 4 times",
     ),
     fault("lossy", "every second packet is lost", lossy, "sent again"),
     fault("slow", "6 s for each block of the boot file", slow, "0.07 kB/s"),
