@@ -156,6 +156,8 @@ def secure_boot(case: Case) -> Verdict | None:
     boot = case.boot
     if not _ends_at_boot_file(case) or not case.over or boot.ipxe:
         return None
+    if not case.fetched[-1].done:  # it may lack the end
+        return None
     if boot.architecture is None or "efi" not in architecture_name(boot.architecture):
         return None
     file = case.fetched[-1]

@@ -369,6 +369,13 @@ FAULTS = [
         "tried: grub.cfg-01-52-54-00-12-34-56, grub.cfg-0A07, menu.cfg",
     ),
     fault("secure-boot", "starts over behind the boot file", start_over, "signed", later=0),
+    fault(
+        "stopped",
+        "starts over, and the boot file's last ACK is missing",
+        lambda c: (c.obtain(), all_but_last(c, "loader.efi"), c.pass_time(9), c.obtain()),
+        "last ACK",
+        later=1,
+    ),
     fault("no-system", "silent behind the initrd", kernel, "driver", later=200),
     fault(
         "no-system", "the kernel's last ACK is lost", last_ack, "but for its last ACK", later=200
