@@ -169,6 +169,14 @@ def not_fetched(case: Case) -> Verdict | None:
             " configuration: some firmware takes the file server from there.",
             "answered as proxy, then no request for a file here",
         )
+    if case.fetched:
+        return fault(
+            "not-fetched",
+            f"Its address was confirmed once more, and it never asked for {boot.boot_file}.",
+            "Files went to it before, so the way is open: look at its screen. A script that is"
+            " built into iPXE may lead it elsewhere, or it was switched off.",
+            f"last file: {case.fetched[-1].requested}; then an address, and no file asked for",
+        )
     if boot.boot_file.startswith("http"):
         way = "let the URL's TCP port through the firewall, and see that the HTTP service runs"
         way += " ([httpd] enable = on)."

@@ -241,6 +241,13 @@ FAULTS = [
         "confirmed 4 times",
         "UDP port 68",
     ),
+    fault(
+        "not-fetched",
+        "iPXE asks for no script",
+        lambda c: (boot_file(c), c.run_ipxe(), c.obtain()),
+        "last file: loader.efi",
+        bootfile="ipxe = menu.ipxe",
+    ),
     fault("not-fetched", "its DHCPREQUEST comes twice", lambda c: request(c, 2), "UDP port 69"),
     fault(
         "refused",
