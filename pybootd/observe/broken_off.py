@@ -46,9 +46,9 @@ def broken_off(case: Case) -> Verdict | None:
     asked = _unheard(case)
     if newest.came and asked < OFTEN:
         return None
-    if newest.outcome is Outcome.ABORTED and not case.silent(QUIET):
-        return None  # it may ask again, with other options
     silent = newest.outcome is Outcome.TIMEOUT
+    if not (silent and newest.sent) and not case.silent(QUIET):
+        return None  # it may ask again, with other options
     how = f"{newest.outcome.value}{': ' if newest.reason else ''}{newest.reason}"
     got = f"{newest.sent} of {newest.size if newest.size is not None else '?'} octets arrived"
     if newest.sent == 0 and newest.retransmissions and _smaller_got_through(case, newest):

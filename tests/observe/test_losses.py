@@ -88,6 +88,11 @@ def ipxe(client: Client) -> None:
 # what was done, the seconds that pass then, and the steps that are told at the end
 WENT_WELL = {
     "the ERROR of a probe": (probe_goes_on, 1000.0, ("client silent", "done")),
+    "the request behind a probe, so far": (
+        lambda c: (c.obtain(), ask(c, "loader.efi", tsize=0)),
+        10.0,
+        ("client silent",),
+    ),
     "the ACK of a small file": (
         without_last_ack("grub.cfg", blksize=1024),
         1000.0,
