@@ -248,9 +248,11 @@ class Transfer:
         """Take a block if it is the next one; a gap is answered once, by what came before it."""
         ahead = (number - self.block - 1) & 0xFFFF
         if ahead:
-            if ahead < 0x8000 and not self.complained:  # else a repetition
+            if ahead < 0x8000 and not self.complained:
                 self.acknowledge()
                 self.complained = True
+            elif ahead == 0xFFFF and not self.unanswered:  # the last, again: its ACK got lost
+                self.acknowledge()
             return
         self.complained = False
         self.block += 1

@@ -69,6 +69,15 @@ def test_lost_first_block_of_a_window_is_asked_for_once_and_a_repetition_is_igno
     assert bytes(made.got) == b"11111111"
 
 
+def test_a_block_whose_ack_got_lost_is_acknowledged_again():
+    """RFC 1350 2: the sender repeats it until then, and gives up in the end."""
+    made, wire = download(("blksize", "8"))
+    for _ in range(3):
+        give(made, 1, b"11111111")
+    assert wire.taken() == [tftp.Ack(1)] * 3
+    assert bytes(made.got) == b"11111111"
+
+
 def test_block_numbers_go_on_past_65535():
     made, wire = download(("blksize", "8"))
     for number in range(1, 65538):
