@@ -29,10 +29,12 @@ def size_probe(case: Case) -> Verdict | None:
         return None
     return note(
         "size-probe",
-        f"It asked how large {newest.requested} is, and broke off: that is how firmware asks.",
+        f"It asked how large {newest.requested} is, and for no more: that is how firmware begins.",
         "Nothing is wrong with that. If nothing follows, the machine had no room for the file, or"
         " was switched off.",
-        "ended by the client before the first block was acknowledged",
+        "asked by HEAD"
+        if newest.protocol == "http"
+        else "ended by the client before the first block was acknowledged",
     )
 
 

@@ -368,6 +368,14 @@ FAULTS = [
         lambda c: c.probe(c.obtain().tftp_server, "loader.efi", 1468),
         "how large",
     ),
+    fault(
+        "size-probe",
+        "asks by HEAD, and for no more",
+        lambda c: (boot_file(c), c.host.run("curl", "-fsI", f"http://{SERVER}/linux")),
+        "how large",
+        "HEAD",
+        more="[httpd]\nenable = yes",
+    ),
     fault("ipxe-loop", "iPXE loads iPXE", loop, "ipxe = "),
     fault(
         "no-configuration",
