@@ -171,9 +171,11 @@ def no_system(case: Case) -> Verdict | None:
     if loss is not None and case.over:
         return _bad_path(loss)
     followed = case.boot.followed
+    # a proxy overhears one broadcast, which may get lost
+    asked = "was not heard asking" if case.boot.proxy else "never asked"
     return fault(
         "no-system",
-        f"It fetched its kernel ({kernel.requested}), and the system never asked for an address.",
+        f"It fetched its kernel ({kernel.requested}), and the system {asked} for an address.",
         "Look at its screen. Most often the kernel lacks the driver of its network card, the"
         " initrd does not fit the kernel, the kernel command line is wrong, or memory is short. A"
         " system with a fixed address does not ask: then all is well.",

@@ -76,12 +76,13 @@ def proxied_grub(client: Client) -> None:
     client.fetch(IPv4Address(SERVER), "grubx64.efi", blksize=1400)
 
 
-def proxied_boot(client: Client) -> None:
+def proxied_boot(client: Client, system: bool = True) -> None:
     proxied(client)
     for name in ("loader.efi", "grub.cfg", "linux", "initrd.gz"):
         client.fetch(IPv4Address(SERVER), name, blksize=1400)
-    client.run_system()
-    take_another(client, discover_first=False)
+    if system:
+        client.run_system()
+        take_another(client, discover_first=False)
 
 
 def arm_alone(client: Client) -> None:
@@ -392,6 +393,14 @@ FAULTS = [
         later=1,
     ),
     fault("no-system", "silent behind the initrd", kernel, "driver", later=200),
+    fault(
+        "no-system",
+        "a proxy does not hear the system",
+        lambda c: proxied_boot(c, system=False),
+        "was not heard asking",
+        later=200,
+        bootp="mode = proxy",
+    ),
     fault(
         "no-system", "the kernel's last ACK is lost", last_ack, "but for its last ACK", later=200
     ),
