@@ -249,6 +249,12 @@ FAULTS = [
         "last file: loader.efi",
         bootfile="ipxe = menu.ipxe",
     ),
+    fault(
+        "not-fetched",
+        "U-Boot where dhcp is typed three times",
+        lambda c: [c.obtain() for _ in range(3)],
+        "UDP port 69",
+    ),
     fault("not-fetched", "its DHCPREQUEST comes twice", lambda c: request(c, 2), "UDP port 69"),
     fault(
         "refused",
