@@ -50,7 +50,8 @@ def fetch_in_windows(client: Client, *lost: int) -> None:
     """Fetch a file in windows of 16 blocks; the ACKs of some blocks get lost, once."""
     client.obtain()
     sock, got, payload, deaf = client.port(), 0, 512, set(lost)
-    sock.sendto(tftp.encode(tftp.Rrq("tool.efi", "octet", (("windowsize", "16"),))), (SERVER, 69))
+    asked = (("windowsize", "16"), ("timeout", "1"))  # a busy machine must not end it
+    sock.sendto(tftp.encode(tftp.Rrq("tool.efi", "octet", asked)), (SERVER, 69))
     _, peer = sock.recvfrom(2048)
     sock.sendto(tftp.encode(tftp.Ack(0)), peer)
     while payload == 512:
