@@ -17,7 +17,7 @@ from pybootd.dhcp.networks import Networks, Origin
 from pybootd.dhcp.packet import NOBODY, Message, Packet
 from pybootd.dhcp.replies import Reply
 from pybootd.dhcp.responder import Responder
-from pybootd.events import Bus, Outcome
+from pybootd.events import LAST_ACK, Bus, Outcome
 from pybootd.loop import Outcome as Result
 from pybootd.net import Interface
 from pybootd.tftp import packet as tftp
@@ -182,7 +182,7 @@ class Player:
             else:
                 self._file(one)
         for download in list(self._transfers.values()):
-            self._end(download, Outcome.TIMEOUT)
+            self._end(download, Outcome.TIMEOUT, LAST_ACK if download.last else "")
 
     def _dhcp(self, one: Datagram, asked: dict[tuple[int, bytes], Packet]) -> None:
         try:
@@ -266,6 +266,7 @@ class Player:
                     download.size,
                     download.blocksize,
                     1,
+                    download.progress,
                 )
             )
 
@@ -288,11 +289,12 @@ class Player:
                 str(download.key[0]),
                 download.name,
                 download.name,
-                download.octets if download.acknowledged else 0,
+                download.progress()[0],
                 self.now - download.began,
                 download.again,
                 outcome,
                 reason,
+                download.progress,
             )
         )
 
@@ -312,6 +314,10 @@ class _Download:
     started: bool = False
     acknowledged: bool = False
     last: bool = False
+
+    def progress(self) -> tuple[int, int]:
+        """Count the octets that came, and the blocks that came again."""
+        return (self.octets if self.acknowledged else 0), self.again
 
     def take(self, data: tftp.Data) -> None:
         """Count a block, or that it came again."""

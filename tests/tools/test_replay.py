@@ -215,6 +215,28 @@ def test_a_boot_that_stopped_and_our_answers(captured, tmp_path):
 
 
 @pytest.mark.net("dnsmasq", "tcpdump")
+def test_a_last_ack_that_is_missing_and_a_file_asked_for_twice(captured):
+    def boot(firmware):
+        lease = firmware.obtain_lease()
+        with firmware.host.inside():
+            one, other = (socket.socket(type=socket.SOCK_DGRAM) for _ in range(2))
+        with one, other:
+            one.settimeout(5)
+            for asking in (other, one):  # the first takes no notice of the answer
+                asking.sendto(b"\0\1loader.efi\0octet\0", (str(lease.tftp_server), 69))
+            data, peer = one.recvfrom(2048)
+            while len(data) == 4 + 512:
+                one.sendto(b"\0\4" + data[2:4], peer)
+                data = one.recv(2048)
+
+    (client,) = facts(captured(boot, "--dhcp-boot=loader.efi"))["clients"]
+    (shown,) = client["boots"]
+    ends = [(one["sent"], one["reason"]) for one in shown["steps"] if one["type"] == "transfer"]
+    assert ends == [(0, ""), (len(EFI), "its last ACK is missing")]
+    assert client["verdict"]["name"] == "stopped"
+
+
+@pytest.mark.net("dnsmasq", "tcpdump")
 def test_a_server_that_names_no_file_and_the_wrong_one(captured, tmp_path):
     (client,) = facts(captured(lambda firmware: firmware.obtain_lease()))["clients"]
     assert client["verdict"]["name"] == "no-boot-file"
