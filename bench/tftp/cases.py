@@ -35,7 +35,8 @@ class Target:
 class Case:
     """One load. ``size`` in octets, slow servers get files a tenth as large; ``loss`` in percent.
 
-    ``delay``: milliseconds that each ACK is held back.
+    ``delay``: milliseconds that each ACK is held back. ``card``: what is sent at once arrives at
+    once, as if the sender's network card cut it into datagrams; else the sender's CPU does.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Case:
     window: int = 1
     loss: float = 0.0
     delay: float = 0.0
+    card: bool = False
     targets: tuple[Target, ...] = ()
     limits: Callable[[dict[str, float]], list[str]] = lambda record: []
 
@@ -63,7 +65,8 @@ class Case:
             "l": self.loss,
             "d": self.delay,
         }
-        return [word for key, value in values.items() for word in (f"-{key}", str(value))]
+        words = [word for key, value in values.items() for word in (f"-{key}", str(value))]
+        return [*words, "-g"] if self.card else words
 
     def size_for(self, slow: bool) -> int:
         return self.size // 10 if slow and self.size > 1 << 20 else self.size
@@ -117,7 +120,18 @@ CASES = {
             "10 clients, window 64",
             (*WINDOWS, "C floor"),
             clients=10,
+            total=100,
             window=64,
+            targets=(Target("MB/s", "best", 5, 7),),
+        ),
+        Case(
+            "w64card",
+            "10 clients, window 64, cut into datagrams behind the server's CPU",
+            (*WINDOWS, "C floor"),
+            clients=10,
+            total=100,
+            window=64,
+            card=True,
             targets=(Target("MB/s", "best", 5, 7),),
         ),
         Case(

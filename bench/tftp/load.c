@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +45,7 @@ static struct client *clients;
 static struct file *files;
 static int epoll_fd, file_count = 1, client_count = 100, total = 0, asked_block = 0;
 static int asked_window = 1, limit_tries = 20, begun = 0, done = 0, failed = 0, active = 0;
-static int receive_buffer = 0;
+static int receive_buffer = 0, whole_windows = 0;
 static double loss = 0, timeout = 1.0, delay = 0;
 static uint64_t blocks = 0, bytes = 0, repeated = 0, resent = 0, wrong = 0;
 static double *took, first_worst = 0;
@@ -108,6 +109,8 @@ static void begin(struct client *c) {
     if (c->fd < 0) { perror("socket"); exit(1); }
     if (receive_buffer)
         setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+    if (whole_windows)
+        setsockopt(c->fd, IPPROTO_UDP, UDP_GRO, &whole_windows, sizeof whole_windows);
     struct sockaddr_in any = {.sin_family = AF_INET};
     if (first_address) any.sin_addr.s_addr = htonl(first_address + number % client_count);
     bind(c->fd, (struct sockaddr *)&any, sizeof any);
@@ -178,14 +181,38 @@ static void arrived(struct client *c, const uint8_t *data, size_t length, double
     }
 }
 
+/* Receive a datagram, or several of one size that were sent at once; that size is `step`. */
+static ssize_t receive(struct client *c, uint8_t *buffer, size_t room, size_t *step,
+                       struct sockaddr_in *from) {
+    char control[CMSG_SPACE(sizeof(int))];
+    struct iovec into = {buffer, room};
+    struct msghdr message = {.msg_name = c->connected ? 0 : from,
+                             .msg_namelen = c->connected ? 0 : sizeof *from,
+                             .msg_iov = &into,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(c->fd, &message, 0);
+    *step = n > 0 ? n : 1;
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(&message); n > 0 && h; h = CMSG_NXTHDR(&message, h))
+        if (h->cmsg_level == IPPROTO_UDP && h->cmsg_type == UDP_GRO) {
+            int size;
+            memcpy(&size, CMSG_DATA(h), sizeof size);
+            *step = size;
+        }
+    return n;
+}
+
 static void readable(struct client *c, double at) {
     static uint8_t buffer[70000];
     for (int i = 0; i < 64; i++) {
         struct sockaddr_in from;
         socklen_t size = sizeof from;
-        ssize_t n = c->connected ? recv(c->fd, buffer, sizeof buffer, 0)
-                                 : recvfrom(c->fd, buffer, sizeof buffer, 0,
-                                            (struct sockaddr *)&from, &size);
+        size_t step = sizeof buffer;
+        ssize_t n = whole_windows  ? receive(c, buffer, sizeof buffer, &step, &from)
+                    : c->connected ? recv(c->fd, buffer, sizeof buffer, 0)
+                                   : recvfrom(c->fd, buffer, sizeof buffer, 0,
+                                              (struct sockaddr *)&from, &size);
         if (n < 0) return;
         if (!c->connected) {
             connect(c->fd, (struct sockaddr *)&from, sizeof from);
@@ -194,8 +221,13 @@ static void readable(struct client *c, double at) {
         }
         int fd = c->fd;
         uint64_t serial = begun;
-        arrived(c, buffer, n, at);
-        if (c->fd != fd || (uint64_t)begun != serial || c->window == 1) return;
+        size_t place = 0, there = n;
+        do {
+            arrived(c, buffer + place, there - place < step ? there - place : step, at);
+            if (c->fd != fd || (uint64_t)begun != serial) return;
+            place += step;
+        } while (place < there);
+        if (c->window == 1) return;
     }
 }
 
@@ -241,7 +273,7 @@ static void load_files(const char *pattern, const char *folder) {
 int main(int argc, char **argv) {
     const char *host = "127.0.0.1", *pattern = "file", *folder = ".";
     int port = 69, option;
-    while ((option = getopt(argc, argv, "s:p:f:r:k:n:m:b:w:l:d:t:R:a:")) != -1) switch (option) {
+    while ((option = getopt(argc, argv, "s:p:f:r:k:n:m:b:w:l:d:t:R:a:g")) != -1) switch (option) {
         case 's': host = optarg; break;
         case 'p': port = atoi(optarg); break;
         case 'f': pattern = optarg; break;
@@ -255,6 +287,7 @@ int main(int argc, char **argv) {
         case 'd': delay = atof(optarg) / 1000; break;
         case 't': timeout = atof(optarg); break;
         case 'a': first_address = ntohl(inet_addr(optarg)); break;
+        case 'g': whole_windows = 1; break;
         case 'R': receive_buffer = atoi(optarg); break;
         default: return 2;
     }
