@@ -47,7 +47,6 @@ ANY = IPv4Address("0.0.0.0")
 LOOPBACK = IPv4Address("127.0.0.1")
 DEFAULT_LEASES = "/var/lib/pybootd/leases.db"
 DEFAULT_COPY = "/var/lib/pybootd/copy.db"  # leases.db has what was given before they were shared
-DATABASES = ("postgresql://", "postgres://")  # how URLs begin that libpq knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ class BootpConfig:
     @property
     def shared(self) -> bool:
         """Whether leases are in a database that several daemons share."""
-        return self.leases.startswith(DATABASES)
+        return self.leases.startswith(values.DATABASES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +384,7 @@ class _Reader(Reading):
             found.setdefault("max_lease_time", found["lease_time"])
         for option in ("leases", "lease_copy"):
             path = found.get(option, "none")
-            if path not in ("memory", "none") and not path.startswith(DATABASES):
+            if path not in ("memory", "none") and not path.startswith(values.DATABASES):
                 found[option] = str(self.below(Path(path)))
         made = BootpConfig(**found)
         section = self.section("bootp")

@@ -185,6 +185,11 @@ class TransferRefused:
     unavailable: bool = False
     upload: bool = False
 
+    @property
+    def led_to(self) -> str:
+        """What the name led to; empty: nowhere else."""
+        return self.served if self.served != self.requested.lstrip("/") else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:

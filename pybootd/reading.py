@@ -12,7 +12,8 @@ from pybootd.inifile import Fault, Section, near
 
 Parser = Callable[[str], Any]
 _AS_WRITTEN: tuple[Parser, ...] = (values.word, Path)  # they take what may be a comment, too
-_NOWHERE: Mapping[str, str] = MappingProxyType({})
+Tables = Mapping[str, Mapping[str, Parser]]
+_NO_OTHERS: Tables = MappingProxyType({})
 
 
 class Reading:
@@ -33,18 +34,16 @@ class Reading:
         known = self.section(section)
         self.faults.append(Fault(self.path, known.line, known.name, option, problem))
 
-    def table(self, name: str, tables: Mapping[str, Mapping[str, Parser]]) -> dict[str, Any]:
+    def table(self, name: str, tables: Tables) -> dict[str, Any]:
         """Read the options of a section, each as the table of this name says."""
-        first = reversed(list(tables))  # of several that have it, [tftp] rather than [httpd]
-        homes = {option: f"[{home}] {option}" for home in first for option in tables[home]}
-        return self.options(self.section(name), tables[name], homes)
+        return self.options(self.section(name), tables[name], tables)
 
     def options(
-        self, section: Section, table: Mapping[str, Parser], homes: Mapping[str, str] = _NOWHERE
+        self, section: Section, table: Mapping[str, Parser], tables: Tables = _NO_OTHERS
     ) -> dict[str, Any]:
         """Read the options of a section; one that the table lacks is a warning with a guess.
 
-        ``homes`` tells where options of this name belong.
+        It may belong to another of the ``tables``; of several that have it the first is meant.
         """
         found: dict[str, Any] = {}
         earlier: dict[str, str] = {}
@@ -55,7 +54,8 @@ class Reading:
                 self.faults.append(section.fault(written, f"written twice, first in line {line}"))
             earlier[option] = written
             if option not in table:
-                guess = homes.get(option) or near(option, table)
+                homes = (f"[{name}] {option}" for name in tables if option in tables[name])
+                guess = next(homes, "") or near(option, table)
                 self.warnings.append(section.warning(written, "unknown option, passed over", guess))
                 continue
             value = self.value(section, written, table[option], text)

@@ -11,6 +11,7 @@ T = TypeVar("T")
 
 TRUE = frozenset(("on", "true", "enable", "enabled", "yes", "high", "ok", "1"))
 FALSE = frozenset(("off", "false", "disable", "disabled", "no", "low", "ko", "0"))
+DATABASES = ("postgresql://", "postgres://")  # how URLs begin that libpq knows
 
 Gateway = IPv4Address | Literal["none", "self"]
 
@@ -50,7 +51,7 @@ def word(text: str) -> str:
 def leases(text: str) -> str:
     """Read where leases are kept: a path, ``memory``, or the URL of a database."""
     scheme, colon, _ = word(text).partition("://")
-    if colon and scheme not in ("postgresql", "postgres"):  # the schemes that libpq knows
+    if colon and not text.startswith(DATABASES):
         raise ValueError(f"{scheme}:// is no database for leases: write postgresql://, or a path")
     return text
 

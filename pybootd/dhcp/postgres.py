@@ -18,7 +18,8 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from pybootd.config import DATABASES, Config, ConfigError
+from pybootd import values
+from pybootd.config import Config, ConfigError
 from pybootd.dhcp import schema
 from pybootd.dhcp.leases import EVERYWHERE, FOREVER, OFFER_HOLD, Lease, State, StoreError
 from pybootd.dhcp.leasestore import LeaseStore
@@ -86,7 +87,7 @@ class Told:
 
 def is_url(where: str) -> bool:
     """Tell whether ``[bootp] leases`` names a database."""
-    return where.startswith(DATABASES)
+    return where.startswith(values.DATABASES)
 
 
 def snapshot(lease: Lease, network: IPv4Network = EVERYWHERE) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybootd.events import ANEW, Outcome
+from pybootd.events import ANEW, LAST_ACK, Outcome
 from pybootd.observe.boot import Kind, Step, Transfer, is_step
 from pybootd.observe.case import ASKING, OFTEN, QUIET, SYSTEM, Case, Verdict, fault, note
 from pybootd.observe.files import Role
@@ -205,16 +205,18 @@ def stopped(case: Case) -> Verdict | None:
     asking = is_step(newest, Kind.OFFERED, Kind.CONFLICT)
     if not case.silent(SYSTEM if kernel else ASKING if asking else QUIET):
         return None
+    missing = ""
     if isinstance(newest, Step):  # a proxy offers no address
         name = f"{newest.kind.value} {newest.text or newest.more}".rstrip()
         after = f"this: {name}"
     else:
         after = name = newest.requested
+        missing = LAST_ACK if newest.reason == LAST_ACK else ""
     return note(
         "stopped",
         f"Nothing was heard of it after {after}.",
         "It may be at work: a memory test, a menu that waits for someone, a system with a fixed"
         " address. If not, look at its screen.",
         f"last: {name}",
-        "its last ACK is missing" if isinstance(newest, Transfer) and not newest.done else "",
+        missing,
     )

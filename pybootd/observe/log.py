@@ -328,8 +328,7 @@ class EventLog:
         if event.missing and event.requested.rpartition("/")[2] in _TRIED:
             level = logging.DEBUG
         level = self._moderate(event.peer, level)
-        led = event.served and event.served != event.requested.lstrip("/")
-        looked = f" ({event.served})" if led else ""
+        looked = f" ({event.led_to})" if event.led_to else ""
         message = f"{event.protocol} {event.peer} {event.requested}{looked}: {event.reason}"
         _say(level, message, ip=event.peer, file=event.requested, reason=event.reason)
 

@@ -178,16 +178,13 @@ def not_fetched(case: Case) -> Verdict | None:
             f"last file: {case.fetched[-1].requested}; then an address, and no file asked for",
         )
     if boot.boot_file.startswith("http"):
-        way = "let the URL's TCP port through the firewall, and see that the HTTP service runs"
-        way += " ([httpd] enable = on)."
+        port, service, hint = "the URL's TCP port", "HTTP", "[httpd] enable = on"
     else:
-        way = (
-            "let UDP port 69 through the firewall, and see that the TFTP service runs (not started"
-        )
-        way += " with -p)."
+        port, service, hint = "UDP port 69", "TFTP", "not started with -p"
     return fault(
         "not-fetched",
         f"Its address was confirmed, and it never asked for {boot.boot_file}.",
-        f"Requests for files do not arrive here, or nobody serves them: {way}",
+        f"Requests for files do not arrive here, or nobody serves them: let {port} through the"
+        f" firewall, and see that the {service} service runs ({hint}).",
         f"address {newest.text if isinstance(newest, Step) else ''} confirmed, no file asked for",
     )

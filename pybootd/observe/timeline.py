@@ -174,10 +174,8 @@ class Timeline:
         record, _ = self._at(event.peer)
         missing = Kind.MISSED if event.missing else Kind.FORBIDDEN
         kind = Kind.UNAVAILABLE if event.unavailable else missing
-        looked = event.served if event.served != event.requested.lstrip("/") else ""
-        self._note(
-            record, kind, event.requested, f"{looked}: {event.reason}" if looked else event.reason
-        )
+        why = f"{event.led_to}: {event.reason}" if event.led_to else event.reason
+        self._note(record, kind, event.requested, why)
 
     # inside
 

@@ -130,18 +130,6 @@ def test_a_client_that_is_offered_another_address(left: float) -> None:
 # the command, on files
 
 
-@pytest.fixture
-def ini(tmp_path: Path) -> Path:
-    path = tmp_path / "pybootd.ini"
-    path.write_text(INI.format("new.db"))
-    return path
-
-
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    return fill(tmp_path / "old.db", KEPT)
-
-
 def test_one_file_to_another(ini: Path, old: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(ini, old) == 0
     assert capsys.readouterr().out == (

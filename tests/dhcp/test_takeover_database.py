@@ -23,18 +23,6 @@ pytestmark = pytest.mark.net
 
 
 @pytest.fixture
-def ini(tmp_path: Path) -> Path:
-    path = tmp_path / "pybootd.ini"
-    path.write_text(INI.format("new.db"))
-    return path
-
-
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    return fill(tmp_path / "old.db", KEPT)
-
-
-@pytest.fixture
 def url(cluster: Cluster) -> str:
     made = cluster.create()
     postgres.migrate(made)
