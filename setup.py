@@ -47,7 +47,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["pybootd", "pybootd.*"]),
-    package_data={"pybootd": ["etc/*", "observe/page/*", "py.typed"]},
+    package_data={"pybootd": ["etc/*", "status/page/*", "py.typed"]},
     install_requires=[
         "h11>=0.14",
         "jinja2>=3.1",
@@ -59,7 +59,7 @@ setup(
     extras_require={"fuzz": FUZZ, "postgresql": POSTGRESQL, "test": TEST},
     entry_points={
         "console_scripts": ["pybootd = pybootd.cli:main"],
-        # as pybootd/plugins.py lists them
+        # as pybootd/core/plugins.py lists them
         "pybootd.access": [
             "http = pybootd.access.http:HttpAccess",
             "mac = pybootd.access.mac:MacAccess",
@@ -68,8 +68,8 @@ setup(
         "pybootd.filters": ["patterns = pybootd.files.filters:Patterns"],
         "pybootd.sources": [
             "file = pybootd.files.local:LocalSource",
-            "http = pybootd.files.remote:RemoteSource",
-            "https = pybootd.files.remote:RemoteSource",
+            "http = pybootd.files.remote.source:RemoteSource",
+            "https = pybootd.files.remote.source:RemoteSource",
         ],
     },
     classifiers=[

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pybootd import __version__
-from pybootd.config import ConfigError, find_file, sample
+from pybootd.config.loader import ConfigError, find_file, sample
 
 COMMANDS = {
     "demo": "boot a virtual machine in a private network and show how it goes",
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(name: str) -> Callable[[list[str]], int]:
     import importlib
 
-    main: Callable[[list[str]], int] = importlib.import_module(f"pybootd.tools.{name}").main
+    main: Callable[[list[str]], int] = importlib.import_module(f"pybootd.commands.{name}").main
     return main
 
 
@@ -102,17 +102,17 @@ def _check(path: Path, services: Sequence[str]) -> int:
 
 def _run(path: Path, services: Sequence[str], debug: bool) -> int:
     from pybootd.daemon import Daemon
-    from pybootd.net import BindError
-    from pybootd.observe import log
-    from pybootd.privileges import PrivilegeError
+    from pybootd.observe.log import event_log
+    from pybootd.system.privileges import PrivilegeError
+    from pybootd.system.sockets import BindError
 
     try:
         daemon = Daemon.from_file(path, services)
-        log.open_log(daemon.config.logger, debug)
+        event_log.open_log(daemon.config.logger, debug)
         for warning in daemon.config.warnings:
-            log.log.warning("%s", warning)
+            event_log.log.warning("%s", warning)
         daemon.run(debug)
-    except (BindError, PrivilegeError, log.LogError, OSError) as error:
+    except (BindError, PrivilegeError, event_log.LogError, OSError) as error:
         if debug:
             raise
         problem = error.strerror if isinstance(error, OSError) else error

@@ -16,22 +16,24 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from pybootd import __version__, handed, privileges
-from pybootd.client import Clients
-from pybootd.config import Config, ConfigError, Fault, examine
-from pybootd.events import Bus
+from pybootd import __version__
+from pybootd.config.cache import cant_keep
+from pybootd.config.loader import ANY, Config, ConfigError, Fault, examine
+from pybootd.core.client_table import ClientTable
+from pybootd.core.events import EventBus
+from pybootd.core.loop import Loop
 from pybootd.files.resolver import Files
-from pybootd.loop import Loop
-from pybootd.observe.log import EventLog, LogError, open_log
-from pybootd.supervisor import Supervisor
+from pybootd.observe.log.event_log import EventLog, LogError, open_log
+from pybootd.system import privileges, systemd
+from pybootd.system.systemd import SystemdNotifier
 
 if TYPE_CHECKING:
     from pybootd.access.base import Access
-    from pybootd.dhcp.server import DhcpServer
-    from pybootd.files.upload import Uploads
+    from pybootd.dhcp4.server import DhcpServer
+    from pybootd.files.uploads import Uploads
     from pybootd.http.server import HttpServer
+    from pybootd.status.service import StatusService
     from pybootd.tftp.server import TftpServer
-    from pybootd.watching import Watching
 
 log = logging.getLogger(__name__)
 
@@ -77,15 +79,15 @@ class Daemon:
     ) -> None:
         self.config = config
         self.loop = loop or Loop()
-        self.bus = Bus()
-        self.clients = Clients()
+        self.bus = EventBus()
+        self.clients = ClientTable()
         self._faults: list[Fault] = []
         self._services: list[Service] = []
         self._reloads: list[Callable[[Daemon], None]] = []
         self._files: dict[str, Files] = {}
         self._access: Access | None = None
         self._uploads: Uploads | None = None
-        self.watching: Watching | None = None
+        self.watching: StatusService | None = None
         self._dhcp_server: DhcpServer | None = None
         self._log = EventLog(self.bus)
         self._debug = False
@@ -122,14 +124,14 @@ class Daemon:
 
     def _dhcp(self) -> None:
         from pybootd.access import base
-        from pybootd.dhcp.server import DhcpServer
+        from pybootd.dhcp4.server import DhcpServer
         from pybootd.observe.notify import Notifier
 
         config = self.config
         with self._noting_faults():
             self._access = base.configured(config)
         if config.bootp.shared and config.bootp.mode != "proxy":
-            from pybootd.dhcp import postgres
+            from pybootd.leases.shared import postgres
 
             with self._noting_faults():
                 postgres.require(config)
@@ -157,7 +159,7 @@ class Daemon:
     def _uploads_of(self) -> Uploads | None:
         if not self.config.tftp.upload:
             return None
-        from pybootd.files.upload import Uploads
+        from pybootd.files.uploads import Uploads
 
         return Uploads.from_config(self.config)
 
@@ -187,17 +189,17 @@ class Daemon:
         return self._files[section]
 
     def _watch(self) -> None:
-        from pybootd.watching import Watching
+        from pybootd.status.service import StatusService
 
         parts = (self.loop, self.bus, self.clients, self._files, self._dhcp_server)
-        self.watching = Watching(self.config.status, *parts)
+        self.watching = StatusService(self.config.status, *parts)
         watching = self.watching
         self._services.append(watching)
         server, bootp = self._dhcp_server, self.config.bootp
         if server is not None and bootp.shared and bootp.mode != "proxy":
-            from pybootd.presence import Presence
+            from pybootd.status.cluster import ClusterPresence
 
-            watching.presence = Presence(bootp.leases, self.loop, server, watching.changes)
+            watching.presence = ClusterPresence(bootp.leases, self.loop, server, watching.changes)
             self._services.append(watching.presence)
         self._reloads.append(lambda new: watching.look_into(new._files))
 
@@ -216,15 +218,15 @@ class Daemon:
         ``debug``: how the log was opened, for when SIGHUP opens it anew. Raises BindError and
         PrivilegeError.
         """
-        self._debug, supervisor = debug, Supervisor(self.loop)
+        self._debug, supervisor = debug, SystemdNotifier(self.loop)
         self.loop.open()
         try:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.loop.on_signal(number, lambda now: self.loop.stop())
             self.loop.on_signal(signal.SIGHUP, lambda now: supervisor.reload(self.reload))
-            unusable = handed.inherit()
+            unusable = systemd.inherit_sockets()
             self.open()
-            for complaint in (*unusable, *handed.leave()):
+            for complaint in (*unusable, *systemd.leave()):
                 log.warning("%s", complaint)
             serves = "serves " + ", ".join(self._serves)
             log.info("pybootd %s %s", __version__, serves)
@@ -240,14 +242,21 @@ class Daemon:
         """Bind everything and begin to serve, the loop being open; raises as ``run`` does."""
         for service in self._services:
             service.open()
-        privileges.drop(self.config, self._runs)
+        if privileges.drop(_rights(self.config, self._runs)):
+            self._warn_of_cache()
         for files in self._files.values():
             files.start(self.loop)
         for service in self._services:
             service.start()
 
+    def _warn_of_cache(self) -> None:
+        """Warn when the user that we are now has no right to write to the cache."""
+        folder, user = self.config.cache.dir, self.config.security.user
+        if folder is not None and not privileges.may_write(folder):
+            log.warning("[cache] dir: %s", cant_keep(user, folder))
+
     def close(self) -> None:
-        """End everything, in the contrary order."""
+        """End everything, in reverse order."""
         for service in reversed(self._services):
             service.close()
         for files in self._files.values():
@@ -307,6 +316,46 @@ def _running(services: Collection[str], config: Config) -> tuple[str, ...]:
     """Add the HTTP server where the file asks for it, unless one service alone is wanted."""
     asked = config.httpd.enable and set(services) == set(USUAL)
     return (*services, "httpd") if asked else tuple(services)
+
+
+def _rights(config: Config, services: Collection[str]) -> privileges.Rights:
+    """Work out what the daemon needs when it is no longer root."""
+    tftp = config.tftp
+    lease_file = config.bootp.lease_copy if config.bootp.shared else config.bootp.leases
+    keeps_leases = "bootp" in services and config.bootp.mode != "proxy"
+    in_file = keeps_leases and lease_file not in ("memory", "none")
+    roots = {"tftp": tftp.root, "httpd": config.httpd.root or tftp.root}
+    upload = config.path.absolute().parent / tftp.upload if tftp.upload else None
+    return privileges.Rights(
+        config.security.user,
+        config.security.group,
+        _capabilities(config, services),
+        Path(lease_file) if in_file else None,
+        config.logger.file if config.logger.type == "file" else None,
+        config.cache.dir,
+        tuple(
+            (f"[{service}] root", Path(roots[service]))
+            for service in services
+            if roots.get(service) and "://" not in roots[service]
+        ),
+        (("[tftp] upload", upload),) if upload and "tftp" in services else (),
+    )
+
+
+def _capabilities(config: Config, services: Collection[str]) -> Collection[int]:
+    """Return the capabilities that are needed when every port of the start is bound.
+
+    Packet sockets are opened at the start and serve interfaces that come later, too, and
+    SO_BINDTODEVICE on a fresh socket needs no right (Linux 5.7). Left is CAP_NET_BIND_SERVICE: for
+    port 67 on a named interface that comes later, and for transfers from ports below 1024.
+    """
+    bootp, span = config.bootp, config.tftp.port_range
+    single = bool(bootp.interface) or bootp.address != ANY
+    if "bootp" in services and single and bootp.port < privileges.PRIVILEGED_PORTS:
+        return (privileges.CAP_NET_BIND_SERVICE,)
+    if "tftp" in services and span is not None and span[0] < privileges.PRIVILEGED_PORTS:
+        return (privileges.CAP_NET_BIND_SERVICE,)
+    return ()
 
 
 def _collect_seldom() -> None:

@@ -12,8 +12,8 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from pybootd.tools import installer, machine
-from pybootd.tools import network as private
+from pybootd.lab import debian_installer, machine
+from pybootd.lab import network as private
 
 # dhclient, dnsmasq and ip are where a user's PATH doesn't look
 os.environ["PATH"] = private.PATH
@@ -34,7 +34,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("net"):
         if reason := private.missing(*mark.args):
             pytest.skip(reason)
-    if item.get_closest_marker("boot") and (reason := machine.missing() or installer.missing()):
+    if item.get_closest_marker("boot") and (
+        reason := machine.missing() or debian_installer.missing()
+    ):
         pytest.skip(reason)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pybootd.tools.network import Host, which
+from pybootd.lab.network import Host, which
 
 SERVER = "10.7.0.1"
 NETWORK = "10.7.0.0/16"

@@ -21,7 +21,7 @@ from typing import Any
 
 from peers import PEERS, SERVER, Peer
 
-from pybootd.tools.network import Network
+from pybootd.lab.network import Network
 
 STEPS = (250, 375, 562, 844, 1265, 1898, 2500, 3200, 4000)
 SECONDS = 4  # a step of the ladder

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pybootd.tools.network import Host, Network, which
+from pybootd.lab.network import Host, Network, which
 
 HERE = Path(__file__).parent
 ADDRESS, PORT = "127.0.0.1", 8080

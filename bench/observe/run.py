@@ -20,8 +20,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.network import Host, Network
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.network import Host, Network
 
 ROOT = Path(__file__).parents[2]
 SERVER, CLIENTS, FIRST = "10.9.0.1", 1000, "10.10.0.1"
@@ -90,7 +90,7 @@ def run(server: Host, load: list[str], client: Host, folder: Path, port: int) ->
     """Run the load once; what it took."""
     ini = folder / "pybootd.ini"
     ini.write_text(INI.format(port=port))
-    with Daemon(server, ini, folder / "log", (69,), "-t") as daemon:
+    with DaemonProcess(server, ini, folder / "log", (69,), "-t") as daemon:
         os.sched_setaffinity(daemon.pid, {0})
         viewers = Viewers(server) if port else None
         if viewers:

@@ -28,8 +28,8 @@ sys.path[:0] = [str(TOP), str(TOP / "bench" / "dhcp")]
 import peers  # noqa: E402
 import run as dhcp  # noqa: E402
 
-from pybootd.dhcp import postgres  # noqa: E402
-from pybootd.tools.network import Network  # noqa: E402
+from pybootd.lab.network import Network  # noqa: E402
+from pybootd.leases.shared import postgres  # noqa: E402
 from tests.net.shared_site import SERVERS, Site  # noqa: E402
 from tests.postgres import Cluster  # noqa: E402
 

@@ -9,10 +9,10 @@ import time
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from pybootd.dhcp.packet import Message, Packet, PacketError, decode, encode
-from pybootd.tftp import packet as tftp
-from pybootd.tools.network import Host
-from pybootd.tools.pxe import BootError, Missing, Transfer
+from pybootd.dhcp4.wire.packet import DhcpPacketError, MessageType, Packet, decode, encode
+from pybootd.lab.firmware import BootError, FileNotServed, FirmwareTransfer
+from pybootd.lab.network import Host
+from pybootd.tftp.wire import packet as tftp
 
 SERVER, RELAY = "10.7.0.1", "10.7.0.2"
 PATIENCE = 0.4  # seconds before a request is sent again
@@ -36,7 +36,7 @@ class Relay:
         while True:
             try:
                 packet = decode(self._sock.recv(2048))
-            except PacketError:
+            except DhcpPacketError:
                 continue
             with self._came:
                 if packet.chaddr in self._waiting:
@@ -47,7 +47,7 @@ class Relay:
         """Send what wants no answer."""
         self._sock.sendto(encode(packet), (SERVER, 67))
 
-    def ask(self, packet: Packet, *kinds: Message) -> Packet:
+    def ask(self, packet: Packet, *kinds: MessageType) -> Packet:
         """Send until an answer of one of these kinds comes. Raises BootError."""
         mac = packet.chaddr
         with self._came:
@@ -88,21 +88,23 @@ class Machine:
         """Boot in one of the ways of ``WAYS``. Raises BootError."""
         self.octets = 0
         xid = chance.getrandbits(32)
-        offer = self.relay.ask(self._message(Message.DISCOVER, xid), Message.OFFER)
+        offer = self.relay.ask(self._message(MessageType.DISCOVER, xid), MessageType.OFFER)
         if how == "discover only":
             return
         named = {50: offer.yiaddr.packed, 54: offer.options[54]}
-        ack = self.relay.ask(self._message(Message.REQUEST, xid, named), Message.ACK, Message.NAK)
-        if ack.options[53][0] == Message.NAK:
+        ack = self.relay.ask(
+            self._message(MessageType.REQUEST, xid, named), MessageType.ACK, MessageType.NAK
+        )
+        if ack.options[53][0] == MessageType.NAK:
             raise BootError("NAK")
         self.address = ack.yiaddr
         WAYS[how](self, chance)
         if chance.random() < 0.2:
-            release = self._message(Message.RELEASE, xid, {54: offer.options[54]})
+            release = self._message(MessageType.RELEASE, xid, {54: offer.options[54]})
             release.ciaddr = ack.yiaddr
             self.relay.send(release)
 
-    def _message(self, kind: Message, xid: int, more: dict[int, bytes] | None = None) -> Packet:
+    def _message(self, kind: MessageType, xid: int, more: dict[int, bytes] | None = None) -> Packet:
         options = {53: bytes((kind,))} | PXE | (more or {})
         return Packet(xid=xid, chaddr=self.mac, giaddr=IPv4Address(RELAY), options=options)
 
@@ -115,7 +117,7 @@ class Machine:
         for name in ("grub.cfg-01", "grub.cfg-0A"):
             try:
                 self.fetch(name)
-            except Missing:
+            except FileNotServed:
                 continue
             raise BootError(f"{name} was served")
         self.fetch("kernel", blksize=1468, windowsize=chance.choice((1, 8, 64)), tsize=0)
@@ -155,7 +157,7 @@ class Machine:
         """Fetch a file by TFTP, and check it."""
         asked = tuple((option, str(value)) for option, value in options.items())
         with self._socket() as sock:
-            self._check(name, Transfer(sock, SERVER, name, asked, None, TRIES).run())
+            self._check(name, FirmwareTransfer(sock, SERVER, name, asked, None, TRIES).run())
 
     def get(self, name: str) -> None:
         """Fetch a file by HTTP, and check it."""

@@ -25,8 +25,8 @@ import time
 from pathlib import Path
 
 from bench.soak.clients import RELAY, SERVER, WAYS, Machine, Relay, Tally
-from pybootd.tools.network import Host, Network
-from pybootd.tools.pxe import BootError
+from pybootd.lab.firmware import BootError
+from pybootd.lab.network import Host, Network
 
 HERE = Path(__file__).parent
 TOP = HERE.parents[1]

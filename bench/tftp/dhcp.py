@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench.tftp.cases import CASES
 from bench.tftp.run import ADDRESS, HERE, Bench, wire
-from pybootd.dhcp.packet import BROADCAST_FLAG, Packet, decode, encode
-from pybootd.tools.network import Host
+from pybootd.dhcp4.wire.packet import BROADCAST_FLAG, Packet, decode, encode
+from pybootd.lab.network import Host
 
 INI = """
 [logger]

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench.tftp.cases import CASES, FLOORS, Case, Target
 from bench.tftp.servers import SERVERS, Server, set_up
-from pybootd.tools.network import Host, Network, NetworkError
+from pybootd.lab.network import Host, Network, NetworkError
 
 HERE = Path(__file__).parent
 ADDRESS = "10.9.0.1"

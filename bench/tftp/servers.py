@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pybootd.tools.network import which
+from pybootd.lab.network import which
 
 PYPI = ("tftpy==0.8.7", "fbtftp==0.5", "py3tftp==1.3.0", "tftp[cli]==0.2.1")
 DEBIAN = ("tftpd-hpa", "atftpd", "libwrap0")

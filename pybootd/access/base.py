@@ -5,17 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from pybootd import plugins
-from pybootd.client import Client
-from pybootd.config import Config, ConfigError, Fault, Section
-from pybootd.loop import Later
+from pybootd.config.loader import Config, ConfigError, Fault, Section
+from pybootd.core import plugins
+from pybootd.core.client import Client
+from pybootd.core.loop import Later
 
 # lists that may stand in a file that doesn't use them
 _LISTS = ("mac", "uuid")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AccessDecision:
     """May this client be served? ``allow`` None: the list doesn't know it.
 
     A client that the list doesn't know is served if its MAC stands in ``[static_dhcp]``, else
@@ -47,7 +47,7 @@ class Access(ABC):
         """Build it from the section of its own name; raises ConfigError with every fault."""
 
     @abstractmethod
-    def check(self, client: Client) -> Verdict | Later[Verdict]:
+    def check(self, client: Client) -> AccessDecision | Later[AccessDecision]:
         """Decide at once, or say what blocking call decides.
 
         ``client.uuid`` is the UUID that the client once showed, also in requests that lack it;

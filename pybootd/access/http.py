@@ -17,10 +17,11 @@ from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
 from pybootd import __version__
-from pybootd.access.base import Access, Verdict
-from pybootd.client import Client, format_mac
-from pybootd.config import ConfigError, Section, parse_boolean
-from pybootd.loop import Later
+from pybootd.access.base import Access, AccessDecision
+from pybootd.config.loader import ConfigError, Section, parse_boolean
+from pybootd.core.client import Client
+from pybootd.core.loop import Later
+from pybootd.core.mac import format_mac
 
 if TYPE_CHECKING:
     import urllib3
@@ -51,7 +52,7 @@ class HttpAccess(Access):
         self._dhcp = _join(location, dhcp)
         self._always = always_check
         self._limit = limit
-        self._granted: OrderedDict[bytes, tuple[Stage, Verdict]] = OrderedDict()
+        self._granted: OrderedDict[bytes, tuple[Stage, AccessDecision]] = OrderedDict()
         self._lock = threading.Lock()
         self._http: urllib3.PoolManager | None = None
 
@@ -74,7 +75,7 @@ class HttpAccess(Access):
         options = section.options
         return cls(location, options.get("pxe", ""), options.get("dhcp", ""), always)
 
-    def check(self, client: Client) -> Verdict | Later[Verdict]:
+    def check(self, client: Client) -> AccessDecision | Later[AccessDecision]:
         """Repeat the grant of this boot stage, or have the server asked on a worker."""
         stage = client.network_boot, client.uuid
         if not self._always:
@@ -94,13 +95,13 @@ class HttpAccess(Access):
         base = self._pxe if client.network_boot else self._dhcp
         return f"{base}{'&' if '?' in base else '?'}{urlencode(query)}"
 
-    def _ask(self, client: Client, stage: Stage) -> Verdict:
+    def _ask(self, client: Client, stage: Stage) -> AccessDecision:
         """Ask the server (blocks, ``timeout`` seconds at most), and remember a grant."""
         base = self._pxe if client.network_boot else self._dhcp
         try:
             status, body = self._get(self.url(client))
         except OSError as error:
-            return Verdict(None, f"authorization server {base}: {error}", error=True)
+            return AccessDecision(None, f"authorization server {base}: {error}", error=True)
         verdict = _verdict(base, status, body)
         with self._lock:
             if not verdict.allow:
@@ -178,11 +179,11 @@ def _cause(error: BaseException) -> str:
     return str(text).splitlines()[0]
 
 
-def _verdict(base: str, status: int, body: str) -> Verdict:
+def _verdict(base: str, status: int, body: str) -> AccessDecision:
     if status in (401, 403):
-        return Verdict(False, f"refused by {base} ({status})")
+        return AccessDecision(False, f"refused by {base} ({status})")
     if status != 200:
-        return Verdict(None, f"authorization server {base} answered {status}", error=True)
+        return AccessDecision(None, f"authorization server {base} answered {status}", error=True)
     found = {"client": "", "file": ""}
     for line in body.splitlines():
         key, colon, value = line.partition(":")
@@ -193,4 +194,4 @@ def _verdict(base: str, status: int, body: str) -> Verdict:
             found[key] = value
         else:
             log.warning("authorization server %s: no usable name in %.80a; passed over", base, line)
-    return Verdict(True, f"granted by {base}", hostname=found["client"], file=found["file"])
+    return AccessDecision(True, f"granted by {base}", hostname=found["client"], file=found["file"])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pybootd.access.base import Access, Verdict
-from pybootd.client import Client, MacPrefix, parse_mac_prefix
-from pybootd.config import ConfigError, Section, parse_boolean
+from pybootd.access.base import Access, AccessDecision
+from pybootd.config.loader import ConfigError, Section, parse_boolean
+from pybootd.core.client import Client
+from pybootd.core.mac import MacPrefix, parse_mac_prefix
 
 
 class MacAccess(Access):
@@ -42,7 +43,7 @@ class MacAccess(Access):
             raise ConfigError(faults)
         return cls(entries)
 
-    def check(self, client: Client) -> Verdict:
+    def check(self, client: Client) -> AccessDecision:
         """Decide by the longest prefix that holds the client's MAC."""
         if len(client.mac) == 6:
             for bits, same_length in self._by_length.items():
@@ -50,8 +51,8 @@ class MacAccess(Access):
                 if found is not None:
                     written, allowed = found
                     word = "allowed" if allowed else "blocked"
-                    return Verdict(allowed, f"{written} is {word} in [mac]")
-        return Verdict(None, "not in [mac]")
+                    return AccessDecision(allowed, f"{written} is {word} in [mac]")
+        return AccessDecision(None, "not in [mac]")
 
 
 def _cut(mac: bytes, bits: int) -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
-from pybootd.access.base import Access, Verdict
-from pybootd.client import Client
-from pybootd.config import ConfigError, Section, parse_boolean
+from pybootd.access.base import Access, AccessDecision
+from pybootd.config.loader import ConfigError, Section, parse_boolean
+from pybootd.core.client import Client
 
 
 class UuidAccess(Access):
@@ -36,17 +36,17 @@ class UuidAccess(Access):
             raise ConfigError(faults)
         return cls(entries)
 
-    def check(self, client: Client) -> Verdict:
+    def check(self, client: Client) -> AccessDecision:
         """Decide by the UUID that the client shows, or showed earlier."""
         if client.uuid is None:
-            return Verdict(None, "not in [uuid]: it has shown no UUID")
+            return AccessDecision(None, "not in [uuid]: it has shown no UUID")
         for uuid in (client.uuid, UUID(bytes=client.uuid.bytes_le)):
             allowed = self._entries.get(uuid)
             if allowed is not None:
-                return Verdict(
+                return AccessDecision(
                     allowed, f"{uuid} is {'allowed' if allowed else 'blocked'} in [uuid]"
                 )
-        return Verdict(None, f"{client.uuid} is not in [uuid]")
+        return AccessDecision(None, f"{client.uuid} is not in [uuid]")
 
 
 def _parse(text: str) -> UUID:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from pybootd.client import architecture_name
-from pybootd.config import ConfigError, Fault, Section
-from pybootd.files import names
-from pybootd.files.sources import Forbidden, Missing, Request
-from pybootd.loop import Later
-from pybootd.values import wildcard
+from pybootd.config.loader import ConfigError, Fault, Section
+from pybootd.core.architecture import architecture_name
+from pybootd.core.loop import Later
+from pybootd.core.text import compile_wildcard, did_you_mean
+from pybootd.files import paths
+from pybootd.files.source import FileRequest, Forbidden, Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +44,32 @@ class Filter(ABC):
         """Build it from the section of its own name; raises ConfigError with every fault."""
 
     @abstractmethod
-    def rewrite(self, request: Request) -> Answer | Later[Answer | None] | None:
+    def rewrite(self, request: FileRequest) -> Answer | Later[Answer | None] | None:
         """Say what to serve instead of ``request.name`` (cleaned, no leading slash).
 
         None: no opinion, the next one decides. Raises FileError to refuse.
         """
 
 
-def _mac(request: Request) -> str:
+def _mac(request: FileRequest) -> str:
     return request.known.client.mac.hex("-") if request.known else ""
 
 
-def _uuid(request: Request) -> str:
+def _uuid(request: FileRequest) -> str:
     return str(request.known.uuid or "") if request.known else ""
 
 
-def _architecture(request: Request) -> str:
+def _architecture(request: FileRequest) -> str:
     code = request.known.client.architecture if request.known else None
     return "" if code is None else architecture_name(code)
 
 
-def _hostname(request: Request) -> str:
+def _hostname(request: FileRequest) -> str:
     known = request.known
     return (known.hostname or known.client.hostname) if known else ""
 
 
-VARIABLES: Mapping[str, Callable[[Request], str]] = MappingProxyType(
+VARIABLES: Mapping[str, Callable[[FileRequest], str]] = MappingProxyType(
     {
         "filename": lambda request: request.name,
         "file": lambda request: request.known.file if request.known else "",
@@ -95,7 +94,7 @@ def is_url(text: str) -> bool:
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     r"""Turn a pattern for names into an expression; ``\`` is ``/``, and none leads."""
-    return wildcard(pattern.replace("\\", "/").lstrip("/"))
+    return compile_wildcard(pattern.replace("\\", "/").lstrip("/"))
 
 
 class Value:
@@ -120,13 +119,13 @@ class Value:
         for name in self.variables:
             if name not in VARIABLES and name not in own:
                 known = sorted({*VARIABLES, *own})
-                near = difflib.get_close_matches(name, known, 1)
+                near = did_you_mean(name, known)
                 listing = ", ".join(f"{{{one}}}" for one in known)
-                meant = f"{{{near[0]}}}" if near else ""
+                meant = f"{{{near}}}" if near else ""
                 return f"unknown variable {{{name}}}; there are {listing}", meant
         return "", ""
 
-    def expand(self, request: Request) -> Target:
+    def expand(self, request: FileRequest) -> Target:
         """Put the client's values in; raises Forbidden or Missing when that leads nowhere good."""
         if not self.variables:
             return Target(self.base, "", self.listed)
@@ -134,9 +133,9 @@ class Value:
             return self._expand_url(request)
         parts = self.pieces[:]
         parts[1::2] = [value_of(name, request) for name in self.variables]
-        return Target(self.base, names.clean("".join(parts)[len(self.base) :]), self.listed)
+        return Target(self.base, paths.clean("".join(parts)[len(self.base) :]), self.listed)
 
-    def _expand_url(self, request: Request) -> Target:
+    def _expand_url(self, request: FileRequest) -> Target:
         from urllib.parse import quote  # only where there are URLs
 
         url = self.pieces[0]
@@ -144,11 +143,11 @@ class Value:
             value = value_of(name, request, required="?" not in url)
             url += quote(value, errors="surrogateescape") + text
         if ".." in re.split(r"[?#]", url[len(self.base) :])[0].split("/"):
-            raise Forbidden(names.OUTSIDE)
+            raise Forbidden(paths.OUTSIDE)
         return Target(url, "", self.listed)
 
 
-def value_of(name: str, request: Request, *, required: bool = True) -> str:
+def value_of(name: str, request: FileRequest, *, required: bool = True) -> str:
     """Return a variable's value for this client: one part of a path, save for ``{filename}``.
 
     Raises Missing when it is required and unknown, Forbidden when it would add a part.
@@ -185,7 +184,7 @@ class Patterns(Filter):
             if problem:
                 yield section.fault(pattern, problem, meant)
 
-    def rewrite(self, request: Request) -> Target | None:
+    def rewrite(self, request: FileRequest) -> Target | None:
         """Answer with the first pattern's value; never waits."""
         for pattern, value in self.lines:
             if pattern.match(request.name):

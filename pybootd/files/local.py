@@ -7,13 +7,13 @@ import os
 import stat
 from pathlib import Path
 
-from pybootd.config import ConfigError, Section
-from pybootd.files import names
-from pybootd.files.sources import (
+from pybootd.config.loader import ConfigError, Section
+from pybootd.files import paths
+from pybootd.files.source import (
     FileError,
+    FileRequest,
     Forbidden,
     Missing,
-    Request,
     Source,
     StaticBody,
     Unavailable,
@@ -83,14 +83,14 @@ class LocalSource(Source):
             raise ConfigError([section.fault("root", problem)])
         return cls(root)
 
-    def open(self, name: str, request: Request) -> LocalFile:
+    def open(self, name: str, request: FileRequest) -> LocalFile:
         """Open a regular file; never waits. Raises FileError."""
-        path = names.encode(name)
+        path = paths.encode(name)
         try:
             if path.startswith(b"/"):
-                descriptor = names.open_anywhere(path)
+                descriptor = paths.open_anywhere(path)
             else:
-                descriptor = names.open_beneath(self._root, path)
+                descriptor = paths.open_beneath(self._root, path)
         except OSError as error:
             raise explain(error) from error
         status = os.fstat(descriptor)

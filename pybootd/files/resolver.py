@@ -12,30 +12,30 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from pybootd import plugins
-from pybootd.config import Config, ConfigError, Fault, HttpdConfig, Section, TftpConfig
-from pybootd.files import names
-from pybootd.files.elsewhere import Places, Spelling, shared
+from pybootd.config.loader import Config, ConfigError, Fault, HttpdConfig, Section, TftpConfig
+from pybootd.core import plugins
+from pybootd.core.loop import Later, Loop
+from pybootd.files import paths
+from pybootd.files.checksums import Pins, differs
+from pybootd.files.fallbacks import BootFolders, LetterCaseFinder, shared
 from pybootd.files.filters import Answer, Filter, Patterns, Target, is_url
 from pybootd.files.local import LocalSource
-from pybootd.files.near import like
-from pybootd.files.pins import Pins, differs
-from pybootd.files.sources import (
+from pybootd.files.source import (
     Altered,
     Body,
     Equipment,
     FileError,
+    FileRequest,
     Forbidden,
     Missing,
     Opened,
-    Request,
     Source,
     StaticBody,
     StreamBody,
     TextBody,
     Unavailable,
 )
-from pybootd.loop import Later, Loop
+from pybootd.files.suggestions import like
 
 T = TypeVar("T")
 Steps = Generator[Later[Any], Any, T]
@@ -45,7 +45,7 @@ SHIPPED = "pybootd/etc/"
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 _ETC = Path(__file__).parents[1] / "etc"
-_LISTED = names.LONGEST + 1  # octets of a list that are read: one more than its name may have
+_LISTED = paths.LONGEST + 1  # octets of a list that are read: one more than its name may have
 _SECTIONS = MappingProxyType({"patterns": "filters"})  # the one whose section has another name
 _PATIENCE = 60.0  # seconds that a list's first line may take, an origin's own limits apart
 
@@ -74,8 +74,8 @@ class Files:
         self._sources: dict[str, Source] = {_scheme(base): root}
         self._shipped = LocalSource(_ETC)
         self._host = root if isinstance(root, LocalSource) else LocalSource(Path("/"))
-        self._places = Places()
-        self._spelling = Spelling(root.root) if isinstance(root, LocalSource) else None
+        self._places = BootFolders()
+        self._spelling = LetterCaseFinder(root.root) if isinstance(root, LocalSource) else None
         self._loop: Loop | None = None
         self._pins = Pins(pins)
         # patterns may be asked twice: they neither wait nor keep anything
@@ -115,9 +115,9 @@ class Files:
         for source in self._sources.values():
             source.close()
 
-    def open(self, request: Request) -> Opened | Later[Opened]:
+    def open(self, request: FileRequest) -> Opened | Later[Opened]:
         """Open what the request comes down to. Raises FileError, and so may the blocking call."""
-        name = names.clean(request.name)
+        name = paths.clean(request.name)
         if name != request.name:
             request = request._replace(name=name)
         opened = self._straight(request)
@@ -130,7 +130,7 @@ class Files:
             return end.value  # type: ignore[no-any-return]
         return Later(lambda: _finish(steps, later), later.pool)
 
-    def peek(self, request: Request, count: int) -> bytes | None:
+    def peek(self, request: FileRequest, count: int) -> bytes | None:
         """Read a file's first octets, if that needs no waiting; None: it does, or can't be had."""
         try:
             opened = self.open(request)
@@ -149,7 +149,7 @@ class Files:
             return ()
         return like(self.root.root, name)
 
-    def _straight(self, request: Request) -> Opened | None:
+    def _straight(self, request: FileRequest) -> Opened | None:
         """Open what no filter answers for, as most files; None: the walk is to tell."""
         root = self.root
         if not self._plain or not isinstance(root, LocalSource):
@@ -164,7 +164,7 @@ class Files:
         self._places.note(request, request.name)
         return opened
 
-    def _walk(self, request: Request) -> Steps[Opened]:
+    def _walk(self, request: FileRequest) -> Steps[Opened]:
         """Take the steps; whatever has to wait is yielded, so that a worker does the rest."""
         answer: Answer | None = None
         for filter_ in self.filters:
@@ -180,7 +180,7 @@ class Files:
             listing = yield from self._open(target, request)
             name = yield from _first_line(listing)
             try:
-                target = Target("", names.clean(name))
+                target = Target("", paths.clean(name))
             except FileError as error:
                 raise type(error)(f"{listing.served}: {error}") from error
         opened = yield from self._open(target, request)
@@ -189,7 +189,7 @@ class Files:
         self._places.note(request, request.name if outside else inside)
         return opened
 
-    def _open_own(self, request: Request) -> Steps[Opened]:
+    def _open_own(self, request: FileRequest) -> Steps[Opened]:
         """Open the name that the client asked for below the root, else what it must have meant."""
         try:
             opened = yield from self._served(self.root, request.name, request)
@@ -207,7 +207,7 @@ class Files:
         self._places.note(request, opened.served)
         return opened
 
-    def _elsewhere(self, request: Request) -> Iterator[str]:
+    def _elsewhere(self, request: FileRequest) -> Iterator[str]:
         others = (*shared(request), *self._places.beside(request))
         yield from others
         if self._spelling is not None:
@@ -217,7 +217,7 @@ class Files:
                 if found not in (None, name):
                     yield found
 
-    def _open(self, target: Target, request: Request) -> Steps[Opened]:
+    def _open(self, target: Target, request: FileRequest) -> Steps[Opened]:
         source, name = self._locate(target)
         try:
             return (yield from self._served(source, name, request))
@@ -225,7 +225,7 @@ class Files:
             error.served = target.base + target.name  # the source knows what is below base alone
             raise
 
-    def _served(self, source: Source, name: str, request: Request) -> Steps[Opened]:
+    def _served(self, source: Source, name: str, request: FileRequest) -> Steps[Opened]:
         """Open the name or, where only that is there, the template for it, if its pin allows."""
         pin = self._pins.of(name.removeprefix(f"{self.base.rstrip('/')}/")) or self._pins.of(name)
         if not pin:
@@ -249,7 +249,7 @@ class Files:
         """Find the source that has the target, and the name that it knows it by."""
         path = target.base + target.name
         if target.base.startswith(SHIPPED) and (_ETC / path[len(SHIPPED) :]).is_file():
-            return self._shipped, names.clean(path[len(SHIPPED) :])
+            return self._shipped, paths.clean(path[len(SHIPPED) :])
         if is_url(path):
             return self._source(path), path
         if path.startswith("/"):
@@ -257,7 +257,7 @@ class Files:
         local = isinstance(self.root, LocalSource)
         inside = posixpath.normpath(target.base).split("/")[0] != ".."
         if inside and (target.name or not local):
-            return self.root, names.clean(path)
+            return self.root, paths.clean(path)
         if local:
             return self._on_host(posixpath.join(self.base, target.base), target.name)
         url = join_url(self.base, path)
@@ -265,7 +265,7 @@ class Files:
 
     def _on_host(self, base: str, name: str) -> tuple[Source, str]:
         if name:
-            return LocalSource(Path(base)), names.clean(name)
+            return LocalSource(Path(base)), paths.clean(name)
         return self._host, base
 
     def _source(self, url: str) -> Source:
@@ -329,7 +329,7 @@ def _equipment_of(config: Config) -> tuple[Equipment, list[Fault]]:
     found: Mapping[str, str] = _NONE
     faults = []
     if path is not None:
-        from pybootd.files import credentials  # seldom needed
+        from pybootd.files.remote import credentials  # seldom needed
 
         try:
             found = credentials.read(path)
@@ -347,7 +347,7 @@ def _target(answer: str | Target) -> Target:
     return Target("", answer)
 
 
-def _served(source: Source, name: str, request: Request) -> Steps[Opened]:
+def _served(source: Source, name: str, request: FileRequest) -> Steps[Opened]:
     """Open the name or, where only that is there, the template for it, rendered."""
     try:
         return (yield from _opened(source, name, request))
@@ -366,7 +366,7 @@ def _served(source: Source, name: str, request: Request) -> Steps[Opened]:
         raise
 
 
-def _rendered(source: LocalSource, template: str, request: Request) -> Body:
+def _rendered(source: LocalSource, template: str, request: FileRequest) -> Body:
     try:
         from pybootd.files import templates  # where there is a template: jinja2 is dear to load
     except ImportError as error:  # the user that we have become may not read it
@@ -374,7 +374,7 @@ def _rendered(source: LocalSource, template: str, request: Request) -> Body:
     return templates.render(source, template, request)
 
 
-def _opened(source: Source, name: str, request: Request) -> Steps[Opened]:
+def _opened(source: Source, name: str, request: FileRequest) -> Steps[Opened]:
     try:
         body: Body = yield from _settled(source.open(name, request))
     except FileError as error:

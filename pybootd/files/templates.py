@@ -21,10 +21,10 @@ from typing import Any
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
-from pybootd.files import names
+from pybootd.files import paths
 from pybootd.files.filters import VARIABLES
 from pybootd.files.local import LocalFile, LocalSource
-from pybootd.files.sources import FileError, Missing, Request, TextBody, Unavailable
+from pybootd.files.source import FileError, FileRequest, Missing, TextBody, Unavailable
 
 LARGEST = 1 << 20
 """Octets of a template, and characters that one may make."""
@@ -83,7 +83,7 @@ class _Loader(jinja2.BaseLoader):
 
     def _open(self, template: str) -> LocalFile:
         try:
-            return self._source.open(names.clean(template), Request(template, "", ""))
+            return self._source.open(paths.clean(template), FileRequest(template, "", ""))
         except Missing:
             raise jinja2.TemplateNotFound(template, f"{template}: no such template") from None
 
@@ -143,7 +143,7 @@ class _Budget:
         return self._step
 
 
-def render(source: LocalSource, name: str, request: Request) -> TextBody:
+def render(source: LocalSource, name: str, request: FileRequest) -> TextBody:
     """Render the template ``name`` of the source for the client that asks.
 
     Other templates that it includes are below the source's root, or, where the administrator gave
@@ -171,7 +171,7 @@ def render(source: LocalSource, name: str, request: Request) -> TextBody:
     return TextBody("".join(pieces).encode("utf-8", "surrogateescape"))
 
 
-def _values(environment: jinja2.Environment, request: Request) -> dict[str, object]:
+def _values(environment: jinja2.Environment, request: FileRequest) -> dict[str, object]:
     """Return what is known of the client; what isn't is an error where it is used."""
     own = request.known.variables if request.known else {}
     values: dict[str, object] = dict(own)

@@ -19,7 +19,7 @@ _DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ByteRange:
     """What is sent: the status, and ``count`` octets from ``first`` (None: all that there are)."""
 
     status: HTTPStatus
@@ -42,12 +42,12 @@ def parse_date(text: str) -> int | None:
         return None
 
 
-def choose(fields: Mapping[str, str], entity: Entity, *, head: bool) -> Part:
+def choose(fields: Mapping[str, str], entity: Entity, *, head: bool) -> ByteRange:
     """Choose the part. ``fields`` holds the request's conditional fields by lower-case name."""
     failed = _condition(fields, entity)
     if failed is not None:
-        return Part(failed)
-    whole = Part(HTTPStatus.OK, 0, entity.size)
+        return ByteRange(failed)
+    whole = ByteRange(HTTPStatus.OK, 0, entity.size)
     # RFC 9110 14.2: a range is for GET alone
     if head or not entity.still or entity.size is None or "range" not in fields:
         return whole
@@ -96,7 +96,7 @@ def _unchanged(validator: str, entity: Entity) -> bool:
     return entity.modified is not None and parse_date(text) == entity.modified
 
 
-def _range(text: str, size: int) -> Part | None:
+def _range(text: str, size: int) -> ByteRange | None:
     """Read one range; None: several, or not understood, so that the whole is sent instead."""
     found = _RANGE.fullmatch(text.strip())
     if not found or found[0].rstrip().endswith("=-"):
@@ -111,8 +111,8 @@ def _range(text: str, size: int) -> Part | None:
         first = start
         count = (size if end is None else min(end + 1, size)) - first
     if count <= 0:
-        return Part(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-    return Part(HTTPStatus.PARTIAL_CONTENT, first, count)
+        return ByteRange(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+    return ByteRange(HTTPStatus.PARTIAL_CONTENT, first, count)
 
 
 def _number(digits: str) -> int | None:

@@ -39,7 +39,7 @@ Fields = bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class HttpRequest:
     """A request for a file. ``name`` is percent-decoded; octets that are no UTF-8 are escaped.
 
     ``head``: only what GET would say of it. ``fields``: the conditional ones, by lower-case name.
@@ -63,10 +63,10 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Understood:
+class ParsedRequest:
     """A request, and what it says of the connection: see there."""
 
-    asked: Asked | Refusal
+    asked: HttpRequest | Refusal
     modern: bool
     keep: bool
     bodiless: bool
@@ -74,7 +74,7 @@ class Understood:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpResponse:
     """The start of an answer, then ``count`` octets of the file from ``first`` (None: to its end).
 
     ``head`` holds the whole answer where the file has no part in it (``count`` 0).
@@ -99,7 +99,7 @@ class Connection:
 
     def __init__(self) -> None:
         self._reader: h11.Connection | None = None  # made when it is needed
-        self._known: Understood | None = None  # a request that needs no reader
+        self._known: ParsedRequest | None = None  # a request that needs no reader
         self._asked = False  # a request is being answered
         self._modern = False  # the client speaks HTTP/1.1
         self._keep = False  # it wants to ask again
@@ -121,7 +121,7 @@ class Connection:
             self._reader = h11.Connection(h11.SERVER, LONGEST)
         self._reader.receive_data(data)
 
-    def next(self) -> Asked | Refusal | None:
+    def next(self) -> HttpRequest | Refusal | None:
         """Return the next request; None: it isn't whole yet, or there is none."""
         if self._asked:
             return None
@@ -143,7 +143,7 @@ class Connection:
             self.closed = True
         return None
 
-    def _take(self, read: Understood) -> Asked | Refusal:
+    def _take(self, read: ParsedRequest) -> HttpRequest | Refusal:
         self._asked = True
         self._modern, self._keep, self._bodiless = read.modern, read.keep, read.bodiless
         self.closing = self.closing or read.closing
@@ -156,26 +156,26 @@ class Connection:
         extra = allow if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED else b""
         return self._whole(refusal.status, refusal.reason, extra, wall)
 
-    def answer(self, asked: Asked, entity: Entity, wall: float) -> Reply:
+    def answer(self, asked: HttpRequest, entity: Entity, wall: float) -> HttpResponse:
         """Answer with a file, a part of it, or why it isn't sent; ``wall`` as in ``refuse``."""
         part = choose(asked.fields, entity, head=asked.head)
         status, fields = part.status, _describe(entity, wall)
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             fields += b"Content-Range: bytes */%d\r\n" % (entity.size or 0)
             text = f"there are only {entity.size} octets"
-            return Reply(status, self._whole(status, text, fields, wall), 0, 0)
+            return HttpResponse(status, self._whole(status, text, fields, wall), 0, 0)
         if status == HTTPStatus.PRECONDITION_FAILED:
             text = "the file is not the one that was meant"
-            return Reply(status, self._whole(status, text, fields, wall), 0, 0)
+            return HttpResponse(status, self._whole(status, text, fields, wall), 0, 0)
         if status == HTTPStatus.NOT_MODIFIED:
-            return Reply(status, self._head(status, fields, wall, 0), 0, 0)
+            return HttpResponse(status, self._head(status, fields, wall, 0), 0, 0)
         fields += b"Content-Type: %b\r\n" % entity.media.encode("ascii")
         if status == HTTPStatus.PARTIAL_CONTENT and part.count is not None:
             span = (part.first, part.first + part.count - 1, entity.size or 0)
             fields += b"Content-Range: bytes %d-%d/%d\r\n" % span
         fields += self._framing(part.count)
         head = self._head(status, fields, wall, 0 if asked.head else part.count)
-        return Reply(status, head, part.first, self._left)
+        return HttpResponse(status, head, part.first, self._left)
 
     def _framing(self, count: int | None) -> Fields:
         """Say where the body ends (RFC 9112 6.3): without a length HTTP/1.0 ends the connection."""
@@ -244,7 +244,7 @@ class Connection:
 
 
 @functools.lru_cache(256)
-def _understood(data: bytes) -> Understood | None:
+def _understood(data: bytes) -> ParsedRequest | None:
     """Read octets that are one request and no more; None: they are not.
 
     Remembered, for machines that boot alike ask alike, octet for octet.
@@ -260,7 +260,7 @@ def _understood(data: bytes) -> Understood | None:
     return _read(event)
 
 
-def _read(request: h11.Request) -> Understood:
+def _read(request: h11.Request) -> ParsedRequest:
     fields: dict[str, str] = {}
     about: dict[str, str] = {}
     modern = keep = request.http_version >= b"1.1"
@@ -278,12 +278,12 @@ def _read(request: h11.Request) -> Understood:
             closing = True  # what follows is a body that nobody wants
     asked = _asked(request, fields, about)
     closing = closing or isinstance(asked, Refusal)
-    return Understood(asked, modern, keep, request.method == b"HEAD", closing)
+    return ParsedRequest(asked, modern, keep, request.method == b"HEAD", closing)
 
 
 def _asked(
     request: h11.Request, fields: Mapping[str, str], about: Mapping[str, str]
-) -> Asked | Refusal:
+) -> HttpRequest | Refusal:
     if not request.http_version.startswith(b"1."):
         return Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1 is spoken")
     if request.method not in (b"GET", b"HEAD"):
@@ -293,7 +293,7 @@ def _asked(
     path, query = _path(target), target.partition("?")[2]
     if path is None:
         return Refusal(HTTPStatus.BAD_REQUEST, "the request names no path")
-    return Asked(path, request.method == b"HEAD", fields, query, about)
+    return HttpRequest(path, request.method == b"HEAD", fields, query, about)
 
 
 def _words(value: bytes) -> list[bytes]:

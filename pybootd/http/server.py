@@ -9,13 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from pybootd import net
-from pybootd.client import Clients
-from pybootd.config import HttpdConfig
-from pybootd.events import Bus, Outcome
-from pybootd.http.delivery import Opener, Shop
-from pybootd.http.session import Session
-from pybootd.loop import Loop, Timer
+from pybootd.config.loader import HttpdConfig
+from pybootd.core.client_table import ClientTable
+from pybootd.core.events import EventBus, TransferOutcome
+from pybootd.core.loop import Loop, Timer
+from pybootd.http.response import FileOpener, HttpContext
+from pybootd.http.session import HttpSession
+from pybootd.system import sockets
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +37,15 @@ class HttpServer:
         self,
         config: HttpdConfig,
         loop: Loop,
-        bus: Bus,
-        clients: Clients,
-        files: Opener,
+        bus: EventBus,
+        clients: ClientTable,
+        files: FileOpener,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._loop = loop
-        self._shop = Shop(loop, bus, clients, files, config.check_ip, wall)
-        self._sessions: set[Session] = set()
+        self._shop = HttpContext(loop, bus, clients, files, config.check_ip, wall)
+        self._sessions: set[HttpSession] = set()
         self._per_peer: Counter[str] = Counter()
         self._most = 0
         self._sock: socket.socket | None = None
@@ -56,8 +56,8 @@ class HttpServer:
         """Bind the port, or take a socket that listens already. Raises BindError."""
         config = self._config
         # a connection takes its socket and at most one file; the other services need some too
-        self._most = max(16, (net.raise_file_limit() - 64) // 6)
-        self._sock = listening or net.tcp_socket(
+        self._most = max(16, (sockets.raise_file_limit() - 64) // 6)
+        self._sock = listening or sockets.tcp_socket(
             config.address, config.port, _BACKLOG, what="http", option="[httpd] port"
         )
         # what the listening socket is told holds for the connections it takes
@@ -72,7 +72,7 @@ class HttpServer:
         """Take connections from now on."""
         self._loop.watch(self._listening(), self._readable)
 
-    def reload(self, config: HttpdConfig, files: Opener) -> None:
+    def reload(self, config: HttpdConfig, files: FileOpener) -> None:
         """Serve by another configuration from the next request on; connections stay."""
         self._config = config
         self._shop.files = files
@@ -88,7 +88,7 @@ class HttpServer:
             self._look.cancel()
             self._look = None
         for session in list(self._sessions):
-            session.end(Outcome.STOPPED, self._loop.now)
+            session.end(TransferOutcome.STOPPED, self._loop.now)
 
     def _listening(self) -> socket.socket:
         if self._sock is None:
@@ -120,7 +120,7 @@ class HttpServer:
         except OSError:  # gone already
             sock.close()
             return
-        session = Session(self._shop, sock, peer, server, self._gone)
+        session = HttpSession(self._shop, sock, peer, server, self._gone)
         self._sessions.add(session)
         self._per_peer[peer] += 1
         if self._look is None:
@@ -132,7 +132,7 @@ class HttpServer:
         else:
             session.start(now)
 
-    def _gone(self, session: Session) -> None:
+    def _gone(self, session: HttpSession) -> None:
         self._sessions.discard(session)
         self._per_peer[session.peer] -= 1
         if not self._per_peer[session.peer]:

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from http import HTTPStatus
 from ipaddress import IPv4Address
 
-from pybootd import loop as looping
-from pybootd import net
-from pybootd.events import Malformed, Outcome
-from pybootd.files.sources import FileError, Forbidden, Opened, Request, StreamBody
-from pybootd.http.connection import Asked, Connection, Mismatch, Refusal
-from pybootd.http.delivery import Delivery, Shop, refused
-from pybootd.http.flows import Flow, Push, Ready
+from pybootd.core import loop as looping
+from pybootd.core.events import Malformed, TransferOutcome
+from pybootd.files.source import FileError, FileRequest, Forbidden, Opened, StreamBody
+from pybootd.http.body import Flow, Push, Ready
+from pybootd.http.connection import Connection, HttpRequest, Mismatch, Refusal
+from pybootd.http.response import FileResponse, HttpContext, refused
+from pybootd.system import sockets
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _REQUESTS = 8  # answered in one turn of the loop, when they came at a stretch
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for 0 s
 
 
-class Session:
+class HttpSession:
     """One client's connection. ``gone`` is called once, when it is over."""
 
     __slots__ = (
@@ -62,11 +62,11 @@ class Session:
 
     def __init__(
         self,
-        shop: Shop,
+        shop: HttpContext,
         sock: socket.socket,
         peer: str,
         server: str,
-        gone: Callable[[Session], None],
+        gone: Callable[[HttpSession], None],
     ) -> None:
         self.peer = peer
         self.due = 0.0  # the moment at which its patience ends
@@ -74,14 +74,14 @@ class Session:
         self._sock = sock
         self._address = _address(peer)
         self._server = server
-        self._gone: Callable[[Session], None] | None = gone
+        self._gone: Callable[[HttpSession], None] | None = gone
         self._connection = Connection()
         self._fresh = True  # nothing of a request has arrived
         self._lingering = False
         self._opening = False
         self._queued = -1  # octets that it had still to take when it was looked at last
         self._flow: Flow | None = None
-        self._delivery: Delivery | None = None
+        self._delivery: FileResponse | None = None
         self._watched: looping.Callback | None = None
         # the loop knows a watch by its callback's identity
         self._on_readable: looping.Callback = self._readable
@@ -138,7 +138,7 @@ class Session:
             step(*arguments)
         except Exception:
             log.exception("error while serving http %s; the daemon goes on", self.peer)
-            self.end(Outcome.FAILED, self._shop.loop.now, "a fault of the server")
+            self.end(TransferOutcome.FAILED, self._shop.loop.now, "a fault of the server")
 
     def _serve(self, now: float) -> None:
         """Answer what has been asked, in order, as long as nothing has to be waited for."""
@@ -170,13 +170,15 @@ class Session:
 
     # what is asked for
 
-    def _open(self, asked: Asked, now: float) -> None:
+    def _open(self, asked: HttpRequest, now: float) -> None:
         shop = self._shop
         known = shop.clients.by_address(self._address)
         try:
             if shop.check_ip and known is None:
                 raise Forbidden("this address was not given by this server")
-            request = Request(asked.name, self.peer, self._server, known, asked.query, asked.about)
+            request = FileRequest(
+                asked.name, self.peer, self._server, known, asked.query, asked.about
+            )
             opened = shop.files.open(request)
         except FileError as error:
             self._fail(asked, error, now)
@@ -189,14 +191,14 @@ class Session:
         self._rest()
         began = now
 
-        def done(outcome: looping.Outcome[Opened], now: float) -> None:
+        def done(outcome: looping.TaskResult[Opened], now: float) -> None:
             self._opening = False
             self._guarded(self._opened, asked, outcome, began, now)
 
         shop.loop.work(opened, done)
 
     def _opened(
-        self, asked: Asked, outcome: looping.Outcome[Opened], began: float, now: float
+        self, asked: HttpRequest, outcome: looping.TaskResult[Opened], began: float, now: float
     ) -> None:
         try:
             opened = outcome.get()
@@ -211,16 +213,16 @@ class Session:
         self._answer(asked, opened, began, now)
         self._go_on(now)
 
-    def _answer(self, asked: Asked, opened: Opened, began: float, now: float) -> None:
-        delivery = self._delivery = Delivery(self._shop.bus, self.peer, asked, opened, began)
+    def _answer(self, asked: HttpRequest, opened: Opened, began: float, now: float) -> None:
+        delivery = self._delivery = FileResponse(self._shop.bus, self.peer, asked, opened, began)
         try:
             flow = delivery.answer(self._connection, asked, self._shop.wall())
         except FileError as error:
-            self.end(Outcome.FAILED, now, str(error))
+            self.end(TransferOutcome.FAILED, now, str(error))
             return
         self._send(flow, now)
 
-    def _fail(self, asked: Asked, error: FileError, now: float) -> None:
+    def _fail(self, asked: HttpRequest, error: FileError, now: float) -> None:
         self._refuse(refused(self._shop.bus, self.peer, asked, error), now)
 
     def _refuse(self, refusal: Refusal, now: float, *, last: bool = False) -> None:
@@ -250,10 +252,10 @@ class Session:
         try:
             result = flow.push(self._sock)
         except OSError as error:
-            self.end(Outcome.ABORTED, now, error.strerror or "")
+            self.end(TransferOutcome.ABORTED, now, error.strerror or "")
             return
         except (FileError, Mismatch) as error:
-            self.end(Outcome.FAILED, now, str(error))
+            self.end(TransferOutcome.FAILED, now, str(error))
             return
         if flow.sent != before:
             self.due = now + STALL
@@ -280,12 +282,12 @@ class Session:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self.end(Outcome.ABORTED, now, error.strerror or "")
+            self.end(TransferOutcome.ABORTED, now, error.strerror or "")
             return
         if ahead:
             self._rest()  # another request, which has to wait
         else:
-            self.end(Outcome.ABORTED, now, "it left")
+            self.end(TransferOutcome.ABORTED, now, "it left")
 
     def _on_ready(self, now: float) -> None:
         if self._gone is not None:
@@ -313,7 +315,7 @@ class Session:
 
     # how it ends
 
-    def _report(self, now: float, outcome: Outcome | None = None, reason: str = "") -> None:
+    def _report(self, now: float, outcome: TransferOutcome | None = None, reason: str = "") -> None:
         """Close the file and say how its transfer went."""
         flow, self._flow = self._flow, None
         delivery, self._delivery = self._delivery, None
@@ -324,13 +326,13 @@ class Session:
         """End it, for its patience is over, unless the client has taken a little meanwhile."""
         if self._flow is not None:
             # a socket calls for more only when a third of what it holds is gone
-            before, self._queued = self._queued, net.unsent(self._sock)
+            before, self._queued = self._queued, sockets.unsent(self._sock)
             if self._queued != before:
                 self.due = now + STALL
                 return
-        self.end(Outcome.TIMEOUT, now)
+        self.end(TransferOutcome.TIMEOUT, now)
 
-    def end(self, outcome: Outcome, now: float, reason: str = "") -> None:
+    def end(self, outcome: TransferOutcome, now: float, reason: str = "") -> None:
         """End it wherever it stands; an answer that isn't whole is seen as cut by the client."""
         if self._flow is not None and self._gone is not None:
             # a reset, so that nobody takes a part for the whole where no length was announced

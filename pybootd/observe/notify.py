@@ -11,8 +11,10 @@ import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 
-from pybootd.client import Client, Clients, format_mac
-from pybootd.events import Bus, Confirmed, Released
+from pybootd.core.client import Client
+from pybootd.core.client_table import ClientTable
+from pybootd.core.events import Confirmed, EventBus, Released
+from pybootd.core.mac import format_mac
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,9 @@ class Notifier:
     A target that can't be reached costs one log line, and another one when it can be again.
     """
 
-    def __init__(self, targets: Iterable[tuple[str, int]], bus: Bus, clients: Clients) -> None:
+    def __init__(
+        self, targets: Iterable[tuple[str, int]], bus: EventBus, clients: ClientTable
+    ) -> None:
         self.targets = tuple(targets)
         self._bus = bus
         self._clients = clients

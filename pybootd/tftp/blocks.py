@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 
-from pybootd.files.sources import Body, StaticBody, StreamBody
-from pybootd.tftp.packet import Opcode
-from pybootd.tftp.transfer import UNKNOWN
+from pybootd.files.source import Body, StaticBody, StreamBody
+from pybootd.tftp.sender import UNKNOWN
+from pybootd.tftp.wire.packet import Opcode
 
 Buffer = bytes | memoryview
 
@@ -333,7 +333,7 @@ class Held(Blocks):
         self._body.close()
 
 
-class Netascii(StreamBody):
+class NetasciiEncoder(StreamBody):
     """A body in netascii (RFC 1350 1, RFC 764): LF goes out as CR LF, CR as CR NUL.
 
     Its size is not known beforehand. The translation knows no blocks, so a CR at a block's edge

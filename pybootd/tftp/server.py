@@ -11,35 +11,54 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Protocol
 
-from pybootd import loop as looping
-from pybootd import net
-from pybootd.client import Clients
-from pybootd.config import TftpConfig
-from pybootd.events import ANEW, Bus, Malformed, Outcome, TransferRefused, TransferStarted
-from pybootd.files.sources import (
+from pybootd.config.loader import TftpConfig
+from pybootd.core import loop as looping
+from pybootd.core.client_table import ClientTable
+from pybootd.core.events import (
+    ANEW,
+    EventBus,
+    Malformed,
+    TransferOutcome,
+    TransferRefused,
+    TransferStarted,
+)
+from pybootd.core.loop import Later, Loop
+from pybootd.core.rate_limit import REMIND_S, RateLimit, once_per
+from pybootd.files.source import (
     FileError,
+    FileRequest,
     Forbidden,
     Missing,
     Opened,
-    Request,
     StaticBody,
     Unavailable,
 )
-from pybootd.files.sources import StreamBody as Stream
-from pybootd.loop import Later, Loop
-from pybootd.tftp.blocks import Blocks, Cache, Held, Netascii, Shared
-from pybootd.tftp.limit import Limit
-from pybootd.tftp.options import Terms, negotiate
-from pybootd.tftp.packet import Error, ErrorCode, Opcode, PacketError, Rrq, Wrq, decode, encode
-from pybootd.tftp.ports import Address, Port, Ports
-from pybootd.tftp.session import Asked, Session, Shelf
-from pybootd.tftp.transfer import Transfer, Windowed
+from pybootd.files.source import StreamBody as Stream
+from pybootd.system import sockets
+from pybootd.tftp.blocks import Blocks, Cache, Held, NetasciiEncoder, Shared
+from pybootd.tftp.read_session import ReadSession, TftpContext, TftpRequest
+from pybootd.tftp.sender import Sender, WindowedSender
+from pybootd.tftp.tid import Address, TransferPort, TransferPorts
+from pybootd.tftp.wire.options import Terms, negotiate
+from pybootd.tftp.wire.packet import (
+    Error,
+    ErrorCode,
+    Opcode,
+    Rrq,
+    TftpPacketError,
+    Wrq,
+    decode,
+    encode,
+)
 
 if TYPE_CHECKING:
-    from pybootd.files.upload import Uploads
-    from pybootd.tftp.intake import Intake
+    from pybootd.files.uploads import Uploads
+    from pybootd.tftp.write_session import WriteServer
 
 log = logging.getLogger(__name__)
+
+BURST_S = 10
+"""Seconds' worth of requests that may come at once: a rack that powers on behind one address."""
 
 _LONGEST = 2048
 """Octets that a request may have; RFC 2347 says 512."""
@@ -59,10 +78,10 @@ _ERROR = Opcode.ERROR.to_bytes(2)
 _address = lru_cache(1024)(IPv4Address)
 
 
-class Opener(Protocol):
+class TftpOpener(Protocol):
     """Who turns a client's request into an open file."""
 
-    def open(self, request: Request) -> Opened | Later[Opened]:
+    def open(self, request: FileRequest) -> Opened | Later[Opened]:
         """Open what the request comes down to. Raises FileError, and so may the blocking call."""
         ...
 
@@ -74,9 +93,9 @@ class TftpServer:
         self,
         config: TftpConfig,
         loop: Loop,
-        bus: Bus,
-        clients: Clients,
-        files: Opener,
+        bus: EventBus,
+        clients: ClientTable,
+        files: TftpOpener,
         uploads: Uploads | None = None,
     ) -> None:
         self._config = config
@@ -85,15 +104,16 @@ class TftpServer:
         self._clients = clients
         self._files = files
         self._uploads = uploads
-        self._intake: Intake | None = None
-        self._limit = Limit(config.requests)
+        self._intake: WriteServer | None = None
+        self._limit = self._request_limit()
+        self._reminder = once_per(REMIND_S)
         self._cache = Cache(config.cache)
-        self._ports = Ports(loop, config.port_range)
-        self._shelf = Shelf(loop, bus, self._ports)
+        self._ports = TransferPorts(loop, config.port_range)
+        self._shelf = TftpContext(loop, bus, self._ports)
         self._shelf.offload = self._shelf.offload and config.offload
-        self._sessions: dict[Address, Session] = {}
-        self._newest: deque[Asked] = deque()
-        self._opening: dict[Address, Asked] = {}
+        self._sessions: dict[Address, ReadSession] = {}
+        self._newest: deque[TftpRequest] = deque()
+        self._opening: dict[Address, TftpRequest] = {}
         self._most = 0
         self._sock: socket.socket | None = None
 
@@ -101,8 +121,8 @@ class TftpServer:
         """Bind the port. Raises BindError."""
         config = self._config
         # a transfer takes its socket, its port's other socket, and at most one file
-        self._most = min(_MOST, max(16, (net.raise_file_limit() - 64) // 3))
-        self._sock = net.udp_socket(
+        self._most = min(_MOST, max(16, (sockets.raise_file_limit() - 64) // 3))
+        self._sock = sockets.udp_socket(
             config.address,
             config.port,
             what="tftp",
@@ -121,12 +141,13 @@ class TftpServer:
             self._uploads.tidy()
         self._loop.watch(self._listening(), self._readable)
 
-    def reload(self, config: TftpConfig, files: Opener, uploads: Uploads | None = None) -> None:
+    def reload(self, config: TftpConfig, files: TftpOpener, uploads: Uploads | None = None) -> None:
         """Serve by another configuration from now on; transfers under way go on as they began."""
         if config.cache != self._config.cache:
             self._cache = Cache(config.cache)
-        self._config = config
-        self._limit.rate = config.requests
+        before, self._config = self._config, config
+        if config.requests != before.requests:
+            self._limit = self._request_limit()
         self._files = files
         self._uploads = uploads
         self._shelf.offload = sys.platform == "linux" and config.offload
@@ -153,23 +174,24 @@ class TftpServer:
 
     def _readable(self, now: float) -> None:
         for _ in range(_DRAINED):
-            arrival = net.receive(self._listening(), _LONGEST + 1)
+            arrival = sockets.receive(self._listening(), _LONGEST + 1)
             if arrival is None:
                 return
             self._arrived(arrival, now)
 
-    def _arrived(self, arrival: net.Arrival, now: float) -> None:
+    def _arrived(self, arrival: sockets.ReceivedDatagram, now: float) -> None:
         # RFC 1123 4.2.3.4: a request sent to a broadcast address is ignored silently
         if arrival.destination != arrival.local:
             log.debug("tftp %s: sent to %s", arrival.address, arrival.destination)
             return
-        if not self._limit.take(arrival.address, now):
+        if self._limit is not None and not self._limit.take_token(arrival.address, now):
+            self._say_too_many(arrival.address, now)
             return
         try:
             if len(arrival.data) > _LONGEST:
-                raise PacketError("longer than any request")
+                raise TftpPacketError("longer than any request")
             packet = decode(arrival.data)
-        except PacketError as error:
+        except TftpPacketError as error:
             self._bus.publish(Malformed("tftp", arrival.address, str(error)))
             self._answer(arrival, ErrorCode.ILLEGAL_OPERATION, str(error))
             return
@@ -181,18 +203,20 @@ class TftpServer:
             what = f"{type(packet).__name__.upper()} is no request"
             self._answer(arrival, ErrorCode.ILLEGAL_OPERATION, what)
 
-    def _write(self, packet: Wrq, arrival: net.Arrival, now: float) -> None:
+    def _write(self, packet: Wrq, arrival: sockets.ReceivedDatagram, now: float) -> None:
         if self._uploads is None:
             why = "writes are refused"
             self._refuse(arrival, packet.name, ErrorCode.ACCESS_VIOLATION, why)
             return
         if self._intake is None:
-            from pybootd.tftp.intake import Intake  # its buffers are for those who need them
+            from pybootd.tftp.write_session import (
+                WriteServer,  # its buffers are for those who need them
+            )
 
-            self._intake = Intake(self._loop, self._bus, self._ports, self._refuse)
+            self._intake = WriteServer(self._loop, self._bus, self._ports, self._refuse)
         self._intake.take(packet, arrival, now, self._uploads, self._config)
 
-    def _read(self, packet: Rrq, arrival: net.Arrival, now: float) -> None:
+    def _read(self, packet: Rrq, arrival: sockets.ReceivedDatagram, now: float) -> None:
         if packet.mode not in ("octet", "netascii"):
             why = f"mode {packet.mode[:20]!r} is not served"
             self._refuse(arrival, packet.name, ErrorCode.ILLEGAL_OPERATION, why)
@@ -204,13 +228,13 @@ class TftpServer:
             self._refuse(arrival, packet.name, ErrorCode.UNDEFINED, "too many transfers")
             return
         known = self._clients.by_address(_address(arrival.address)) if self._clients else None
-        request = Request(packet.name, arrival.address, arrival.local, known)
+        request = FileRequest(packet.name, arrival.address, arrival.local, known)
         try:
             opened = self._files.open(request)
         except FileError as error:
             self._fail(arrival, packet.name, error)
             return
-        asked = Asked(peer, arrival.local, arrival.interface, arrival.data, packet.name, now)
+        asked = TftpRequest(peer, arrival.local, arrival.interface, arrival.data, packet.name, now)
         if isinstance(opened, Opened):
             self._begin(asked, packet, opened, arrival, now)
         else:
@@ -229,15 +253,19 @@ class TftpServer:
             transfer = session.transfer
             if session.asked.data == data and transfer.unanswered and not transfer.silent:
                 return True
-            session.end(Outcome.ABORTED, now, ANEW)
+            session.end(TransferOutcome.ABORTED, now, ANEW)
         return False
 
     def _open_later(
-        self, asked: Asked, packet: Rrq, later: Later[Opened], arrival: net.Arrival
+        self,
+        asked: TftpRequest,
+        packet: Rrq,
+        later: Later[Opened],
+        arrival: sockets.ReceivedDatagram,
     ) -> None:
         self._opening[asked.peer] = asked
 
-        def done(outcome: looping.Outcome[Opened], now: float) -> None:
+        def done(outcome: looping.TaskResult[Opened], now: float) -> None:
             wanted = self._opening.get(asked.peer) is asked
             if wanted:
                 del self._opening[asked.peer]
@@ -255,7 +283,12 @@ class TftpServer:
         self._loop.work(later, done)
 
     def _begin(
-        self, asked: Asked, packet: Rrq, opened: Opened, arrival: net.Arrival, now: float
+        self,
+        asked: TftpRequest,
+        packet: Rrq,
+        opened: Opened,
+        arrival: sockets.ReceivedDatagram,
+        now: float,
     ) -> None:
         body = opened.body
         try:
@@ -282,7 +315,7 @@ class TftpServer:
         )
         session.start(now)
 
-    def _bound(self, asked: Asked, now: float) -> None:
+    def _bound(self, asked: TftpRequest, now: float) -> None:
         """End the oldest transfer of those that were never answered, if they are too many.
 
         A flood of requests, from forged addresses perhaps, so keeps no client out.
@@ -293,17 +326,21 @@ class TftpServer:
             oldest = self._sessions.get(first.peer)
             # the same port may have asked again since then
             if oldest is not None and oldest.asked is first and oldest.transfer.unanswered:
-                oldest.end(Outcome.TIMEOUT, now, "too many requests at once")
+                oldest.end(TransferOutcome.TIMEOUT, now, "too many requests at once")
 
     def _make(
-        self, asked: Asked, packet: Rrq, opened: Opened, wire: tuple[socket.SocketType, Port]
-    ) -> Session:
+        self,
+        asked: TftpRequest,
+        packet: Rrq,
+        opened: Opened,
+        wire: tuple[socket.SocketType, TransferPort],
+    ) -> ReadSession:
         config, body = self._config, opened.body
         largest = config.blocksize
         if not config.fragments and packet.options:
-            largest = max(8, min(largest, net.path_mtu(wire[0]) - _HEADERS))
+            largest = max(8, min(largest, sockets.path_mtu(wire[0]) - _HEADERS))
         if packet.mode == "netascii":
-            body = Netascii(body)
+            body = NetasciiEncoder(body)
         terms = negotiate(packet.options, largest, config.windowsize, body.size)
         blocks: Blocks
         if isinstance(body, StaticBody):
@@ -313,25 +350,44 @@ class TftpServer:
         else:
             raise TypeError(f"{type(body).__name__} is neither a StaticBody nor a StreamBody")
         transfer = self._transfer(terms, blocks.last)
-        return Session(self._shelf, asked, opened.served, blocks, terms, transfer, wire, self._gone)
+        return ReadSession(
+            self._shelf, asked, opened.served, blocks, terms, transfer, wire, self._gone
+        )
 
-    def _transfer(self, terms: Terms, last: int) -> Transfer:
+    def _transfer(self, terms: Terms, last: int) -> Sender:
         timeout = self._config.timeout if terms.timeout is None else float(terms.timeout)
         retries, fixed = self._config.retries, terms.timeout is not None
         oack = bool(terms.granted)
         if terms.windowsize == 1:
-            return Transfer(last, timeout, retries, oack=oack, fixed=fixed)
-        return Windowed(last, terms.windowsize, timeout, retries, oack=oack, fixed=fixed)
+            return Sender(last, timeout, retries, oack=oack, fixed=fixed)
+        return WindowedSender(last, terms.windowsize, timeout, retries, oack=oack, fixed=fixed)
 
-    def _gone(self, session: Session) -> None:
-        if not session.transfer.unanswered:
+    def _gone(self, session: ReadSession) -> None:
+        if self._limit is not None and not session.transfer.unanswered:
             self._limit.give_back(session.asked.peer[0])
         if self._sessions.get(session.asked.peer) is session:
             del self._sessions[session.asked.peer]
 
+    def _request_limit(self) -> RateLimit | None:
+        """Limit requests that nobody acknowledges; None: each address has as many as it likes.
+
+        A request may bear a forged address, and what answers it goes to somebody who never asked.
+        So requests are counted until the client has acknowledged something: it is who it says.
+        """
+        rate = self._config.requests
+        return RateLimit(rate * BURST_S, rate) if rate else None
+
+    def _say_too_many(self, address: str, now: float) -> None:
+        if self._reminder.take_token(address, now):
+            why = (
+                f"more than {self._config.requests} requests a second came to nothing: "
+                "further ones are dropped"
+            )
+            log.warning("tftp %s: %s ([tftp] requests)", address, why)
+
     # refusals
 
-    def _fail(self, arrival: net.Arrival, name: str, error: FileError) -> None:
+    def _fail(self, arrival: sockets.ReceivedDatagram, name: str, error: FileError) -> None:
         if isinstance(error, Missing):
             code = ErrorCode.NOT_FOUND
         elif isinstance(error, Forbidden):
@@ -342,7 +398,7 @@ class TftpServer:
 
     def _refuse(
         self,
-        arrival: net.Arrival,
+        arrival: sockets.ReceivedDatagram,
         name: str,
         code: ErrorCode,
         why: str,
@@ -356,10 +412,10 @@ class TftpServer:
         )
         self._answer(arrival, code, why)
 
-    def _answer(self, arrival: net.Arrival, code: ErrorCode, why: str) -> None:
+    def _answer(self, arrival: sockets.ReceivedDatagram, code: ErrorCode, why: str) -> None:
         """Send an ERROR, unless it is one that it answers (RFC 1350 7)."""
         if arrival.data[:2] == _ERROR or self._sock is None:
             return
         error = encode(Error(code, why.replace("\0", "?")[:400]))
         with contextlib.suppress(OSError, OverflowError):
-            net.send(self._sock, error, (arrival.address, arrival.port), 0, arrival.local)
+            sockets.send(self._sock, error, (arrival.address, arrival.port), 0, arrival.local)

@@ -12,9 +12,9 @@ from uuid import UUID
 import pytest
 
 from pybootd.access.http import HttpAccess
-from pybootd.client import Client
-from pybootd.config import ConfigError, Section
-from pybootd.loop import Later, Loop
+from pybootd.config.loader import ConfigError, Section
+from pybootd.core.client import Client
+from pybootd.core.loop import Later, Loop
 
 MAC = bytes.fromhex("525400123456")
 SHOWN = UUID("00112233-4455-6677-8899-aabbccddeeff")

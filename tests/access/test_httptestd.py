@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from pybootd.access.http import HttpAccess
-from pybootd.client import Client
+from pybootd.core.client import Client
 
 SCRIPT = Path(__file__).parents[1] / "httptestd.py"
 NODE = UUID("12345678-abcd-ef00-1111-abcdefabcdef")

@@ -11,8 +11,8 @@ from pybootd.access.base import configured
 from pybootd.access.http import HttpAccess
 from pybootd.access.mac import MacAccess
 from pybootd.access.uuid import UuidAccess
-from pybootd.client import Client
-from pybootd.config import BootpConfig, Config, ConfigError, Section
+from pybootd.config.loader import BootpConfig, Config, ConfigError, Section
+from pybootd.core.client import Client
 
 PATH = Path("pybootd.ini")
 

@@ -17,10 +17,10 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.machine import Machine
-from pybootd.tools.network import which
-from pybootd.tools.pxe import BootError, Firmware, Missing
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.firmware import BootError, FileNotServed, Firmware
+from pybootd.lab.machine import Machine
+from pybootd.lab.network import which
 from tests.net.test_flood import ATTACK
 
 from .verdicts import faults
@@ -127,7 +127,7 @@ def boot(host, number, root):
     firmware, lease = lease_of(host, mac(number), UUID(int=number + 1))
     assert lease.boot_file == "loader.efi"
     firmware.probe(lease.tftp_server, "loader.efi", 1468)
-    with contextlib.suppress(Missing):
+    with contextlib.suppress(FileNotServed):
         firmware.fetch(lease.tftp_server, f"loader.cfg-01-{number}", blksize=1408, tsize=0)
     for name in ("loader.efi", "loader.cfg", "kernel", "initrd"):
         got = firmware.fetch(lease.tftp_server, name, tsize=0, blksize=1408, windowsize=16)
@@ -235,7 +235,7 @@ def test_whole_boots_while_strangers_flood(installer_tree, network, lan, peers, 
     for host in hosts:
         host.plug(lan)
     near_by, far_off = stranger(network, lan, "stranger"), stranger(network, far, "far off")
-    with Daemon(server, ini, tmp_path / "log") as daemon, contextlib.ExitStack() as sieges:
+    with DaemonProcess(server, ini, tmp_path / "log") as daemon, contextlib.ExitStack() as sieges:
         known = [lease_of(hosts[0], mac(n), UUID(int=n + 1))[1].address for n in range(BOOTS)]
         lease_of(hosts[0], MAC, UUID("00112233-4455-6677-8899-aabbccddeeff"))
         siege = sieges.enter_context(Siege(near_by, "10.7.0.1"))

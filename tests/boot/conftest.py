@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.tools import installer, machine
-from pybootd.tools.network import Host, Network, Switch
+from pybootd.lab import debian_installer, machine
+from pybootd.lab.network import Host, Network, Switch
 
 
 @pytest.fixture(scope="session")
 def installer_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lay the Debian installer's boot tree out, once for each test process."""
     root = tmp_path_factory.mktemp("installer") / "root"
-    installer.build(root)
+    debian_installer.build(root)
     return root
 
 

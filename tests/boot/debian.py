@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from pybootd import __version__
-from pybootd.tools.network import PATH, Host
+from pybootd.lab.network import PATH, Host
 
 # its own devices, /proc and /run; the folder is the root, as it is to systemd
 ENTER = """

@@ -14,10 +14,10 @@ from pathlib import Path
 from uuid import UUID
 
 from pybootd import __version__
-from pybootd.tools import installer, machine, network
-from pybootd.tools.machine import Machine, MachineError
-from pybootd.tools.network import Network, NetworkError, end
-from pybootd.tools.pxe import BootError, Firmware
+from pybootd.lab import debian_installer, machine, network
+from pybootd.lab.firmware import BootError, Firmware
+from pybootd.lab.machine import Machine, MachineError
+from pybootd.lab.network import Network, NetworkError, end
 from tests.net.unit import NoSystemd, Systemd
 from tests.postgres import Cluster
 
@@ -145,7 +145,7 @@ class Trial:
         """Boot the demo's machine; seconds from power on to the first line of the installer."""
         folder = self.debian.folder / firmware
         with machine.router(self.lan), Machine(firmware, self.lan, folder, PC) as pc:
-            return pc.wait_for(installer.FIRST_LINE, timeout=240)
+            return pc.wait_for(debian_installer.FIRST_LINE, timeout=240)
 
 
 def prepare(trial):
@@ -212,7 +212,7 @@ def by_hand(trial):
     with step("boots a BIOS") as say:
         root = debian.root / "srv/tftp"
         shutil.rmtree(root)
-        installer.build(root)
+        debian_installer.build(root)
         trial.configure()
         with trial.daemon():
             seconds = trial.boot("bios")

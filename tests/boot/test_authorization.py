@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.machine import Machine
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.machine import Machine
 
 from ..net.frames import Capture, delivered
 
@@ -63,7 +63,7 @@ def test_a_listed_machine_boots_and_another_gets_no_answer(lan, server, listener
     capture = Capture(server)
     with (
         asked.open("w") as output,
-        Daemon(server, ini, log),
+        DaemonProcess(server, ini, log),
         Machine("bios", lan, tmp_path / "one", "52:54:00:00:00:01", LISTED) as one,
         Machine("bios", lan, tmp_path / "two", "52:54:00:00:00:02", UNLISTED),
     ):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.tools import installer
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.machine import Machine
+from pybootd.lab import debian_installer
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.machine import Machine
 
 from ..net.frames import Capture, delivered
 from .verdicts import faults
@@ -49,11 +49,11 @@ def test_http_boot_to_the_installer(installer_tree, server, lan, tmp_path):
     ini.write_text(INI)
     capture = Capture(server)
     with (
-        Daemon(server, ini, tmp_path / "daemon.log") as daemon,
+        DaemonProcess(server, ini, tmp_path / "daemon.log") as daemon,
         Machine("uefi-http", lan, tmp_path / "machine") as machine,
     ):
         machine.wait_for("mac=52:54:00:12:34:56", timeout=200)
-        seconds = machine.wait_for(installer.FIRST_LINE, timeout=200)
+        seconds = machine.wait_for(debian_installer.FIRST_LINE, timeout=200)
         print(f"HTTP Boot to the installer's first line: {seconds:.1f} s")
         assert faults(server, machine.mac) == []
         assert daemon.stop() == 0

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pybootd.tools import installer
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.machine import Machine
+from pybootd.lab import debian_installer
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.machine import Machine
 
 from .verdicts import faults
 
@@ -25,14 +25,14 @@ root = {root}
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
 def test_firmware_boots_the_installer(firmware, installer_tree, server, lan, tmp_path):
     ini = tmp_path / "pybootd.ini"
-    bios, efi = installer.BOOT_FILES["bios"], installer.BOOT_FILES["efi-x86_64"]
+    bios, efi = debian_installer.BOOT_FILES["bios"], debian_installer.BOOT_FILES["efi-x86_64"]
     ini.write_text(INI.format(bios=bios, efi=efi, root=installer_tree))
     with (
-        Daemon(server, ini, tmp_path / "daemon.log") as daemon,
+        DaemonProcess(server, ini, tmp_path / "daemon.log") as daemon,
         Machine(firmware, lan, tmp_path / firmware) as machine,
     ):
         machine.wait_for("Linux version", timeout=200)
-        machine.wait_for(installer.FIRST_LINE, timeout=200)
+        machine.wait_for(debian_installer.FIRST_LINE, timeout=200)
         assert faults(server, machine.mac) == []
         assert daemon.stop() == 0
     assert "Traceback" not in daemon.console.path.read_text()

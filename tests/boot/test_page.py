@@ -4,10 +4,10 @@ import shlex
 
 import pytest
 
-from pybootd.tools import installer
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.machine import Machine
-from tests.observe.browser import browser, keep, page
+from pybootd.lab import debian_installer
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.machine import Machine
+from tests.status.browser import browser, keep, page
 
 from .test_installer import INI
 
@@ -18,7 +18,7 @@ def test_a_boot_is_seen_from_its_first_question_to_the_kernel(
     installer_tree, server, lan, tmp_path
 ):
     ini = tmp_path / "pybootd.ini"
-    bios, efi = installer.BOOT_FILES["bios"], installer.BOOT_FILES["efi-x86_64"]
+    bios, efi = debian_installer.BOOT_FILES["bios"], debian_installer.BOOT_FILES["efi-x86_64"]
     # as over a slow line, so that there is a bar to see
     slow = "windowsize = 1\nblocksize = 512\n"
     ini.write_text(INI.format(bios=bios, efi=efi, root=installer_tree) + slow)
@@ -28,7 +28,7 @@ def test_a_boot_is_seen_from_its_first_question_to_the_kernel(
     program.chmod(0o755)
     with (
         browser(str(program)) as chromium,
-        Daemon(server, ini, tmp_path / "daemon.log"),
+        DaemonProcess(server, ini, tmp_path / "daemon.log"),
         page(chromium, "http://127.0.0.1:8067/") as shown,
         Machine("bios", lan, tmp_path / "pc") as machine,
     ):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.machine import Machine
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.machine import Machine
 
 from .verdicts import faults
 
@@ -84,7 +84,7 @@ def test_firmware_boots_beside(other, kinds, installer_tree, network, server, la
     with (tmp_path / "other.log").open("w") as log, ExitStack() as running:
         router.popen(*other(tmp_path), stdout=log, stderr=log)
         daemon = running.enter_context(
-            Daemon(server, ini, tmp_path / "daemon.log", (67, 69, 4011), "-d")
+            DaemonProcess(server, ini, tmp_path / "daemon.log", (67, 69, 4011), "-d")
         )
         machines = [
             running.enter_context(Machine(firmware, lan, tmp_path / firmware, mac=mac))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.tools import installer
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.machine import Machine
+from pybootd.lab import debian_installer
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.machine import Machine
 
 from ..net import crowd
 
@@ -44,19 +44,19 @@ def test_the_readme_sample_boots_debian_from_a_mirror(network, lan, server, tmp_
     site = tmp_path / "site"
     path = re.search(r"root = http://10.8.0.2/(\S+)", ini.read_text())[1]
     (site / path).parent.mkdir(parents=True)
-    (site / path).symlink_to(installer.IMAGE)
+    (site / path).symlink_to(debian_installer.IMAGE)
     script = TOP / "tests" / "files" / "origin.py"
     mirror.popen(sys.executable, script, site, "--port", "80")
     with (
-        Daemon(server, ini, tmp_path / "daemon.log") as daemon,
+        DaemonProcess(server, ini, tmp_path / "daemon.log") as daemon,
         Machine("bios", lan, tmp_path / "bios") as machine,
     ):
         machine.wait_for("Linux version", timeout=200)
-        initrd = (installer.IMAGE / INITRD).read_bytes()
+        initrd = (debian_installer.IMAGE / INITRD).read_bytes()
         clients = crowd.fetch(
             crowded, "10.7.0.1", [INITRD] * 50, blksize=1468, windowsize=16, limit=150
         )
-        machine.wait_for(installer.FIRST_LINE, timeout=200)
+        machine.wait_for(debian_installer.FIRST_LINE, timeout=200)
         peak = crowd.peak_memory(daemon.pid)
         assert daemon.stop() == 0
     assert not [client.error for client in clients if client.error]

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from pybootd.tools import installer
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.machine import Machine
+from pybootd.lab import debian_installer
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.machine import Machine
 
 from .verdicts import faults
 
@@ -58,7 +58,7 @@ def test_templates_boot_bios_over_http_and_secure_boot_over_tftp(
     ini = tmp_path / "pybootd.ini"
     ini.write_text(INI)
     with (
-        Daemon(server, ini, tmp_path / "daemon.log") as daemon,
+        DaemonProcess(server, ini, tmp_path / "daemon.log") as daemon,
         Machine("bios", lan, tmp_path / "bios", BIOS) as bios,
         Machine("uefi-secure", lan, tmp_path / "uefi", UEFI) as uefi,
     ):
@@ -68,7 +68,7 @@ def test_templates_boot_bios_over_http_and_secure_boot_over_tftp(
         bios.close()
         uefi.wait_for(f"mac={UEFI} arch=efi-x86_64 note=secured", timeout=240)
         uefi.wait_for("secureboot: Secure boot enabled", timeout=60)
-        seconds = uefi.wait_for(installer.FIRST_LINE, timeout=200)
+        seconds = uefi.wait_for(debian_installer.FIRST_LINE, timeout=200)
         print(f"Secure Boot to the installer's first line: {seconds:.1f} s")
         assert faults(server, UEFI) == []
         assert daemon.stop() == 0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.tools.console import Console
-from pybootd.tools.daemon import Daemon
+from pybootd.lab.console import Console
+from pybootd.lab.daemon_process import DaemonProcess
 
 from .verdicts import faults
 
@@ -50,7 +50,7 @@ def test_u_boot_gets_an_address_and_a_file(server, lan, tmp_path):
     cable = ["-netdev", f"tap,id=n0,ifname={lan.tap()},script=no,downscript=no", "-device", card]
     console = Console(tmp_path / "console.log")
     with (
-        Daemon(server, ini, tmp_path / "log", (67, 69)) as daemon,
+        DaemonProcess(server, ini, tmp_path / "log", (67, 69)) as daemon,
         console.path.open("w") as said,
         lan.popen(*board, *cable, stdin=subprocess.PIPE, stdout=said, stderr=said) as uboot,
     ):

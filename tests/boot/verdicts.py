@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any
 
-from pybootd.tools.network import Host
+from pybootd.lab.network import Host
 
 
 def faults(server: Host, mac: str) -> list[Any]:

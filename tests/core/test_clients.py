@@ -2,18 +2,19 @@
 
 from ipaddress import IPv4Address
 
-from pybootd.client import Client, Clients
+from pybootd.core.client import Client
+from pybootd.core.client_table import ClientTable
 
 A = IPv4Address("10.7.0.100")
 
 
-def seen(clients: Clients, number: int) -> None:
+def seen(clients: ClientTable, number: int) -> None:
     clients.seen(Client(number.to_bytes(6)))
 
 
 def test_strangers_make_no_machine_forgotten() -> None:
     """Who only ever asks, with ever new MACs, takes the place of others who only ask."""
-    clients = Clients(limit=50)
+    clients = ClientTable(limit=50)
     genuine = clients.seen(Client(b"genuin"))
     clients.place(genuine, A)
     for number in range(500):
@@ -26,7 +27,7 @@ def test_strangers_make_no_machine_forgotten() -> None:
 
 
 def test_of_machines_with_addresses_the_longest_unheard_goes() -> None:
-    clients = Clients(limit=50)
+    clients = ClientTable(limit=50)
     for number in range(60):
         known = clients.seen(Client(number.to_bytes(6)))
         clients.place(known, IPv4Address(0x0A070000 + number))

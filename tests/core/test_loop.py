@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pybootd import loop as looping
-from pybootd.loop import Later, Loop, Outcome
+from pybootd.core import loop as looping
+from pybootd.core.loop import Later, Loop, TaskResult
 
 
 @pytest.fixture(params=[looping.Poller, looping.Selector])
@@ -149,7 +149,7 @@ def test_timers_run_in_order_and_can_be_taken_back() -> None:
 def test_a_worker_call_comes_back_in_the_loops_thread(loop: Loop) -> None:
     came: list[tuple[object, threading.Thread]] = []
 
-    def done(outcome: Outcome[int], now: float) -> None:
+    def done(outcome: TaskResult[int], now: float) -> None:
         came.append((outcome.get(), threading.current_thread()))
 
     loop.work(Later(lambda: 6 * 7), done)
@@ -159,7 +159,7 @@ def test_a_worker_call_comes_back_in_the_loops_thread(loop: Loop) -> None:
 
 
 def test_a_worker_call_that_raises_says_so(loop: Loop) -> None:
-    came: list[Outcome[int]] = []
+    came: list[TaskResult[int]] = []
     loop.work(Later(lambda: 1 // 0), lambda outcome, now: came.append(outcome))
     while not came:
         loop.turn(1.0)

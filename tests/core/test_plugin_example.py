@@ -16,10 +16,11 @@ USE = """
 import json, sys
 from pathlib import Path
 from pybootd.access.base import configured
-from pybootd.client import Client, parse_mac
-from pybootd.config import ConfigError, examine
+from pybootd.core.client import Client
+from pybootd.core.mac import parse_mac
+from pybootd.config.loader import ConfigError, examine
 from pybootd.files.resolver import Files
-from pybootd.files.sources import FileError, Request
+from pybootd.files.source import FileError, FileRequest
 
 config, faults = examine(Path(sys.argv[1]), ("bootp", "tftp"))
 told = {"faults": [*map(str, faults), *map(str, config.warnings)]}
@@ -34,7 +35,7 @@ else:
         told[mac] = [verdict.allow, verdict.reason]
     for name in ("BOOT/Bcd", "boot/bcd", "alias", "nothing"):
         try:
-            opened = files.open(Request(name, "10.0.0.7", "10.0.0.1")).call()
+            opened = files.open(FileRequest(name, "10.0.0.7", "10.0.0.1")).call()
             told[name] = [opened.served, opened.body.pread(100, 0).decode()]
         except FileError as error:
             told[name] = [type(error).__name__, str(error)]

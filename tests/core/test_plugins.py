@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd import plugins
 from pybootd.access.mac import MacAccess
+from pybootd.core import plugins
 
 GROUPS = (plugins.ACCESS, plugins.FILTERS, plugins.SOURCES)
 TOP = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def test_a_built_in_class_is_found():
 
 def test_finding_a_built_in_class_reads_no_package_metadata():
     code = (
-        "import sys; from pybootd import plugins; plugins.find('pybootd.access', 'mac');"
+        "import sys; from pybootd.core import plugins; plugins.find('pybootd.access', 'mac');"
         "sys.exit('importlib.metadata' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

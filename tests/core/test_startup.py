@@ -19,7 +19,8 @@ NOBODY = 65534
 AS_NOBODY = f"""
 import contextlib, io, os, sys
 import encodings.idna
-import pybootd.cli, pybootd.daemon, pybootd.dhcp.server, pybootd.tftp.server, pybootd.files.resolver
+import pybootd.cli, pybootd.daemon, pybootd.dhcp4.server, pybootd.tftp.server
+import pybootd.files.resolver
 with contextlib.redirect_stdout(io.StringIO()):
     pybootd.cli.main(["--check", *sys.argv[1:]])
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.files import remote
-from pybootd.files.origin import Origin
-from pybootd.files.remote import RemoteSource
-from pybootd.loop import Loop
+from pybootd.core.loop import Loop
+from pybootd.files.remote import source as source_module
+from pybootd.files.remote.origin import HttpOrigin
+from pybootd.files.remote.source import RemoteSource
 
 from .origin import Site
 from .reading import SILENCE, wait
@@ -29,9 +29,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "MEMORY", 4 << 20)
-    monkeypatch.setattr(remote, "LARGEST", 1 << 19)
-    monkeypatch.setattr(remote, "SMALLEST", 1 << 16)
+    monkeypatch.setattr(source_module, "MEMORY", 4 << 20)
+    monkeypatch.setattr(source_module, "LARGEST", 1 << 19)
+    monkeypatch.setattr(source_module, "SMALLEST", 1 << 16)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture
 def source(site: Site, loop: Loop) -> Iterator[RemoteSource]:
-    made = RemoteSource(site.url, Origin(connect=1.0, silence=SILENCE))
+    made = RemoteSource(site.url, HttpOrigin(connect=1.0, silence=SILENCE))
     made.start(loop)
     yield made
     made.close()

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 
-from pybootd.files.remote import RemoteBody, RemoteSource
-from pybootd.files.sources import FileError, Request, StreamBody
-from pybootd.loop import Later, Loop
+from pybootd.core.loop import Later, Loop
+from pybootd.files.remote.source import RemoteBody, RemoteSource
+from pybootd.files.source import FileError, FileRequest, StreamBody
 
 SILENCE = 1.0  # seconds that the tests' web server may be silent
 
@@ -19,7 +19,7 @@ def wait(condition: Callable[[], object], loop: Loop, limit: float = 60.0) -> No
 
 
 def start(source: RemoteSource, name: str) -> RemoteBody:
-    later = source.open(name, Request(name, "192.0.2.9", "192.0.2.1"))
+    later = source.open(name, FileRequest(name, "192.0.2.9", "192.0.2.1"))
     assert isinstance(later, Later)
     body = later.call()
     assert isinstance(body, RemoteBody)

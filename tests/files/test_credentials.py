@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.config import ConfigError, examine
-from pybootd.files.credentials import CredentialsError, origin_of, read
-from pybootd.files.remote import RemoteSource
+from pybootd.config.loader import ConfigError, examine
+from pybootd.core.loop import Loop
+from pybootd.files.remote.credentials import CredentialsError, origin_of, read
+from pybootd.files.remote.source import RemoteSource
 from pybootd.files.resolver import Files
-from pybootd.files.sources import Equipment, Forbidden
-from pybootd.loop import Loop
+from pybootd.files.source import Equipment, Forbidden
 
 from .origin import Site, octets
 from .reading import fetch, start

@@ -9,26 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pybootd.client import Client, Known
-from pybootd.config import Config, ConfigError, Section, TftpConfig, examine, load
+from pybootd.config.loader import Config, ConfigError, Section, TftpConfig, examine, load
+from pybootd.core.client import Client, KnownClient
+from pybootd.core.loop import Later
 from pybootd.files.filters import Filter, Patterns, Target, compile_pattern
 from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files, join_url
-from pybootd.files.sources import (
+from pybootd.files.source import (
     FileError,
+    FileRequest,
     Forbidden,
     Missing,
     Opened,
-    Request,
     Source,
     StaticBody,
     StreamBody,
     TextBody,
     Unavailable,
 )
-from pybootd.loop import Later
 
-KNOWN = Known(
+KNOWN = KnownClient(
     Client(bytes.fromhex("525400123456"), architecture=7, hostname="said"),
     IPv4Address("192.0.2.9"),
     uuid=UUID("00112233-4455-6677-8899-AABBCCDDEEFF"),
@@ -38,8 +38,8 @@ KNOWN = Known(
 )
 
 
-def request(name: str, known: Known | None = KNOWN) -> Request:
-    return Request(name, "192.0.2.9", "192.0.2.1", known)
+def request(name: str, known: KnownClient | None = KNOWN) -> FileRequest:
+    return FileRequest(name, "192.0.2.9", "192.0.2.1", known)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_variable_that_is_unknown_is_empty_in_the_query_of_a_url() -> None:
     ["hosts/{hostname}", "/srv/{hostname}/x", "{hostname}", "http://m/{hostname}", "[{hostname}]"],
 )
 def test_a_host_name_never_adds_a_part_to_a_path(name: str, value: str) -> None:
-    known = Known(Client(b"123456", hostname=name))
+    known = KnownClient(Client(b"123456", hostname=name))
     try:
         target = Patterns({"*": value}).rewrite(request("a", known))
     except Forbidden:
@@ -166,7 +166,7 @@ def test_a_host_name_never_adds_a_part_to_a_path(name: str, value: str) -> None:
 @pytest.mark.parametrize("file", ["../../etc/passwd", "a/../../b", "..\\..\\b"])
 @pytest.mark.parametrize("value", ["{file}", "hosts/{file}", "/srv/{file}", "http://m/x/{file}"])
 def test_a_file_named_by_a_server_never_leads_out(file: str, value: str) -> None:
-    known = Known(Client(b"123456"), file=file)
+    known = KnownClient(Client(b"123456"), file=file)
     try:
         target = Patterns({"*": value}).rewrite(request("a", known))
     except Forbidden:
@@ -175,7 +175,7 @@ def test_a_file_named_by_a_server_never_leads_out(file: str, value: str) -> None
 
 
 def test_parts_that_only_meet_to_lead_out_are_refused() -> None:
-    known = Known(Client(b"123456", hostname="."))
+    known = KnownClient(Client(b"123456", hostname="."))
     for value in ("/srv/.{hostname}/x", "http://m/.{hostname}/x"):
         with pytest.raises(Forbidden):
             Patterns({"*": value}).rewrite(request("a", known))
@@ -230,7 +230,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def fetch(root: Path, lines: dict[str, str], name: str, known: Known | None = KNOWN) -> bytes:
+def fetch(root: Path, lines: dict[str, str], name: str, known: KnownClient | None = KNOWN) -> bytes:
     files = Files(LocalSource(root), str(root), [Patterns(lines)])
     opened = files.open(request(name, known))
     assert isinstance(opened, Opened)

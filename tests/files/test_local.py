@@ -10,20 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.config import Config, ConfigError, Section
-from pybootd.files import names, openat2
+from pybootd.config.loader import Config, ConfigError, Section
+from pybootd.core.loop import Later
+from pybootd.files import paths
 from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files
-from pybootd.files.sources import (
+from pybootd.files.source import (
     FileError,
+    FileRequest,
     Forbidden,
     Missing,
     Opened,
-    Request,
     StaticBody,
     Unavailable,
 )
-from pybootd.loop import Later
+from pybootd.system import openat2
 
 from ..tftp.lab import RefusedError, running
 
@@ -89,7 +90,7 @@ def left_open(below: Path) -> list[str]:
 
 
 def fetch(root: Path, name: str) -> bytes:
-    opened = Files(LocalSource(root)).open(Request(name, "192.0.2.9", "192.0.2.1"))
+    opened = Files(LocalSource(root)).open(FileRequest(name, "192.0.2.9", "192.0.2.1"))
     if isinstance(opened, Later):  # a template is rendered by a worker
         opened = opened.call()
     assert isinstance(opened, Opened)
@@ -163,8 +164,8 @@ def test_names_of_several_parts_are_left_to_the_kernel_where_it_can(
     root: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     walked: list[bytes] = []
-    walk = names._walk
-    monkeypatch.setattr(names, "_walk", lambda *given: walked.append(given[2]) or walk(*given))
+    walk = paths._walk
+    monkeypatch.setattr(paths, "_walk", lambda *given: walked.append(given[2]) or walk(*given))
     assert fetch(root, "dir/deep/file") == b"deep"
     assert walked == ([] if way == "openat2" else [b"dir/deep/file"])
 
@@ -281,7 +282,7 @@ def test_a_name_of_any_octets_is_found(root: Path) -> None:
 @pytest.mark.parametrize("change", ["cut", "grown", "written"])
 def test_a_file_that_changes_while_it_is_read_is_noticed(root: Path, change: str) -> None:
     path = root / "file"
-    body = LocalSource(root).open("file", Request("file", "192.0.2.9", "192.0.2.1"))
+    body = LocalSource(root).open("file", FileRequest("file", "192.0.2.9", "192.0.2.1"))
     assert body.pread(4, 0) == b"cont"
     before = path.stat().st_mtime_ns
     path.write_bytes({"cut": b"con", "grown": b"content and more", "written": b"CONTENT"}[change])
@@ -293,7 +294,7 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(root: Path, change: str
 
 def test_a_file_that_is_replaced_is_read_to_its_end(root: Path) -> None:
     source = LocalSource(root)
-    request = Request("file", "192.0.2.9", "192.0.2.1")
+    request = FileRequest("file", "192.0.2.9", "192.0.2.1")
     old = source.open("file", request)
     (root / "new").write_bytes(b"renewed")
     (root / "new").replace(root / "file")
@@ -310,7 +311,7 @@ def test_a_file_that_is_replaced_is_read_to_its_end(root: Path) -> None:
 def test_the_files_of_a_configuration_are_found_beside_it(root: Path, tmp_path: Path) -> None:
     ini = tmp_path / "pybootd.ini"
     config = Config(ini, sections={"tftp": Section("tftp", ini, {"root": "./root"}, {"root": 3})})
-    opened = Files.from_config(config).open(Request("/dir/file", "192.0.2.9", "192.0.2.1"))
+    opened = Files.from_config(config).open(FileRequest("/dir/file", "192.0.2.9", "192.0.2.1"))
     assert isinstance(opened, Opened)
     assert opened.served == "dir/file"
     opened.body.close()

@@ -12,21 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.config import ConfigError, Section
-from pybootd.files import remote
+from pybootd.config.loader import ConfigError, Section
+from pybootd.core.loop import Later, Loop
 from pybootd.files.filters import Patterns
-from pybootd.files.origin import Origin
-from pybootd.files.remote import RemoteSource
+from pybootd.files.remote import source as source_module
+from pybootd.files.remote.origin import HttpOrigin
+from pybootd.files.remote.source import RemoteSource
 from pybootd.files.resolver import Files
-from pybootd.files.sources import (
+from pybootd.files.source import (
     FileError,
+    FileRequest,
     Forbidden,
     Missing,
-    Request,
     StreamBody,
     Unavailable,
 )
-from pybootd.loop import Later, Loop
 
 from .origin import Site, octets
 from .reading import SILENCE, Reader, fetch, start, wait
@@ -145,7 +145,7 @@ def test_a_web_server_that_takes_no_connection_is_given_up(loop: Loop) -> None:
             waiting.setblocking(False)
             waiting.connect_ex(busy.getsockname())
         url = f"http://127.0.0.1:{busy.getsockname()[1]}"
-        source = RemoteSource(url, Origin(connect=0.2))
+        source = RemoteSource(url, HttpOrigin(connect=0.2))
         source.start(loop)
         with pytest.raises(Unavailable, match=f"^{url}/x: can't connect: no answer for 0.2 s$"):
             start(source, "x")
@@ -231,7 +231,7 @@ def test_what_arrived_is_passed_on_while_the_rest_is_awaited(
 
 
 def test_too_many_downloads_are_refused(source: RemoteSource, monkeypatch) -> None:
-    monkeypatch.setattr(remote, "MOST", 2)
+    monkeypatch.setattr(source_module, "MOST", 2)
     bodies = [start(source, f"octets/{number}") for number in (1, 2)]
     with pytest.raises(Unavailable, match="2 downloads are under way"):
         start(source, "octets/3")
@@ -287,7 +287,7 @@ def test_filters_lead_to_web_servers_and_back(site: Site, loop: Loop, tmp_path: 
 
     def content(name: str) -> bytes:
         """Fetch as a server does: on a worker where it has to wait, the loop going on."""
-        opened = files.open(Request(name, "192.0.2.9", "192.0.2.1"))
+        opened = files.open(FileRequest(name, "192.0.2.9", "192.0.2.1"))
         if isinstance(opened, Later):
             outcomes: list = []
             loop.work(opened, lambda outcome, now: outcomes.append(outcome))
@@ -313,7 +313,7 @@ def test_filters_lead_to_web_servers_and_back(site: Site, loop: Loop, tmp_path: 
 
 def test_what_needs_no_web_server_loads_no_http_client(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from pybootd.config import *\n"
+        "import sys; from pathlib import Path; from pybootd.config.loader import *\n"
         "from pybootd.files.resolver import Files\n"
         f"Files.from_config(Config(Path('x.ini'), tftp=TftpConfig(root={str(tmp_path)!r})))\n"
         "print([name for name in ('urllib3', 'ssl', 'http.client') if name in sys.modules])"

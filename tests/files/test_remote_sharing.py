@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from pybootd.files import remote
-from pybootd.files.origin import PIECE
-from pybootd.files.remote import RemoteSource
-from pybootd.files.sources import FileError, Request
-from pybootd.loop import Loop, Outcome
+from pybootd.core.loop import Loop, TaskResult
+from pybootd.files.remote import source as source_module
+from pybootd.files.remote.origin import PIECE
+from pybootd.files.remote.source import RemoteSource
+from pybootd.files.source import FileError, FileRequest
 
 from .origin import Site, octets
 from .reading import Reader, fetch, start, wait
@@ -29,25 +29,25 @@ def test_clients_that_ask_together_share_one_download(
 def test_one_that_comes_while_the_start_is_there_joins_and_one_that_comes_later_asks_anew(
     source: RemoteSource, loop: Loop, site: Site
 ) -> None:
-    name = f"octets/{remote.LARGEST * 3}"
+    name = f"octets/{source_module.LARGEST * 3}"
     first = Reader(start(source, name))
     second = Reader(start(source, name))
     assert len(site.requests) == 1
-    wait(lambda: min(len(first.data), len(second.data)) > remote.LARGEST * 2, loop)
+    wait(lambda: min(len(first.data), len(second.data)) > source_module.LARGEST * 2, loop)
     third = Reader(start(source, name))
     assert len(site.requests) == 2
     wait(lambda: first.over and second.over and third.over, loop)
-    assert first.data == second.data == third.data == octets(remote.LARGEST * 3)
+    assert first.data == second.data == third.data == octets(source_module.LARGEST * 3)
 
 
 def test_firmware_that_asks_twice_is_served_by_one_download(
     source: RemoteSource, loop: Loop, site: Site
 ) -> None:
-    name = f"octets/{remote.LARGEST * 2}"
+    name = f"octets/{source_module.LARGEST * 2}"
     probe = start(source, name)
-    assert probe.size == remote.LARGEST * 2
+    assert probe.size == source_module.LARGEST * 2
     probe.close()
-    assert fetch(source, loop, name) == octets(remote.LARGEST * 2)
+    assert fetch(source, loop, name) == octets(source_module.LARGEST * 2)
     assert len(site.requests) == 1
 
 
@@ -58,7 +58,7 @@ def test_a_download_that_nobody_reads_waits_and_then_ends(
     download = body.download
     wait(lambda: download.full, loop)
     kept = download.end - download.base
-    assert remote.LARGEST <= kept < remote.LARGEST + 65536
+    assert source_module.LARGEST <= kept < source_module.LARGEST + 65536
     end = download.end
     loop.turn(0.1)
     assert download.end == end
@@ -73,7 +73,7 @@ def test_windows_are_smaller_when_downloads_are_many(source: RemoteSource, loop:
     wait(lambda: all(body.download.full for body in bodies), loop)
     kept = sum(body.download.end - body.download.base for body in bodies)
     # the last ones have the smallest windows, and a window may hold one piece too many
-    assert kept < remote.MEMORY + 32 * (remote.SMALLEST + PIECE)
+    assert kept < source_module.MEMORY + 32 * (source_module.SMALLEST + PIECE)
     assert source.kept == kept
     for body in bodies:
         body.close()
@@ -83,15 +83,15 @@ def test_windows_are_smaller_when_downloads_are_many(source: RemoteSource, loop:
 def test_one_that_stops_reading_holds_up_nobody_for_long(
     source: RemoteSource, loop: Loop, site: Site, manner: str
 ) -> None:
-    name = f"{manner}octets/{remote.LARGEST * 3}"
+    name = f"{manner}octets/{source_module.LARGEST * 3}"
     bodies = [start(source, name) for _ in range(5)]
     sleeper = Reader(bodies[0], 512, paused=True)
     wait(lambda: sleeper.take(), loop)
     others = [Reader(body) for body in bodies[1:]]
     before = time.monotonic()
     wait(lambda: all(reader.over for reader in others), loop)
-    assert time.monotonic() - before < 16 * remote.PATIENCE
-    content = octets(remote.LARGEST * 3)
+    assert time.monotonic() - before < 16 * source_module.PATIENCE
+    content = octets(source_module.LARGEST * 3)
     assert all(reader.data == content for reader in others)
     # it wakes up, and gets the rest all the same
     sleeper.go_on()
@@ -105,7 +105,7 @@ def test_one_that_stops_reading_holds_up_nobody_for_long(
 def test_a_slow_one_is_left_behind_and_gets_the_rest(
     source: RemoteSource, loop: Loop, site: Site
 ) -> None:
-    name = f"ranges/etag/octets/{remote.LARGEST * 3}"
+    name = f"ranges/etag/octets/{source_module.LARGEST * 3}"
     slow = Reader(start(source, name), 8192, paused=True)
     fast = Reader(start(source, name))
 
@@ -120,17 +120,17 @@ def test_a_slow_one_is_left_behind_and_gets_the_rest(
     assert time.monotonic() - before < 6.0  # 10 s at the slow one's pace
     slow.go_on()
     wait(lambda: slow.over, loop)
-    assert slow.data == fast.data == octets(remote.LARGEST * 3)
+    assert slow.data == fast.data == octets(source_module.LARGEST * 3)
 
 
 def test_a_file_that_changed_is_not_continued(source: RemoteSource, loop: Loop, site: Site) -> None:
     path = site.root / "file"
-    path.write_bytes(octets(remote.LARGEST * 3))
+    path.write_bytes(octets(source_module.LARGEST * 3))
     sleeper = Reader(start(source, "ranges/etag/file"), 512, paused=True)
     wait(lambda: sleeper.take(), loop)
     other = Reader(start(source, "ranges/etag/file"))
     wait(lambda: other.over, loop)
-    path.write_bytes(octets(remote.LARGEST * 3)[::-1])
+    path.write_bytes(octets(source_module.LARGEST * 3)[::-1])
     sleeper.go_on()
     wait(lambda: sleeper.over, loop)
     assert sleeper.error is not None
@@ -153,9 +153,9 @@ class Wanderer:
         self.data = bytearray()
         self.over = False
         self.error: FileError | None = None
-        loop.work(source.open(self.name, Request(self.name, "", "")), self.opened)
+        loop.work(source.open(self.name, FileRequest(self.name, "", "")), self.opened)
 
-    def opened(self, outcome: Outcome, now: float) -> None:
+    def opened(self, outcome: TaskResult, now: float) -> None:
         self.body = outcome.get()
         self.go(now)
 
@@ -182,8 +182,8 @@ class Wanderer:
 def test_readers_of_any_pace_that_come_and_go_get_the_right_octets(
     source: RemoteSource, loop: Loop, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(remote, "PATIENCE", 0.05)
-    monkeypatch.setattr(remote, "LINGER", 0.05)
+    monkeypatch.setattr(source_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(source_module, "LINGER", 0.05)
     chance = random.Random(seed)
     readers: list[Wanderer] = []
     most = 0
@@ -203,6 +203,6 @@ def test_readers_of_any_pace_that_come_and_go_get_the_right_octets(
         assert reader.data == content or (
             len(reader.data) >= reader.goes_at and content.startswith(reader.data)
         )
-    assert most < remote.MEMORY + remote.MOST * (remote.SMALLEST + PIECE)
+    assert most < source_module.MEMORY + source_module.MOST * (source_module.SMALLEST + PIECE)
     wait(lambda: not source._downloads, loop)
     assert source.kept == 0

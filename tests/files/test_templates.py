@@ -12,30 +12,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pybootd.client import Client, Known
+from pybootd.core.client import Client, KnownClient
+from pybootd.core.loop import Later, Loop
 from pybootd.files import templates
 from pybootd.files.filters import Patterns
 from pybootd.files.local import LocalSource
-from pybootd.files.remote import RemoteSource
+from pybootd.files.remote.source import RemoteSource
 from pybootd.files.resolver import Files
-from pybootd.files.sources import FileError, Missing, Opened, Request, StaticBody, Unavailable
-from pybootd.loop import Later, Loop
+from pybootd.files.source import FileError, FileRequest, Missing, Opened, StaticBody, Unavailable
 
 from .origin import Site
 
 MAC = bytes.fromhex("525400123456")
 
 
-def known(hostname: str = "node7", **variables: str) -> Known:
-    made = Known(Client(MAC, architecture=7), IPv4Address("192.0.2.9"), hostname=hostname)
+def known(hostname: str = "node7", **variables: str) -> KnownClient:
+    made = KnownClient(Client(MAC, architecture=7), IPv4Address("192.0.2.9"), hostname=hostname)
     made.uuid = UUID("00112233-4455-6677-8899-aabbccddeeff")
     made.variables = variables
     return made
 
 
-def fetch(files: Files, name: str, client: Known | None = None) -> tuple[str, str]:
+def fetch(files: Files, name: str, client: KnownClient | None = None) -> tuple[str, str]:
     """Return the text and the name that was served."""
-    opened = files.open(Request(name, "192.0.2.9", "192.0.2.1", client or known()))
+    opened = files.open(FileRequest(name, "192.0.2.9", "192.0.2.1", client or known()))
     if isinstance(opened, Later):
         opened = opened.call()
     assert isinstance(opened, Opened)
@@ -58,7 +58,7 @@ def files(root: Path) -> Files:
     return Files(LocalSource(root), str(root))
 
 
-def refusal(files: Files, name: str, client: Known | None = None) -> str:
+def refusal(files: Files, name: str, client: KnownClient | None = None) -> str:
     with pytest.raises(Unavailable) as caught:
         fetch(files, name, client)
     return str(caught.value)
@@ -106,9 +106,9 @@ import sys
 from pathlib import Path
 from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files
-from pybootd.files.sources import Missing, Request
+from pybootd.files.source import Missing, FileRequest
 try:
-    Files(LocalSource(Path(sys.argv[1]))).open(Request("none", "192.0.2.9", "192.0.2.1"))
+    Files(LocalSource(Path(sys.argv[1]))).open(FileRequest("none", "192.0.2.9", "192.0.2.1"))
 except Missing:
     print("jinja2" in sys.modules)
 """
@@ -205,7 +205,7 @@ def test_a_template_that_goes_on_for_ever_is_stopped(
 def test_what_is_not_known_is_an_error_only_where_it_is_needed(root: Path, files: Files) -> None:
     (root / "x.j2").write_text("{{ uuid|default('none') }}{% if mac is defined %}!{% endif %}")
     (root / "y.j2").write_text("{{ mac }}")
-    nobody = Known(Client(b""), hostname="")
+    nobody = KnownClient(Client(b""), hostname="")
     assert fetch(files, "x", nobody) == ("none", "x.j2")
     assert refusal(files, "y", nobody) == "y.j2 line 1: mac of this client is not known"
 
@@ -224,7 +224,7 @@ def test_a_host_name_that_is_none_breaks_nothing(root: Path, files: Files, said:
 def test_no_value_of_a_client_brings_a_line_or_a_control_character(text: str) -> None:
     client = known(text)
     client.file = text
-    made = Request("a", "192.0.2.9", "192.0.2.1", client)
+    made = FileRequest("a", "192.0.2.9", "192.0.2.1", client)
     values = templates._values(templates._environment(Path("/")), made)
     for name in ("hostname", "file"):
         value = values[name]
@@ -245,7 +245,7 @@ def test_a_template_renders_while_the_loop_goes_on(root: Path, loop: Loop) -> No
     (root / "x.j2").write_text("{{ ip }}")
     files = Files(LocalSource(root), str(root))
     files.start(loop)
-    later = files.open(Request("x", "192.0.2.9", "192.0.2.1"))
+    later = files.open(FileRequest("x", "192.0.2.9", "192.0.2.1"))
     assert isinstance(later, Later)
     seen: list[object] = []
     caller = threading.get_ident()
@@ -258,7 +258,7 @@ def test_a_template_renders_while_the_loop_goes_on(root: Path, loop: Loop) -> No
     while len(seen) < 2:
         loop.turn(1.0)
     assert seen == [True, "x.j2"]
-    assert files.peek(Request("x", "192.0.2.9", "192.0.2.1"), 10) is None
+    assert files.peek(FileRequest("x", "192.0.2.9", "192.0.2.1"), 10) is None
 
 
 def test_without_jinja2_it_says_so(

@@ -3,13 +3,13 @@
 from ipaddress import IPv4Address
 from uuid import UUID
 
-from pybootd.client import Client
-from pybootd.config import BootFileConfig
-from pybootd.dhcp import pxe
-from pybootd.dhcp.networks import override
-from pybootd.dhcp.packet import COOKIE, Packet, PacketError, decode, encode
-from pybootd.tftp import packet as tftp
-from pybootd.tftp.options import Terms, negotiate
+from pybootd.config.loader import BootFileConfig
+from pybootd.core.client import Client
+from pybootd.dhcp4.subnets import override
+from pybootd.dhcp4.wire import pxe
+from pybootd.dhcp4.wire.packet import COOKIE, DhcpPacketError, Packet, decode, encode
+from pybootd.tftp.wire import packet as tftp
+from pybootd.tftp.wire.options import Terms, negotiate
 
 from .feed import Feed
 
@@ -24,7 +24,7 @@ def dhcp_packet(data: bytes) -> None:
     limit = 300 + feed.number() % 1300
     try:
         packet = decode(feed.rest())
-    except PacketError as error:
+    except DhcpPacketError as error:
         assert str(error).isprintable()
         return
     written = encode(packet)
@@ -48,7 +48,7 @@ def dhcp_options(data: bytes) -> None:
     fields = sname.ljust(64, b"\0") + file.ljust(128, b"\0")
     try:
         packet = decode(_HEADER + fields + COOKIE + feed.rest())
-    except PacketError:
+    except DhcpPacketError:
         return
     _fits(packet, 300)
     client = pxe.read_client(packet, "lan0")
@@ -85,7 +85,7 @@ def tftp_packet(data: bytes) -> None:
     octets = feed.rest()
     try:
         packet = tftp.decode(octets)
-    except tftp.PacketError as error:
+    except tftp.TftpPacketError as error:
         assert str(error).isprintable()
         return
     written = tftp.encode(packet)

@@ -9,14 +9,14 @@ import tempfile
 from pathlib import Path
 from uuid import UUID
 
-from pybootd.client import Client, Known
-from pybootd.config import ConfigError, Section
-from pybootd.files import names
+from pybootd.config.loader import ConfigError, Section
+from pybootd.core.client import Client, KnownClient
+from pybootd.core.loop import Later
+from pybootd.files import paths
 from pybootd.files.filters import Patterns, Target, is_url
 from pybootd.files.local import LocalFile, LocalSource
 from pybootd.files.resolver import Files
-from pybootd.files.sources import FileError, Opened, Request
-from pybootd.loop import Later
+from pybootd.files.source import FileError, FileRequest, Opened
 
 from .feed import Feed, text
 
@@ -59,7 +59,7 @@ def _next_descriptor() -> int:
     return free
 
 
-def _open(files: Files, request: Request) -> str | None:
+def _open(files: Files, request: FileRequest) -> str | None:
     """Return the path of the file that is served; None: it was refused."""
     free = _next_descriptor()
     try:
@@ -83,20 +83,22 @@ def _path(opened: Opened) -> str:
 
 def file_names(data: bytes) -> None:
     """Names one after the other, for one client: whatever is opened lies below the root."""
-    names.clean.cache_clear()
+    paths.clean.cache_clear()
     files = Files(LocalSource(root()), str(root()))
-    known = Known(Client(MAC, UUID(bytes_le=b"RPi4" + bytes(12)))) if data[:1] == b"p" else None
+    known = (
+        KnownClient(Client(MAC, UUID(bytes_le=b"RPi4" + bytes(12)))) if data[:1] == b"p" else None
+    )
     for octets in data[:2048].split(b"\0"):
         asked = text(octets)
         try:
-            cleaned = names.clean(asked)
+            cleaned = paths.clean(asked)
         except FileError:
             pass
         else:
             assert not {"", ".", ".."} & set(cleaned.split("/"))
-            assert names.clean(cleaned) == cleaned
-            assert names.encode(cleaned).decode("utf-8", "surrogateescape") == cleaned
-        path = _open(files, Request(asked, "10.0.0.9", "10.0.0.1", known))
+            assert paths.clean(cleaned) == cleaned
+            assert paths.encode(cleaned).decode("utf-8", "surrogateescape") == cleaned
+        path = _open(files, FileRequest(asked, "10.0.0.9", "10.0.0.1", known))
         if path is not None:
             assert path.startswith(f"{root()}/"), path
             assert os.path.relpath(path, root()) in FULL
@@ -115,14 +117,14 @@ def filters(data: bytes) -> None:
         assert error.faults
         return
     feed = Feed(asked)
-    known = Known(Client(MAC, architecture=feed.octet()), variables={"group": "b.efi"})
+    known = KnownClient(Client(MAC, architecture=feed.octet()), variables={"group": "b.efi"})
     known.hostname, known.file = text(feed.take(feed.octet() % 16)), "dir/c"
     asked = text(feed.rest())
     try:
-        name = names.clean(asked)
+        name = paths.clean(asked)
     except FileError:
         return
-    request = Request(name, "10.0.0.9", "10.0.0.1", known)
+    request = FileRequest(name, "10.0.0.9", "10.0.0.1", known)
     chosen = _chosen(patterns, request)
     first = next((one for one in options if _fits(one, name)), None)
     assert chosen is None or first is not None
@@ -130,7 +132,7 @@ def filters(data: bytes) -> None:
         _lead(patterns, chosen, options[first], request)
 
 
-def _chosen(patterns: Patterns, request: Request) -> Target | None:
+def _chosen(patterns: Patterns, request: FileRequest) -> Target | None:
     try:
         return patterns.rewrite(request)
     except FileError as error:
@@ -152,7 +154,7 @@ def _fits(pattern: str, name: str) -> bool:
     return ends[-1]
 
 
-def _lead(patterns: Patterns, chosen: Target, value: str, request: Request) -> None:
+def _lead(patterns: Patterns, chosen: Target, value: str, request: FileRequest) -> None:
     """See that the client's values stay where the administrator put them."""
     path = chosen.base + chosen.name
     if "{" not in value:

@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from math import inf
 
-from pybootd.access.base import Access, Verdict
-from pybootd.client import Client
-from pybootd.config import BootpConfig, Config, Section
-from pybootd.dhcp.effects import Effect, Probe, Publish, Wait
-from pybootd.dhcp.networks import Origin
-from pybootd.dhcp.packet import BOOTREPLY, COOKIE, NOBODY, Packet, PacketError, decode
-from pybootd.dhcp.replies import Reply
-from pybootd.events import Conflict, Released
-from pybootd.loop import Later, Outcome
-from pybootd.profiles import Subnet
-from tests.dhcp.desk import FIRST, LAN, SERVER, WAN, Desk
+from pybootd.access.base import Access, AccessDecision
+from pybootd.config.client_classes import SubnetConfig
+from pybootd.config.loader import BootpConfig, Config, Section
+from pybootd.core.client import Client
+from pybootd.core.events import AddressConflict, Released
+from pybootd.core.loop import Later, TaskResult
+from pybootd.dhcp4.actions import Effect, Probe, Publish, Wait
+from pybootd.dhcp4.reply import Reply
+from pybootd.dhcp4.subnets import Arrival
+from pybootd.dhcp4.wire.packet import BOOTREPLY, COOKIE, NOBODY, DhcpPacketError, Packet, decode
+from tests.dhcp4.desk import FIRST, LAN, SERVER, WAN, Desk
 
 from .codecs import FILES
 from .feed import Feed
@@ -76,10 +76,10 @@ class Slow(Access):
     def from_config(cls, section: Section) -> "Slow":
         return cls()
 
-    def check(self, client: Client) -> Verdict | Later[Verdict]:
+    def check(self, client: Client) -> AccessDecision | Later[AccessDecision]:
         if client.mac[-1:] == b"\3":
-            return Verdict(False, "denied")
-        return Later(lambda: Verdict(True, "allowed", error=client.mac[-1:] == b"\4"))
+            return AccessDecision(False, "denied")
+        return Later(lambda: AccessDecision(True, "allowed", error=client.mac[-1:] == b"\4"))
 
 
 def _first(how: int) -> IPv4Address:
@@ -107,7 +107,7 @@ def _desk(feed: Feed) -> Desk:
         bootp=bootp,
         bootfile=FILES,
         static={MACS[5]: KEPT},
-        subnets=(Subnet(BEHIND, behind),) if how & 32 else (),
+        subnets=(SubnetConfig(BEHIND, behind),) if how & 32 else (),
     )
     return Desk(config=config, access=Slow() if how & 64 else None)
 
@@ -117,15 +117,15 @@ class Wire:
     """One server, and a note of all that it said. ``users``: who was told of an address."""
 
     desk: Desk
-    asked: dict[int, tuple[Packet, Origin]] = field(default_factory=dict)
+    asked: dict[int, tuple[Packet, Arrival]] = field(default_factory=dict)
     answered: set[int] = field(default_factory=set)
     users: dict[IPv4Address, tuple[Packet, float]] = field(default_factory=dict)
     waiting: list[Callable[[Feed], list[Effect]]] = field(default_factory=list)
 
-    def ask(self, data: bytes, origin: Origin) -> None:
+    def ask(self, data: bytes, origin: Arrival) -> None:
         try:
             packet = decode(data)
-        except PacketError:
+        except DhcpPacketError:
             return
         # its number, so that a reply shows which request it answers
         packet.xid = len(self.asked) + 1
@@ -144,12 +144,12 @@ class Wire:
                 case Reply():
                     self.check(effect)
                 case Publish(event):
-                    if isinstance(event, Released | Conflict):
+                    if isinstance(event, Released | AddressConflict):
                         self.users.pop(event.address, None)
                 case Wait(later, resume):
                     self.waiting.append(
                         lambda _, later=later, resume=resume: resume(
-                            Outcome(later.call()), self.desk.now
+                            TaskResult(later.call()), self.desk.now
                         )
                     )
                 case Probe():
@@ -269,7 +269,7 @@ def dhcp_server(data: bytes) -> None:
             continue
         interface, local = (WAN, OURS[1]) if step & 16 else (LAN, OURS[0])
         source = feed.choose(ADDRESSES) if step & 32 else NOBODY
-        origin = Origin(interface, local, source, bool(step & 32), 68, bool(step & 64))
+        origin = Arrival(interface, local, source, bool(step & 32), 68, bool(step & 64))
         wire.ask(_message(feed), origin)
     while wire.waiting:
         wire.go_on(feed)

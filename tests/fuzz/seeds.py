@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from pybootd.config import sample
-from tests.dhcp.vectors import VECTORS
+from pybootd.config.loader import sample
+from tests.dhcp4.vectors import VECTORS
 from tests.tftp.test_packet import VECTORS as TFTP
 
-EXAMPLES = Path(__file__).parents[1] / "config_examples"
+EXAMPLES = Path(__file__).parents[1] / "config/examples"
 _EVERYBODY = bytes((8, 1, 0))  # a server of two addresses that serves all
 _DISCOVER = bytes((0, 1, 0, 0, 0))
 _REQUEST = bytes((0, 3, 0, 0, 1, 50, 1, 5))

@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pybootd import inifile
-from pybootd.config import TABLE, ConfigError
+from pybootd.config import ini
+from pybootd.config.loader import TABLE, ConfigError
 from pybootd.daemon import Daemon
 
 SERVICES = ("bootp", "tftp", "httpd")
@@ -36,7 +36,7 @@ def ini_file(data: bytes) -> None:
     """Read a file of any octets: every fault and warning is one line that names the file."""
     path = folder() / "pybootd.ini"
     path.write_bytes(data)
-    sections, _ = inifile.read(path)
+    sections, _ = ini.read(path)
     for section in sections.values():
         for option in section.options:
             assert section.lines[option] > section.line > 0

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pybootd.tftp.packet import Ack, Data, Error, Oack, Rrq, encode
+from pybootd.tftp.wire.packet import Ack, Data, Error, Oack, Rrq, encode
 from tests.tftp.lab import Client, Lab, running
 
 from .feed import Feed, text

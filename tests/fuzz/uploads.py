@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pybootd.files.upload import Uploads
-from pybootd.loop import Later, Outcome
-from pybootd.tftp.packet import Ack, Data, Error, Oack, Wrq, encode
+from pybootd.core.loop import Later, TaskResult
+from pybootd.files.uploads import Uploads
+from pybootd.tftp.wire.packet import Ack, Data, Error, Oack, Wrq, encode
 from tests.tftp.lab import Lab, running
 
 from .feed import Feed, text
@@ -41,11 +41,11 @@ def _there() -> set[str]:
 def _at_once(lab: Lab) -> None:
     """Let what is for workers run in the loop: the same input, the same order."""
 
-    def work(later: Later[object], done: Callable[[Outcome[object], float], None]) -> None:
+    def work(later: Later[object], done: Callable[[TaskResult[object], float], None]) -> None:
         try:
-            outcome: Outcome[object] = Outcome(later.call())
+            outcome: TaskResult[object] = TaskResult(later.call())
         except Exception as error:
-            outcome = Outcome(None, error)
+            outcome = TaskResult(None, error)
         lab.loop.soon(lambda now: done(outcome, now))
 
     lab.loop.work = work  # type: ignore[method-assign,assignment]

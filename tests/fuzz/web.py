@@ -3,7 +3,7 @@
 import h11
 
 from pybootd.http import connection as http
-from pybootd.http.connection import Asked, Connection, Refusal, Reply
+from pybootd.http.connection import Connection, HttpRequest, HttpResponse, Refusal
 from pybootd.http.entity import TEXT, Entity
 
 WALL = 1_700_000_000.0
@@ -12,7 +12,7 @@ ENTITIES = (
     Entity(0, '"none"', None, "application/octet-stream"),
     Entity(None, media=TEXT, still=False),
 )
-Answers = list[tuple[Asked | Refusal, bytes]]
+Answers = list[tuple[HttpRequest | Refusal, bytes]]
 
 
 def http_connection(data: bytes) -> None:
@@ -28,7 +28,7 @@ def http_connection(data: bytes) -> None:
         assert list(map(_meaning, _serve(cut, entity))) == list(map(_meaning, answers))
 
 
-def _meaning(answer: tuple[Asked | Refusal, bytes]) -> object:
+def _meaning(answer: tuple[HttpRequest | Refusal, bytes]) -> object:
     asked, octets = answer
     return asked.status if isinstance(asked, Refusal) else (asked, octets)
 
@@ -46,7 +46,7 @@ def _serve(pieces: list[bytes], entity: Entity) -> Answers:
     return answers
 
 
-def _answer(connection: Connection, asked: Asked | Refusal, entity: Entity) -> bytes:
+def _answer(connection: Connection, asked: HttpRequest | Refusal, entity: Entity) -> bytes:
     if isinstance(asked, Refusal):
         assert 400 <= asked.status < 600
         return connection.refuse(asked, WALL)
@@ -58,7 +58,7 @@ def _answer(connection: Connection, asked: Asked | Refusal, entity: Entity) -> b
     return answer + connection.finish()
 
 
-def _in_file(reply: Reply, entity: Entity) -> None:
+def _in_file(reply: HttpResponse, entity: Entity) -> None:
     assert reply.first >= 0
     if entity.size is not None:
         assert reply.count is not None
@@ -68,7 +68,7 @@ def _in_file(reply: Reply, entity: Entity) -> None:
 def _readable(answers: Answers) -> None:
     """Let h11 read each answer, as the client that asked for it."""
     for asked, answer in answers:
-        head = isinstance(asked, Asked) and asked.head
+        head = isinstance(asked, HttpRequest) and asked.head
         client = h11.Connection(h11.CLIENT)
         method = "HEAD" if head else "GET"
         client.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))

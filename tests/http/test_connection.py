@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pybootd.http.conditions import Part, choose, parse_date
-from pybootd.http.connection import LONGEST, Asked, Connection, Refusal, Reply
+from pybootd.http.conditions import ByteRange, choose, parse_date
+from pybootd.http.connection import LONGEST, Connection, HttpRequest, HttpResponse, Refusal
 from pybootd.http.entity import TEXT, Entity, entity_tag, media_type
 
 WALL = 1_700_000_000.5  # Tue, 14 Nov 2023 22:13:20 GMT
@@ -27,7 +27,7 @@ def head_of(answer: bytes) -> tuple[int, dict[str, str], bytes]:
     return int(lines[0].split()[1]), dict(line.split(": ", 1) for line in lines[1:]), body
 
 
-def ask(data: bytes) -> tuple[Connection, Asked | Refusal | None]:
+def ask(data: bytes) -> tuple[Connection, HttpRequest | Refusal | None]:
     connection = Connection()
     connection.receive(data)
     return connection, connection.next()
@@ -40,9 +40,9 @@ def get(
     return "\r\n".join(lines).encode("latin-1")
 
 
-def answered(data: bytes, entity: Entity = FILE) -> tuple[Connection, Reply]:
+def answered(data: bytes, entity: Entity = FILE) -> tuple[Connection, HttpResponse]:
     connection, asked = ask(data)
-    assert isinstance(asked, Asked)
+    assert isinstance(asked, HttpRequest)
     return connection, connection.answer(asked, entity, WALL)
 
 
@@ -208,7 +208,7 @@ NAMES = {
 
 @pytest.mark.parametrize("target", NAMES)
 def test_name(target: str) -> None:
-    assert ask(get(target=target))[1] == Asked(NAMES[target])
+    assert ask(get(target=target))[1] == HttpRequest(NAMES[target])
 
 
 REFUSED = {
@@ -263,23 +263,23 @@ def test_octet_by_octet_it_is_the_same() -> None:
         connection.receive(octet)
         assert connection.next() is None
     connection.receive(last)
-    assert connection.next() == Asked("/file.efi", fields={"range": "bytes=0-1"})
+    assert connection.next() == HttpRequest("/file.efi", fields={"range": "bytes=0-1"})
 
 
 def test_requests_that_come_at_a_stretch_are_answered_in_order() -> None:
     connection, first = ask(get(target="/1") + get(target="/2") + get(target="/3")[:-1])
-    assert first == Asked("/1")
+    assert first == HttpRequest("/1")
     assert connection.next() is None  # the first isn't answered yet
-    connection.answer(Asked("/1"), FILE, WALL)
+    connection.answer(HttpRequest("/1"), FILE, WALL)
     connection.passed(1000)
     assert connection.finish() == b""
     assert connection.reusable()
-    assert connection.next() == Asked("/2")
+    assert connection.next() == HttpRequest("/2")
     connection.refuse(Refusal(HTTPStatus.NOT_FOUND, "no such file"), WALL)
     assert connection.reusable()
     assert connection.next() is None
     connection.receive(b"\n")
-    assert connection.next() == Asked("/3")
+    assert connection.next() == HttpRequest("/3")
 
 
 REPEATED = {
@@ -300,7 +300,7 @@ REPEATED = {
 def test_what_came_before_is_understood_as_before(name: str) -> None:
     """In one piece, the same once more, and octet by octet: what can be told is the same."""
     data, told = REPEATED[name], []
-    asked: Asked | Refusal | HTTPStatus | None
+    asked: HttpRequest | Refusal | HTTPStatus | None
     for step in (len(data), len(data), 1):
         connection, asked = Connection(), None
         for at in range(0, len(data), step):
@@ -319,13 +319,13 @@ def test_requests_on_kept_connections_do_not_mix() -> None:
         for connection, name in ((first, "/1"), (second, f"/{at}")):
             connection.receive(get(target=name))
             connection.receive(get(target="/next")[:-1])  # it doesn't wait to be answered
-            assert connection.next() == Asked(name)
+            assert connection.next() == HttpRequest(name)
             assert connection.next() is None
             connection.refuse(Refusal(HTTPStatus.NOT_FOUND, "no such file"), WALL)
             assert connection.reusable()
             assert connection.next() is None
             connection.receive(b"\n")
-            assert connection.next() == Asked("/next")
+            assert connection.next() == HttpRequest("/next")
             connection.refuse(Refusal(HTTPStatus.NOT_FOUND, "no such file"), WALL)
             assert connection.reusable()
 
@@ -352,7 +352,7 @@ def test_a_client_that_leaves(data: bytes) -> None:
 def test_a_client_that_ends_its_side_is_answered() -> None:
     connection, asked = ask(get())
     connection.receive(b"")
-    assert isinstance(asked, Asked)
+    assert isinstance(asked, HttpRequest)
     assert connection.next() is None
     connection.answer(asked, replace(FILE, size=0), WALL)
     assert connection.reusable() or not connection.closing
@@ -399,9 +399,9 @@ def test_a_range_is_whole_and_inside(text: str, size: int) -> None:
         assert chosen.count is not None
         assert 0 <= chosen.first < chosen.first + chosen.count <= size
     elif chosen.status == 200:
-        assert chosen == Part(HTTPStatus.OK, 0, size)
+        assert chosen == ByteRange(HTTPStatus.OK, 0, size)
     else:
-        assert chosen == Part(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+        assert chosen == ByteRange(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
 
 
 PIECES = st.sampled_from(
@@ -430,7 +430,7 @@ def test_whatever_comes_every_answer_is_one_that_a_client_reads(arriving: list[b
                 answer = reply.head
                 if reply.count:
                     answer += connection.frame(b"x" * reply.count) + connection.finish()
-            head = isinstance(asked, Asked) and asked.head
+            head = isinstance(asked, HttpRequest) and asked.head
             if not head and b"HEAD" not in b"".join(arriving):
                 client.receive_data(answer)
                 while type(client.next_event()) not in (h11.EndOfMessage, h11.ConnectionClosed):

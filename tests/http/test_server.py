@@ -14,23 +14,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pybootd.client import Client, Clients
-from pybootd.config import HttpdConfig
-from pybootd.events import (
-    Bus,
+from pybootd.config.loader import HttpdConfig
+from pybootd.core.client import Client
+from pybootd.core.client_table import ClientTable
+from pybootd.core.events import (
+    EventBus,
     Malformed,
-    Outcome,
     TransferEnded,
+    TransferOutcome,
     TransferRefused,
     TransferStarted,
 )
+from pybootd.core.loop import Later, Loop
 from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files
-from pybootd.files.sources import Missing, Opened, Request, StreamBody, TextBody, Unavailable
-from pybootd.http import delivery, flows, session
+from pybootd.files.source import FileRequest, Missing, Opened, StreamBody, TextBody, Unavailable
+from pybootd.http import body as body_module
+from pybootd.http import response, session
 from pybootd.http.server import HttpServer
-from pybootd.loop import Later, Loop
-from pybootd.net import BindError
+from pybootd.system.sockets import BindError
 
 BASE = HttpdConfig(address=IPv4Address("127.0.0.1"), port=0)
 BIG = 20_000_000
@@ -54,17 +56,17 @@ class Lab:
         self.root = root
         self.now = 1000.0
         self.loop = Loop(lambda: self.now)
-        self.bus = Bus()
-        self.clients = Clients()
+        self.bus = EventBus()
+        self.clients = ClientTable()
         self.events: list[object] = []
-        self.opener: Callable[[Request], Opened | Later[Opened]] | None = None
+        self.opener: Callable[[FileRequest], Opened | Later[Opened]] | None = None
         self._files = Files(LocalSource(root))
         for kind in (TransferStarted, TransferEnded, TransferRefused, Malformed):
             self.bus.subscribe(kind, self.events.append)
         self.server = HttpServer(config, self.loop, self.bus, self.clients, self)
         self._peers: list[Peer] = []
 
-    def open(self, request: Request) -> Opened | Later[Opened]:
+    def open(self, request: FileRequest) -> Opened | Later[Opened]:
         return self.opener(request) if self.opener else self._files.open(request)
 
     def start(self) -> None:
@@ -229,7 +231,7 @@ class Trickle(StreamBody):
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("root")
     rng = random.Random(1)
-    for size in (0, 1, 1000, delivery._SMALL, delivery._SMALL + 1, BIG):
+    for size in (0, 1, 1000, response._SMALL, response._SMALL + 1, BIG):
         (made / str(size)).write_bytes(rng.randbytes(size))
     (made / "boot x").mkdir()
     (made / "boot x" / "\xe4.efi").write_bytes(b"program")
@@ -264,13 +266,15 @@ def lab(root: Path) -> Iterator[Lab]:
 # what is served
 
 
-@pytest.mark.parametrize("size", [0, 1, 1000, delivery._SMALL, delivery._SMALL + 1, BIG])
+@pytest.mark.parametrize("size", [0, 1, 1000, response._SMALL, response._SMALL + 1, BIG])
 def test_files_arrive_one_after_the_other_on_one_connection(lab: Lab, size: int) -> None:
     peer, wanted = lab.peer(), (lab.root / str(size)).read_bytes()
     for _ in range(2):
         answer = peer.get(str(size))
         assert (answer.status, answer.body == wanted) == (200, True)
-    assert [(event.outcome, event.sent) for event in lab.ended()] == [(Outcome.DONE, size)] * 2
+    assert [(event.outcome, event.sent) for event in lab.ended()] == [
+        (TransferOutcome.DONE, size)
+    ] * 2
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 0), (5, 500_000), (BIG - 7, BIG - 1)])
@@ -287,7 +291,10 @@ def test_head_tells_what_get_would(lab: Lab) -> None:
     got = peer.get("boot%20x/%C3%A4.efi")
     assert head.fields == got.fields
     assert (got.body, got.fields["Content-Type"]) == (b"program", "application/efi")
-    assert [event.outcome for event in lab.ended()] == [Outcome.PROBED, Outcome.DONE]
+    assert [event.outcome for event in lab.ended()] == [
+        TransferOutcome.PROBED,
+        TransferOutcome.DONE,
+    ]
 
 
 def test_an_edition_is_known_again(lab: Lab) -> None:
@@ -327,7 +334,7 @@ def test_what_may_not_be_had_is_refused_and_the_connection_goes_on(lab: Lab, nam
 
 
 def test_a_remote_file_that_can_not_be_had(lab: Lab) -> None:
-    def fail(request: Request) -> Opened:
+    def fail(request: FileRequest) -> Opened:
         error = Unavailable("http://mirror/x: connection refused")
         error.served = "http://mirror/x"
         raise error
@@ -395,7 +402,7 @@ def test_filters_learn_who_asks(lab: Lab) -> None:
     lab.clients.place(known, IPv4Address("127.0.0.7"))
     seen = []
 
-    def note(request: Request) -> Opened:
+    def note(request: FileRequest) -> Opened:
         seen.append(request)
         return Opened(TextBody(b"text"), "x.cfg")
 
@@ -451,7 +458,7 @@ def test_all_get_their_share_of_every_turn(lab: Lab) -> None:
         peer.sock.sendall(f"GET /{BIG} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     for _ in range(4):
         lab.turn(1)
-        assert max(peer.take() for peer in peers) <= flows.BURST + 1000
+        assert max(peer.take() for peer in peers) <= body_module.BURST + 1000
     assert all(peer.data for peer in peers)
 
 
@@ -463,7 +470,7 @@ def test_a_client_that_takes_nothing_is_left(lab: Lab) -> None:
         assert peer.take(100_000)
     assert not lab.ended()
     lab.wait(session.STALL * 2 + 2)
-    assert [event.outcome for event in lab.ended()] == [Outcome.TIMEOUT]
+    assert [event.outcome for event in lab.ended()] == [TransferOutcome.TIMEOUT]
     assert not lab.server._sessions
 
 
@@ -520,7 +527,7 @@ def test_a_file_that_changes_is_never_sent_to_its_end(tmp_path: Path, change: st
             lab.turn(1)
         assert peer.cut
         assert len(peer.data) < BIG
-        assert [event.outcome for event in lab.ended()] == [Outcome.FAILED]
+        assert [event.outcome for event in lab.ended()] == [TransferOutcome.FAILED]
         assert lab.ended()[0].reason
 
 
@@ -541,7 +548,7 @@ def test_a_client_that_leaves_in_the_middle(lab: Lab) -> None:
     peer.take(1000)
     peer.sock.close()
     lab.turn(5)
-    assert [event.outcome for event in lab.ended()] == [Outcome.ABORTED]
+    assert [event.outcome for event in lab.ended()] == [TransferOutcome.ABORTED]
     assert not lab.server._sessions
 
 
@@ -561,7 +568,7 @@ def test_the_end_of_the_daemon_cuts_what_is_under_way(lab: Lab) -> None:
         peer.take()
         peer.take()
     assert (busy.cut, idle.cut, idle.over) == (True, False, True)
-    assert [event.outcome for event in lab.ended()] == [Outcome.STOPPED]
+    assert [event.outcome for event in lab.ended()] == [TransferOutcome.STOPPED]
 
 
 # sources that need time
@@ -586,7 +593,9 @@ def test_a_stream_arrives_as_it_comes(lab: Lab, size: int | None) -> None:
     assert answer.body == data
     assert ("Content-Length" in answer.fields) == (size is not None)
     assert body.closed
-    assert [(event.outcome, event.sent) for event in lab.ended()] == [(Outcome.DONE, 200_000)]
+    assert [(event.outcome, event.sent) for event in lab.ended()] == [
+        (TransferOutcome.DONE, 200_000)
+    ]
     lab.opener = None
     assert peer.get("1000").status == 200
 
@@ -621,7 +630,7 @@ def test_a_stream_that_breaks_off_is_seen_as_broken(
         pass
     assert peer.cut
     assert body.closed
-    assert [event.outcome for event in lab.ended()] == [Outcome.FAILED]
+    assert [event.outcome for event in lab.ended()] == [TransferOutcome.FAILED]
 
 
 def test_a_stream_whose_client_left(lab: Lab) -> None:
@@ -630,7 +639,7 @@ def test_a_stream_whose_client_left(lab: Lab) -> None:
     peer.sock.close()
     for _ in range(3):
         body.give(lab, b"x" * 100_000)
-    assert [event.outcome for event in lab.ended()] == [Outcome.ABORTED]
+    assert [event.outcome for event in lab.ended()] == [TransferOutcome.ABORTED]
     assert body.closed
 
 
@@ -645,7 +654,7 @@ def test_a_client_that_leaves_while_the_source_is_silent(lab: Lab) -> None:
     staying.take()
     staying.sock.close()
     lab.turn()
-    assert [event.outcome for event in lab.ended()] == [Outcome.ABORTED]
+    assert [event.outcome for event in lab.ended()] == [TransferOutcome.ABORTED]
     assert body.closed
 
 
@@ -692,7 +701,7 @@ def test_a_source_that_waits_and_refuses(lab: Lab) -> None:
 
 
 def test_a_fault_of_ours_ends_one_connection(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    def fault(request: Request) -> Opened:
+    def fault(request: FileRequest) -> Opened:
         raise ZeroDivisionError
 
     lab.opener = fault
@@ -710,7 +719,11 @@ def test_a_fault_of_ours_ends_one_connection(lab: Lab, caplog: pytest.LogCapture
 
 def test_a_port_that_is_taken_is_told(lab: Lab) -> None:
     other = HttpServer(
-        replace(BASE, port=lab.server.port), Loop(), Bus(), Clients(), Files(LocalSource(lab.root))
+        replace(BASE, port=lab.server.port),
+        Loop(),
+        EventBus(),
+        ClientTable(),
+        Files(LocalSource(lab.root)),
     )
     with pytest.raises(BindError, match=r"http: tcp port \d+ on 127.0.0.1 is taken"):
         other.open()

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from pybootd.client import parse_mac
-from pybootd.dhcp.packet import BROADCAST_FLAG, Message, Packet, decode, encode
-from pybootd.tools.daemon import Daemon
+from pybootd.core.mac import parse_mac
+from pybootd.dhcp4.wire.packet import BROADCAST_FLAG, MessageType, Packet, decode, encode
+from pybootd.lab.daemon_process import DaemonProcess
 from tests import postgres
 
 from .lab import CLIENT, MIRROR, SERVER, Lab
@@ -54,11 +54,11 @@ class Firmware:
         ``wanted``: the address that is asked for.
         """
         before = {"o50": wanted.packed} if wanted else {}
-        offer = self.receive(self.send(mac, Message.DISCOVER, uuid, **before), patience)
+        offer = self.receive(self.send(mac, MessageType.DISCOVER, uuid, **before), patience)
         if offer is None:
             return None
         wanted = {"o50": offer.yiaddr.packed, "o54": offer.options[54]}
-        return self.receive(self.send(mac, Message.REQUEST, uuid, **wanted), patience)
+        return self.receive(self.send(mac, MessageType.REQUEST, uuid, **wanted), patience)
 
 
 class Log:
@@ -125,7 +125,7 @@ def daemon(lan, tmp_path):
             ini = tmp_path / "pybootd.ini"
             ini.write_text(text)
             log = tmp_path / "log"
-            running.enter_context(Daemon(lan[0], ini, log, ports))
+            running.enter_context(DaemonProcess(lan[0], ini, log, ports))
             return Log(log)
 
         yield start

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from pybootd.tools.network import Host
+from pybootd.lab.network import Host
 
 
 class Member:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable
 from ipaddress import IPv4Address as A
 
-from pybootd.dhcp.packet import Message, Packet, decode, encode
-from pybootd.tools.network import Host
+from pybootd.dhcp4.wire.packet import MessageType, Packet, decode, encode
+from pybootd.lab.network import Host
 
 WINDOW = 60  # exchanges under way at a time
 PATIENCE = 0.5  # seconds before a message is sent again
@@ -46,7 +46,7 @@ class Crowd:
         deadline = time.monotonic() + seconds
         while (waiting or self._open) and (now := time.monotonic()) < deadline:
             while waiting and len(self._open) < WINDOW:
-                self._send(waiting.pop(), Message.DISCOVER, now)
+                self._send(waiting.pop(), MessageType.DISCOVER, now)
             self._selector.select(0.05)
             self._receive(time.monotonic())
             for mac, (when, data) in list(self._open.items()):
@@ -59,7 +59,7 @@ class Crowd:
         self._open.clear()
         self._receive(time.monotonic())
 
-    def _send(self, mac: bytes, kind: Message, now: float, wanted: bytes = b"") -> None:
+    def _send(self, mac: bytes, kind: MessageType, now: float, wanted: bytes = b"") -> None:
         options = {53: bytes((kind,)), 55: b"\1\3\6"}
         if wanted:
             options |= {50: wanted, 54: self.server.packed}
@@ -80,14 +80,14 @@ class Crowd:
             except (BlockingIOError, ConnectionRefusedError):
                 return
             mac, kind = packet.chaddr, packet.options[53][0]
-            if kind == Message.ACK:
+            if kind == MessageType.ACK:
                 self.moved += self.told.get(mac, packet.yiaddr) != packet.yiaddr
                 self.told[mac] = packet.yiaddr
                 self._open.pop(mac, None)
-            elif mac in self._open and kind == Message.OFFER:
-                self._send(mac, Message.REQUEST, now, packet.yiaddr.packed)
-            elif mac in self._open and kind == Message.NAK:
-                self._send(mac, Message.DISCOVER, now)
+            elif mac in self._open and kind == MessageType.OFFER:
+                self._send(mac, MessageType.REQUEST, now, packet.yiaddr.packed)
+            elif mac in self._open and kind == MessageType.NAK:
+                self._send(mac, MessageType.DISCOVER, now)
 
     def shared(self) -> int:
         """Count the addresses that more than one client was told of."""

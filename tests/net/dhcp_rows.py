@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address as A
 
-from pybootd.dhcp.packet import COOKIE, encode
+from pybootd.dhcp4.wire.packet import COOKIE, encode
 
 from .dhcp_wire import (
     BROADCAST_MAC,

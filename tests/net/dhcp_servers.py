@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pybootd.tools.network import Host, Network, which
+from pybootd.lab.network import Host, Network, which
 
 from .dhcp_rows import ROWS
 from .dhcp_wire import COUNT, FIRST, LEASE_TIME, MAX_LEASE_TIME, NEXT_SERVER, SERVER, Wire, wired

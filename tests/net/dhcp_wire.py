@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address as A
 
-from pybootd.dhcp.packet import Packet, decode, encode
-from pybootd.tools.network import Host, Network
+from pybootd.dhcp4.wire.packet import Packet, decode, encode
+from pybootd.lab.network import Host, Network
 
 SERVER, RELAY = A("10.7.0.1"), A("10.7.0.2")
 FIRST, COUNT = A("10.7.1.0"), 2000

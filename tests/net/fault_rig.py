@@ -3,8 +3,8 @@
 import time
 from ipaddress import IPv4Address
 
-from pybootd.dhcp.stores import read_file
-from pybootd.tools.daemon import Daemon
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.leases.sqlite import read_file
 
 INI = """
 [bootp]
@@ -31,7 +31,7 @@ class Rig:
         (folder / "files").mkdir()
         (folder / "files" / "pxelinux.0").write_bytes(b"boot me" * 300)
         (folder / "pybootd.ini").write_text(text)
-        self.daemon = Daemon(host, folder / "pybootd.ini", self.log)
+        self.daemon = DaemonProcess(host, folder / "pybootd.ini", self.log)
         self.told = {}
 
     def boot(self, macs, patience=15.0):

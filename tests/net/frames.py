@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from pybootd.dhcp.packet import (
+from pybootd.dhcp4.wire.packet import (
     BOOTREPLY,
     BOOTREQUEST,
     BROADCAST_FLAG,
-    Message,
+    DhcpPacketError,
+    MessageType,
     Packet,
-    PacketError,
     decode,
 )
-from pybootd.tools.network import Host
+from pybootd.lab.network import Host
 
 BROADCAST, EVERYBODY = b"\xff" * 6, "255.255.255.255"
 _ETH_P_ALL = 3
@@ -71,7 +71,7 @@ class Capture:
                 return self.frames
             try:
                 packet = decode(data[42:])
-            except PacketError as error:  # pragma: no cover
+            except DhcpPacketError as error:  # pragma: no cover
                 pytest.fail(f"octets on port 67 or 68: {error}")
             self.frames.append(Frame(data[:6], socket.inet_ntoa(data[30:34]), packet))
 
@@ -89,7 +89,7 @@ def delivered(frames: list[Frame], mac: str) -> set[str]:
     """
     own, ways = bytes.fromhex(mac.replace(":", "")), set()
     flags: dict[tuple[int, int], int] = {}
-    answers = {Message.OFFER: Message.DISCOVER, Message.ACK: Message.REQUEST}
+    answers = {MessageType.OFFER: MessageType.DISCOVER, MessageType.ACK: MessageType.REQUEST}
     for frame in frames:
         packet = frame.packet
         if packet.chaddr != own:
@@ -97,7 +97,7 @@ def delivered(frames: list[Frame], mac: str) -> set[str]:
         if packet.op == BOOTREQUEST:
             flags[packet.xid, frame.kind] = packet.flags
         elif packet.op == BOOTREPLY and frame.kind in answers:
-            asked = flags[packet.xid, answers[Message(frame.kind)]]
+            asked = flags[packet.xid, answers[MessageType(frame.kind)]]
             broadcast = asked & BROADCAST_FLAG
             ways.add("broadcast" if broadcast else "unicast")
             there = (BROADCAST, EVERYBODY) if broadcast else (own, str(packet.yiaddr))

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.network import Host
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.network import Host
 
 TOP = Path(__file__).parents[2]
 SERVER, CLIENT, MIRROR = "10.7.0.1", "10.7.0.2", "10.8.0.2"
@@ -30,11 +30,11 @@ class Lab:
         return self.folder / "root"
 
     @contextmanager
-    def serving(self, text: str, *options: str) -> Iterator[Daemon]:
+    def serving(self, text: str, *options: str) -> Iterator[DaemonProcess]:
         ini = self.folder / "pybootd.ini"
         ini.write_text(text)
         ports = (69,) if "-t" in options else (67, 69)
-        with Daemon(self.server, ini, self.folder / "log", ports, *options) as daemon:
+        with DaemonProcess(self.server, ini, self.folder / "log", ports, *options) as daemon:
             yield daemon
             assert daemon.stop() == 0
         assert "Traceback" not in self.said()

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address as A
 from typing import TYPE_CHECKING
 
-from pybootd.dhcp.packet import Message, Packet, decode, encode
-from pybootd.tools.network import Host
+from pybootd.dhcp4.wire.packet import MessageType, Packet, decode, encode
+from pybootd.lab.network import Host
 
 if TYPE_CHECKING:
     from .shared_files import Files
@@ -28,7 +28,7 @@ class Client:
     mac: bytes
     xid: int
     boots: bool = False  # and so asks for a boot file, as PXE firmware does
-    kind: Message = Message.DISCOVER
+    kind: MessageType = MessageType.DISCOVER
     address: A | None = None
     server: A | None = None
     since: float = 0.0
@@ -62,7 +62,7 @@ class Crowd:
             for mac in (bytes((2, group)) + number.to_bytes(4),)
         }
         self.confirmed: Callable[[Crowd, Client, Packet], None] | None = None  # called with an ACK
-        self.heard: Counter[tuple[int, A, Message]] = Counter()
+        self.heard: Counter[tuple[int, A, MessageType]] = Counter()
         self.differed = 0  # offers of another address than an offer before
         self.refused = 0  # NAKs
         self.begun = time.monotonic()
@@ -81,7 +81,7 @@ class Crowd:
         """Let them begin anew."""
         now = time.monotonic()
         for client in clients:
-            client.kind, client.since, client.wait = Message.DISCOVER, now, self.wait
+            client.kind, client.since, client.wait = MessageType.DISCOVER, now, self.wait
             client.offers.clear()
             client.busy = True
             self.send(client, now)
@@ -90,7 +90,7 @@ class Crowd:
         """Let them ask for more time, as in REBINDING: any server may answer."""
         now = time.monotonic()
         for client in clients:
-            client.kind, client.since, client.wait = Message.REQUEST, now, self.wait
+            client.kind, client.since, client.wait = MessageType.REQUEST, now, self.wait
             client.server = None
             client.busy = True
             self.send(client, now)
@@ -100,7 +100,7 @@ class Crowd:
         if client.boots:
             options |= PXE
         ciaddr = A(0)
-        if client.kind == Message.REQUEST and client.address is not None:
+        if client.kind == MessageType.REQUEST and client.address is not None:
             if client.server is None:
                 ciaddr = client.address
             else:
@@ -135,23 +135,23 @@ class Crowd:
                 self._take(client, packet, now)
 
     def _take(self, client: Client, packet: Packet, now: float) -> None:
-        kind = Message(packet.options[53][0])
+        kind = MessageType(packet.options[53][0])
         server = A(packet.options[54])
         self.heard[int(now - self.begun), server, kind] += 1
-        if kind == Message.OFFER:
+        if kind == MessageType.OFFER:
             self.differed += any(one != packet.yiaddr for one in client.offers.values())
             client.offers[server] = packet.yiaddr
-            if client.busy and client.kind == Message.DISCOVER:
-                client.kind, client.wait = Message.REQUEST, self.wait
+            if client.busy and client.kind == MessageType.DISCOVER:
+                client.kind, client.wait = MessageType.REQUEST, self.wait
                 client.address, client.server = packet.yiaddr, server
                 self.send(client, now)
-        elif kind == Message.ACK:
-            if client.kind == Message.REQUEST:
+        elif kind == MessageType.ACK:
+            if client.kind == MessageType.REQUEST:
                 client.told.append(packet.yiaddr)
                 client.address, client.busy = packet.yiaddr, False
                 if self.confirmed is not None:
                     self.confirmed(self, client, packet)
-        elif kind == Message.NAK and client.busy and client.kind == Message.REQUEST:
+        elif kind == MessageType.NAK and client.busy and client.kind == MessageType.REQUEST:
             self.refused += 1
             self.start([client])
 
@@ -160,9 +160,9 @@ class Crowd:
         for client in self.busy():
             if client.again > now:
                 continue
-            chose = client.kind == Message.REQUEST and client.server is not None
+            chose = client.kind == MessageType.REQUEST and client.server is not None
             if chose and client.wait >= 4 * self.wait:  # its server is gone: RFC 2131 3.1 5
-                client.kind, client.wait = Message.DISCOVER, self.wait
+                client.kind, client.wait = MessageType.DISCOVER, self.wait
                 client.offers.clear()
             self.send(client, now)
 

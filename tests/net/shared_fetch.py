@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from pybootd.tools.pxe import BootError, Transfer
+from pybootd.lab.firmware import BootError, FirmwareTransfer
 
 ASKED = (("tsize", "0"), ("blksize", "1468"), ("windowsize", "4"))  # as OVMF does
 PATIENCE = 1.0  # seconds until a client sends its last packet again
@@ -45,7 +45,7 @@ class Fetch:
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.bind((address, 0))
         self.sock.setblocking(False)
-        self.transfer = Transfer(self.sock, server, name, ASKED, None)
+        self.transfer = FirmwareTransfer(self.sock, server, name, ASKED, None)
         self.got = self.transfer.got = Compared(file)
         self.heard = self.asked = time.monotonic()
         self.silence, self.repeated = 0.0, 0

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address as A
 from pathlib import Path
 
-from pybootd.dhcp.packet import Packet
-from pybootd.tools.network import Host
+from pybootd.dhcp4.wire.packet import Packet
+from pybootd.lab.network import Host
 
 from .shared_crowd import Client, Crowd
 

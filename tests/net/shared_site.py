@@ -15,10 +15,10 @@ from typing import Self
 
 import psycopg
 
-from pybootd.dhcp import postgres
-from pybootd.dhcp.packet import Message
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.network import Network
+from pybootd.dhcp4.wire.packet import MessageType
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.network import Network
+from pybootd.leases.shared import postgres
 from tests.postgres import Cluster
 
 from .shared_crowd import WAIT, Client, Crowd, turn
@@ -78,7 +78,7 @@ class Site:
         self._count, self._wait, self._more = count, wait, more
         self._boots = boots
         write(folder / "files", size)
-        self.daemons: list[Daemon] = []
+        self.daemons: list[DaemonProcess] = []
         self.crowds: list[Crowd] = []
         self.files: Files | None = None
         self.killed, self.killed_at = 1, 0.0  # the daemon that the storm kills, and when
@@ -100,7 +100,7 @@ class Site:
                 copy, room = self.folder / f"{number}.db", self._count // 2 + 50
                 text = INI.format(url=self.url, copy=copy, count=room, more=self._more, boot=NAME)
                 ini.write_text(text.replace("{number}", str(number + 1)))
-                daemon = Daemon(host, ini, self.folder / f"{number}.log")
+                daemon = DaemonProcess(host, ini, self.folder / f"{number}.log")
                 self.daemons.append(begun.enter_context(daemon))
             for group, address in enumerate(RELAYS):
                 crowd = Crowd(
@@ -217,7 +217,7 @@ class Site:
 
     def table(self) -> str:
         """Write who answered what when, between what happened."""
-        kinds = (Message.OFFER, Message.ACK, Message.NAK)
+        kinds = (MessageType.OFFER, MessageType.ACK, MessageType.NAK)
         names = "".join(f"{server!s:>26}" for server in SERVERS)
         lines = [f"        {names}", "second  " + 3 * "   OFFER   ACK   NAK    MB"]
         heard = sum((crowd.heard for crowd in self.crowds), Counter())

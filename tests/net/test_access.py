@@ -16,7 +16,7 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.dhcp.packet import Message
+from pybootd.dhcp4.wire.packet import MessageType
 
 TOP = Path(__file__).parents[2]
 EXAMPLE = TOP / "tests" / "plugin_example"
@@ -99,9 +99,11 @@ root = ./files
     exchanges(1)  # its address was probed for conflicts once
     alone = exchanges()
     began = time.monotonic()
-    waiting = firmware.send("52:54:00:00:00:01", Message.DISCOVER, NODE)
+    waiting = firmware.send("52:54:00:00:00:01", MessageType.DISCOVER, NODE)
     assert slow_server.asked.wait(5)
-    firmware.send("52:54:00:00:00:01", Message.DISCOVER, NODE)  # impatient, but asked about once
+    firmware.send(
+        "52:54:00:00:00:01", MessageType.DISCOVER, NODE
+    )  # impatient, but asked about once
     beside = exchanges()
     assert time.monotonic() - began < 6, "the other answer was not awaited any more"
     print(f"four messages, ms: {alone:.1f} alone, {beside:.1f} beside one who waits")

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.dhcp.packet import Message, decode
-from pybootd.dhcp.scout import AGAIN, LISTEN
-from pybootd.tools.daemon import Daemon
+from pybootd.dhcp4.proxy.detect import AGAIN, LISTEN
+from pybootd.dhcp4.wire.packet import MessageType, decode
+from pybootd.lab.daemon_process import DaemonProcess
 
 from .conftest import Firmware, Log
 
@@ -53,12 +53,12 @@ class Boots(threading.Thread):
         while not self.ended.wait(0.5):
             number += 1
             mac = f"52:54:00:00:00:{number:02x}"
-            offer = self.answer(mac, Message.DISCOVER)
+            offer = self.answer(mac, MessageType.DISCOVER)
             if offer is None:
                 continue
             wanted = {"o50": offer.yiaddr.packed, "o54": offer.options[54]}
-            ack = self.answer(mac, Message.REQUEST, **wanted)
-            if ack is not None and ack.options[53] == bytes((Message.ACK,)):
+            ack = self.answer(mac, MessageType.REQUEST, **wanted)
+            if ack is not None and ack.options[53] == bytes((MessageType.ACK,)):
                 self.booted.append((time.monotonic(), str(A(ack.options[54]))))
 
     def answer(self, mac, kind, **options):
@@ -67,7 +67,7 @@ class Boots(threading.Thread):
             xid = self.firmware.send(mac, kind, MACHINE, **options)
             self.firmware.xid -= 1
             while (found := self.firmware.receive(xid, 4.0)) is not None:
-                if int(found.yiaddr) or found.options[53] == bytes((Message.NAK,)):
+                if int(found.yiaddr) or found.options[53] == bytes((MessageType.NAK,)):
                     self.firmware.xid += 1
                     return found
         self.firmware.xid += 1
@@ -97,7 +97,7 @@ class Wire:
             if data[23] != 17 or data[36:38] != b"\0\x44":
                 continue
             packet = decode(data[42:])
-            if packet.options[53] == bytes((Message.OFFER,)) and int(packet.yiaddr):
+            if packet.options[53] == bytes((MessageType.OFFER,)) and int(packet.yiaddr):
                 server = str(A(packet.options[54]))
                 self.offers[packet.chaddr, packet.xid][server] = time.monotonic()
 
@@ -118,7 +118,7 @@ def test_another_server_comes_and_goes_three_times(network, tmp_path):
     boots = Boots(firmware)
     ini = tmp_path / "pybootd.ini"
     ini.write_text(INI)
-    with Daemon(server, ini, tmp_path / "log", (67, 4011), "-p", "-d") as daemon:
+    with DaemonProcess(server, ini, tmp_path / "log", (67, 4011), "-p", "-d") as daemon:
         log = Log(tmp_path / "log")
         log.line_of("eth0: no other DHCP server: mode dhcp", 20)
         boots.start()

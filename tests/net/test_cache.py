@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.files.kept import FRESH
+from pybootd.files.remote.cache import FRESH
 
 from . import crowd
 from .lab import MIRROR, SERVER, Lab

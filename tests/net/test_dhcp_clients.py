@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.dhcp.packet import Message
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.network import Host, Network, Switch, end
+from pybootd.dhcp4.wire.packet import MessageType
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.network import Host, Network, Switch, end
 
 from .frames import BROADCAST, EVERYBODY, Capture
 
@@ -54,9 +54,9 @@ class Lab:
     capture: Capture
 
     @contextmanager
-    def serving(self, text: str) -> Iterator[Daemon]:
+    def serving(self, text: str) -> Iterator[DaemonProcess]:
         path = ini(self.folder, f"pool_start = {FIRST}\npool_count = 5\n{text}")
-        with Daemon(self.server, path, self.folder / "log", (67,), "-p", "-d") as daemon:
+        with DaemonProcess(self.server, path, self.folder / "log", (67,), "-p", "-d") as daemon:
             yield daemon
 
     def said(self) -> str:
@@ -87,16 +87,16 @@ def test_dhclient_gets_renews_and_releases(lab: Lab) -> None:
     with lab.serving("lease_time = 4\n"):
         running = lab.client.popen(*words[:1], "-d", *words[1:])
         wait(lambda: lab.address() == FIRST)
-        assert lab.capture.last(Message.OFFER).target == bytes.fromhex(
+        assert lab.capture.last(MessageType.OFFER).target == bytes.fromhex(
             lab.client.mac().replace(":", "")
         )
-        wait(lambda: lab.count(Message.ACK) > 1)  # T1 is after 2 s
-        renewed = lab.capture.last(Message.ACK)
+        wait(lambda: lab.count(MessageType.ACK) > 1)  # T1 is after 2 s
+        renewed = lab.capture.last(MessageType.ACK)
         assert (renewed.to, renewed.packet.ciaddr) == (FIRST, A(FIRST))
         running.terminate()
         running.wait()
         lab.client.run("dhclient", "-r", *words[1:], check=False)
-        wait(lambda: lab.count(Message.RELEASE))
+        wait(lambda: lab.count(MessageType.RELEASE))
         wait(lambda: "released" in lab.said())
 
 
@@ -109,13 +109,13 @@ def test_udhcpc_gets_renews_and_releases(lab: Lab, flags: tuple[str, ...]) -> No
     with lab.serving(""):
         running = lab.client.popen("udhcpc", "-i", "eth0", "-f", "-R", *flags, "-s", script)
         wait(lambda: lab.address() == FIRST)
-        target = lab.capture.last(Message.ACK).target
+        target = lab.capture.last(MessageType.ACK).target
         assert target == (BROADCAST if flags else bytes.fromhex(lab.client.mac().replace(":", "")))
         running.send_signal(10)  # SIGUSR1: renew
-        wait(lambda: lab.count(Message.ACK) == 2)
-        assert lab.capture.last(Message.ACK).to == FIRST
+        wait(lambda: lab.count(MessageType.ACK) == 2)
+        assert lab.capture.last(MessageType.ACK).to == FIRST
         running.send_signal(12)  # SIGUSR2: release
-        wait(lambda: lab.count(Message.RELEASE))
+        wait(lambda: lab.count(MessageType.RELEASE))
 
 
 @pytest.mark.net("dhcpcd")
@@ -125,18 +125,20 @@ def test_dhcpcd_gets_rebinds_and_releases(lab: Lab) -> None:
         running = lab.client.popen("dhcpcd", "-B", *words)
         wait(lambda: lab.address() == FIRST)
         own = bytes.fromhex(lab.client.mac().replace(":", ""))
-        assert [lab.capture.last(kind).target for kind in (Message.OFFER, Message.ACK)] == [own] * 2
+        assert [lab.capture.last(kind).target for kind in (MessageType.OFFER, MessageType.ACK)] == [
+            own
+        ] * 2
 
-        def tell(option: str, answer: Message, count: int) -> None:
+        def tell(option: str, answer: MessageType, count: int) -> None:
             """Send it a signal by its own command, anew where it was busy and missed it."""
             while lab.count(answer) < count:
                 lab.client.run("dhcpcd", "-4", option, "eth0", check=False)
                 with suppress(AssertionError):
                     wait(lambda: lab.count(answer) >= count, 5.0)
 
-        tell("-n", Message.ACK, 2)
-        assert lab.capture.last(Message.ACK).packet.yiaddr == A(FIRST)
-        tell("-k", Message.RELEASE, 1)
+        tell("-n", MessageType.ACK, 2)
+        assert lab.capture.last(MessageType.ACK).packet.yiaddr == A(FIRST)
+        tell("-k", MessageType.RELEASE, 1)
         running.wait(10)
 
 
@@ -150,7 +152,7 @@ def test_without_the_right_to_send_frames_replies_are_broadcast(lab: Lab) -> Non
     wait(lambda: "no right to open packet sockets" in lab.said())
     wait(lambda: 67 in lab.server.udp_ports())
     lab.client.run("udhcpc", "-i", "eth0", "-n", "-q", "-s", "/bin/true")
-    for kind in (Message.OFFER, Message.ACK):
+    for kind in (MessageType.OFFER, MessageType.ACK):
         frame = lab.capture.last(kind)
         assert not frame.packet.flags
         assert (frame.target, frame.to) == (BROADCAST, EVERYBODY)
@@ -169,17 +171,17 @@ def test_two_networks_each_with_its_own_side(network: Network, tmp_path: Path) -
     other.plug(right)
     ask = ("udhcpc", "-i", "eth0", "-n", "-q", "-t", "2", "-T", "1", "-s", "/bin/true")
     path = ini(tmp_path, f"pool_start = {FIRST}\n")
-    with Daemon(server, path, tmp_path / "log", (67,), "-p"):
+    with DaemonProcess(server, path, tmp_path / "log", (67,), "-p"):
         seen, unseen = Capture(one), Capture(other)
         one.run(*ask)
         assert other.run(*ask, check=False).returncode != 0
-        offer = seen.last(Message.OFFER).packet
+        offer = seen.last(MessageType.OFFER).packet
         assert (str(offer.yiaddr), offer.options[54]) == (FIRST, A(SERVER).packed)
-        assert set(unseen.kinds()) == {Message.DISCOVER}
+        assert set(unseen.kinds()) == {MessageType.DISCOVER}
     path = ini(tmp_path, "pool_start = 10.8.0.100\n")
-    with Daemon(server, path, tmp_path / "log", (67,), "-p"):
+    with DaemonProcess(server, path, tmp_path / "log", (67,), "-p"):
         other.run(*ask)
-        offer = unseen.last(Message.OFFER).packet
+        offer = unseen.last(MessageType.OFFER).packet
         assert (str(offer.yiaddr), offer.options[54]) == ("10.8.0.100", A("10.8.0.1").packed)
     seen.socket.close()
     unseen.socket.close()
@@ -191,7 +193,7 @@ def test_an_address_in_use_is_not_offered(lab: Lab) -> None:
     squatter.plug(lab.lan, f"{FIRST}/24")
     with lab.serving("conflict_check = on\n"):
         lab.client.run("udhcpc", "-i", "eth0", "-n", "-q", "-s", "/bin/true")
-        assert lab.capture.last(Message.ACK).packet.yiaddr == A(FIRST) + 1
+        assert lab.capture.last(MessageType.ACK).packet.yiaddr == A(FIRST) + 1
     assert f"{FIRST}" in lab.said()
     assert squatter.mac() in lab.said()
 
@@ -259,7 +261,7 @@ def test_clients_renew_rebind_and_start_over_on_another_network(
         own = bytes.fromhex(hosts[kind].mac().replace(":", ""))
         mine = [one for one in captures[kind].read() if one.packet.chaddr == own]
         return any(
-            (one.kind, one.to, answer.kind) == (Message.REQUEST, to, Message.ACK)
+            (one.kind, one.to, answer.kind) == (MessageType.REQUEST, to, MessageType.ACK)
             and one.packet.ciaddr != A(0)
             for one, answer in itertools.pairwise(mine)
         )
@@ -268,7 +270,7 @@ def test_clients_renew_rebind_and_start_over_on_another_network(
         server.ip("address", "flush", "dev", "eth0")
         server.ip("address", "add", address, "broadcast", "+", "dev", "eth0")
 
-    with Daemon(server, path, tmp_path / "log", (67,), "-p"):
+    with DaemonProcess(server, path, tmp_path / "log", (67,), "-p"):
         for kind, host in hosts.items():
             run_client(kind, host, tmp_path)
         wait(lambda: all(map(address_of, hosts.values())))
@@ -278,13 +280,13 @@ def test_clients_renew_rebind_and_start_over_on_another_network(
         wait(lambda: all(renewed(kind, SERVER) for kind in hosts if kind != "udhcpc"))
     # nobody is at the server's address any more; from T2 on anybody may answer
     move("10.7.0.9/24")
-    with Daemon(server, path, tmp_path / "log", (67,), "-p"):
+    with DaemonProcess(server, path, tmp_path / "log", (67,), "-p"):
         wait(lambda: all(renewed(kind, "255.255.255.255") for kind in hosts), 60.0)
         assert {kind: address_of(host) for kind, host in hosts.items()} == had
     # udhcpc heeds no NAK but its own server's, and waits for the end of its lease
     hosts.pop("udhcpc")
     move("10.8.0.1/24")
     ini(tmp_path, f"pool_start = 10.8.0.100\n{pool}")
-    with Daemon(server, path, tmp_path / "log", (67,), "-p"):
+    with DaemonProcess(server, path, tmp_path / "log", (67,), "-p"):
         wait(lambda: all(address_of(host).startswith("10.8.") for host in hosts.values()), 60.0)
-    assert all(Message.NAK in captures[kind].kinds() for kind in hosts)
+    assert all(MessageType.NAK in captures[kind].kinds() for kind in hosts)

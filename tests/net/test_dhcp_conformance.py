@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.network import Network
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.network import Network
 
 from .dhcp_rows import ROWS, Row
 from .dhcp_servers import pybootd_ini
@@ -21,7 +21,7 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
     with Network() as network, wired(network) as (server, made):
         ini = folder / "pybootd.ini"
         ini.write_text(pybootd_ini(folder))
-        with Daemon(server, ini, folder / "log", (67,), "-p"):
+        with DaemonProcess(server, ini, folder / "log", (67,), "-p"):
             yield made
     assert "Traceback" not in (folder / "log").read_text()
 

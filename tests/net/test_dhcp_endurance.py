@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.dhcp.stores import read_file
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.network import Host, Network
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.network import Host, Network
+from pybootd.leases.sqlite import read_file
 
 from .dhcp_crowd import Crowd, macs
 
@@ -38,10 +38,10 @@ class Lab:
     server: Host
     crowd: Crowd
 
-    def daemon(self, text: str) -> Daemon:
+    def daemon(self, text: str) -> DaemonProcess:
         path = self.folder / "pybootd.ini"
         path.write_text(f"[bootp]\nallow_simple_dhcp = on\npool_start = 10.7.64.0\n{text}\n")
-        return Daemon(self.server, path, self.folder / "log", (67,), "-p")
+        return DaemonProcess(self.server, path, self.folder / "log", (67,), "-p")
 
     def said(self) -> str:
         return (self.folder / "log").read_text()

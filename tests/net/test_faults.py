@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.dhcp.packet import Message
-from pybootd.tools.daemon import Daemon
+from pybootd.dhcp4.wire.packet import MessageType
+from pybootd.lab.daemon_process import DaemonProcess
 
 from .fault_rig import INI, Rig
 
@@ -173,7 +173,7 @@ def test_no_descriptor_is_left(make, lan):
     rig = make(INI + "[httpd]\nenable = yes\n")
     for number in range(40):
         (rig.log.with_name("files") / f"file{number}").write_bytes(b"f" * 100_000)
-    rig.daemon = Daemon(Few(lan[0], 48), rig.daemon.ini, rig.log)
+    rig.daemon = DaemonProcess(Few(lan[0], 48), rig.daemon.ini, rig.log)
     rig.daemon.start()
     fetch(lan)
     rig.boot(MACS[:1])
@@ -282,7 +282,7 @@ def test_buffers_that_are_full(make, lan):
     rig = make(INI + "[httpd]\nenable = yes\n")
     file = rig.log.with_name("files") / "file"
     file.write_bytes(os.urandom(200_000))
-    rig.daemon = Daemon(lan[0], rig.daemon.ini, rig.log, (67, 69), "-d")
+    rig.daemon = DaemonProcess(lan[0], rig.daemon.ini, rig.log, (67, 69), "-d")
     rig.daemon.start()
     rig.boot(MACS)
     transfer = Transfer(lan[1], "file")
@@ -292,12 +292,12 @@ def test_buffers_that_are_full(make, lan):
     lan[0].run("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", *shape)
     for _ in range(100):
         for mac in MACS:
-            rig.firmware.send(mac, Message.DISCOVER)
+            rig.firmware.send(mac, MessageType.DISCOVER)
     assert rig.says("dhcp: no reply to 255.255.255.255: Resource temporarily unavailable") == 1
     # a queue that is too short: frames to clients without an address are refused
     lan[0].run("tc", "qdisc", "change", "dev", "eth0", "root", "tbf", *shape[:-1], "1600")
     for _ in range(100):
-        rig.firmware.send(MACS[0], Message.DISCOVER, flags=0)
+        rig.firmware.send(MACS[0], MessageType.DISCOVER, flags=0)
     assert rig.says(f"no frame to {MACS[0]} out of eth0: [Errno 105] No buffer space available")
     lan[0].run("tc", "qdisc", "del", "dev", "eth0", "root")
     rig.boot(MACS, patience=40)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.dhcp.packet import Message
-from pybootd.dhcp.stores import read_file
+from pybootd.dhcp4.wire.packet import MessageType
+from pybootd.leases.sqlite import read_file
 
 from .fault_rig import INI, Rig
 
@@ -100,7 +100,7 @@ def test_a_file_locked_by_another_program_delays_confirmations_alone(rig):
 
         def ask():
             while not asking.wait(0.01):
-                rig.firmware.send(MACS[2], Message.REQUEST, o50=rig.wanted(2), o54=SERVER)
+                rig.firmware.send(MACS[2], MessageType.REQUEST, o50=rig.wanted(2), o54=SERVER)
 
         thread = threading.Thread(target=ask)
         thread.start()

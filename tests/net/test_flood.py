@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.tools.daemon import Daemon
+from pybootd.lab.daemon_process import DaemonProcess
 
 pytestmark = pytest.mark.net("curl")
 
@@ -27,8 +27,8 @@ ATTACK = textwrap.dedent(
     """
     import itertools, os, socket, struct, sys, time
     from ipaddress import IPv4Address as A
-    from pybootd.dhcp.ethernet import datagram
-    from pybootd.dhcp.packet import Packet, encode
+    from pybootd.dhcp4.wire.ethernet import datagram
+    from pybootd.dhcp4.wire.packet import Packet, encode
     target, kind, seconds = bytes.fromhex(sys.argv[1]), sys.argv[2], float(sys.argv[3])
     rate = float(sys.argv[4])  # packets a second, at most
     wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
@@ -109,7 +109,7 @@ def test_newcomers_get_an_address_in_a_flood(lan, firmware, tmp_path):
     (tmp_path / "pybootd.ini").write_text(
         INI.replace("100\npool_count = 60", "10\npool_count = 200")
     )
-    with Daemon(server, tmp_path / "pybootd.ini", tmp_path / "log") as daemon:
+    with DaemonProcess(server, tmp_path / "pybootd.ini", tmp_path / "log") as daemon:
         small = memory(daemon.pid)
         attacker = stranger.popen(
             *(sys.executable, "-c", ATTACK, "ff" * 6, "dhcp", "60", "2000"),
@@ -146,7 +146,7 @@ def test_known_machines_boot_in_a_flood(lan, firmware, tmp_path, kind):
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "pxelinux.0").write_bytes(b"boot me" * 300)
     (tmp_path / "pybootd.ini").write_text(INI)
-    with Daemon(server, tmp_path / "pybootd.ini", tmp_path / "log") as daemon:
+    with DaemonProcess(server, tmp_path / "pybootd.ini", tmp_path / "log") as daemon:
         before = [boot(firmware, client, number) for number in range(20)]
         small = memory(daemon.pid)
         target = "ff" * 6 if kind == "dhcp" else server.mac().replace(":", "")

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "config_examples"
+EXAMPLES = Path(__file__).parents[1] / "config/examples"
 LISTED = UUID("00112233-4455-6677-8899-aabbccddeeff")
 
 

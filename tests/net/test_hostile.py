@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.tools.daemon import Daemon
-from tests.dhcp.vectors import VECTORS
+from pybootd.lab.daemon_process import DaemonProcess
+from tests.dhcp4.vectors import VECTORS
 
 SERVER = "192.168.1.1"
 HERE = """
@@ -83,7 +83,7 @@ def running(lan, tmp_path):
     (files / "pxelinux.0").write_bytes(b"boot me" * 30_000)
     ini = tmp_path / "pybootd.ini"
     ini.write_text(HERE.format("pxelinux.0"))
-    daemon = Daemon(lan[0], ini, tmp_path / "log", (67, 69))
+    daemon = DaemonProcess(lan[0], ini, tmp_path / "log", (67, 69))
     with daemon:
         yield daemon
     assert "Traceback" not in (tmp_path / "log").read_text()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.network import Network
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.network import Network
 
 from .lab import CLIENT, LEASED, MIRROR, SERVER, TOP
 from .lab import Lab as WithMirror
@@ -26,7 +26,9 @@ class Lab(WithMirror):
     """The same, asked by curl."""
 
     @contextmanager
-    def serving(self, text: str = "[tftp]\nroot = ./root\n", *options: str) -> Iterator[Daemon]:
+    def serving(
+        self, text: str = "[tftp]\nroot = ./root\n", *options: str
+    ) -> Iterator[DaemonProcess]:
         with super().serving(text, *(options or ("-t", "-H"))) as daemon:
             yield daemon
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pybootd.tools.daemon import Daemon
+from pybootd.lab.daemon_process import DaemonProcess
 
 INI = """\
 [bootp]
@@ -43,7 +43,7 @@ def test_interfaces_are_followed(network, tmp_path, only):
     other.plug(far)
     ini = tmp_path / "pybootd.ini"
     ini.write_text(INI.format(only=only))
-    with Daemon(server, ini, tmp_path / "log", (67,), "-p", "-d") as daemon:
+    with DaemonProcess(server, ini, tmp_path / "log", (67,), "-p", "-d") as daemon:
         assert address(client) == "10.7.0.100"
         if not only:
             server.plug(far, "10.8.0.1/24")

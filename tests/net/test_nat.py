@@ -2,7 +2,7 @@
 
 import pytest
 
-from pybootd.tools.daemon import Daemon
+from pybootd.lab.daemon_process import DaemonProcess
 
 # what publishing ports comes down to
 RULES = """
@@ -33,7 +33,7 @@ def test_a_transfer_through_published_ports(network, tmp_path):
     host.run("nft", "-f", tmp_path / "rules")
     (tmp_path / "linux").write_bytes(b"0123456789" * 10_000)
     (tmp_path / "pybootd.ini").write_text("[tftp]\nroot = .\nport_range = 20000-20003\n")
-    with Daemon(container, tmp_path / "pybootd.ini", tmp_path / "log", (69,), "-t"):
+    with DaemonProcess(container, tmp_path / "pybootd.ini", tmp_path / "log", (69,), "-t"):
         for _ in range(6):  # more than there are ports
             got = client.run("curl", "-s", "--max-time", "9", "tftp://192.168.1.1/linux")
             assert got.stdout == "0123456789" * 10_000

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pybootd import __version__
-from pybootd.tools.network import PATH
+from pybootd.lab.network import PATH
 
 TOP = Path(__file__).parents[2]
 INI = "[bootp]\nmode = proxy\n[tftp]\nroot = .\n"

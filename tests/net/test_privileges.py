@@ -14,8 +14,8 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from pybootd.dhcp.postgres import migrate
-from pybootd.tools.daemon import Daemon, DaemonError
+from pybootd.lab.daemon_process import DaemonError, DaemonProcess
+from pybootd.leases.shared.postgres import migrate
 from tests import postgres
 from tests.files.origin import octets
 
@@ -72,7 +72,7 @@ def serve(lan):
         def start(security, bootp="", said="log", leases=folder / "state" / "leases.db"):
             ini = folder / "pybootd.ini"
             ini.write_text(INI.format(folder=folder, security=security, bootp=bootp, leases=leases))
-            daemon = Daemon(lan[0], ini, folder / "log", (67, 69))
+            daemon = DaemonProcess(lan[0], ini, folder / "log", (67, 69))
             running.append(daemon)
             daemon.start()
             deadline = time.monotonic() + 30

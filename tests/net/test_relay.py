@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pybootd.tools.daemon import Daemon
+from pybootd.lab.daemon_process import DaemonProcess
 
 INI = """\
 [bootp]
@@ -43,7 +43,7 @@ def test_each_network_behind_a_relay_has_its_own_pool(network, tmp_path):
     words = ["dhcrelay", "-4", "-d", "-a", "--no-pid", *below, "-iu", uplink, "10.7.0.1"]
     with (
         (tmp_path / "relay.log").open("w") as said,
-        Daemon(server, ini, tmp_path / "log", (67,), "-p", "-d") as daemon,
+        DaemonProcess(server, ini, tmp_path / "log", (67,), "-p", "-d") as daemon,
     ):
         relay.popen(*words, stdout=said, stderr=said)
         # until it has bound its last socket, one hears what comes in on any interface

@@ -7,8 +7,8 @@ import time
 import psycopg
 import pytest
 
-from pybootd.dhcp import postgres
-from pybootd.tools.daemon import Daemon
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.leases.shared import postgres
 
 from .conftest import Firmware
 from .test_flood import ATTACK, memory
@@ -49,7 +49,7 @@ def test_newcomers_get_an_address_of_any_daemon(cluster, network, tmp_path, shar
         host.plug(lan, f"192.168.1.{number}/24")
         ini = tmp_path / f"{number}.ini"
         ini.write_text(INI.format(pool=POOL, url=url, share=share.format(number=number)))
-        daemons.append(Daemon(host, ini, tmp_path / f"{number}.log", (67,), "-p"))
+        daemons.append(DaemonProcess(host, ini, tmp_path / f"{number}.log", (67,), "-p"))
         daemons[-1].start()
     firmware = Firmware(client)
     before = {mac: firmware.boot(mac, None, 10.0) for mac in _macs(0, 5)}

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.dhcp import postgres
-from pybootd.dhcp.packet import Message
-from pybootd.tools.daemon import Daemon
+from pybootd.dhcp4.wire.packet import MessageType
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.leases.shared import postgres
 
 from .conftest import Firmware
 from .shared_crowd import turn
@@ -67,7 +67,7 @@ def test_each_answers_its_share_and_the_rest_when_nobody_does(cluster, tmp_path)
             crowd.start(crowd.clients.values())
         assert turn(site.crowds, 60.0)
         heard = sum((crowd.heard for crowd in site.crowds), Counter())
-        assert {server for _, server, kind in heard if kind == Message.ACK} == set(SERVERS[1:])
+        assert {server for _, server, kind in heard if kind == MessageType.ACK} == set(SERVERS[1:])
         assert site.faults() == []
 
 
@@ -85,7 +85,7 @@ def test_each_daemon_shows_all_of_them(cluster, network, tmp_path):
             f"[bootp]\npool_start = 192.168.1.100\nleases = {url}\nlease_copy = none\n"
             f"share = {number}/2\n[bootfile]\ndefault = boot.0\n"
         )
-        daemon = Daemon(host, ini, tmp_path / f"{number}.log", (67,), "-p")
+        daemon = DaemonProcess(host, ini, tmp_path / f"{number}.log", (67,), "-p")
         daemon.start()
         daemons.append(daemon)
         hosts.append(host)
@@ -143,7 +143,7 @@ def test_all_of_them_probe_an_address_and_offer_it(cluster, network, tmp_path, r
             f"[status]\nport = 0\n[bootp]\npool_start = 192.168.1.100\npool_count = 3\n"
             f"allow_simple_dhcp = on\nleases = {url}\nlease_copy = none\n"
         )
-        daemons.append(Daemon(host, ini, tmp_path / f"{number}.log", (67,), "-p"))
+        daemons.append(DaemonProcess(host, ini, tmp_path / f"{number}.log", (67,), "-p"))
         running.enter_context(daemons[-1])
     firmware = Firmware(client)
     running.callback(firmware.socket.close)
@@ -171,7 +171,7 @@ def test_leases_of_a_file_go_on_in_a_database_and_back(cluster, lan, firmware, t
 
     def serve(macs, source=None):
         """Ask as machines do that know of no address, and note which they get."""
-        with Daemon(host, ini, tmp_path / "log", (67,), "-p"):
+        with DaemonProcess(host, ini, tmp_path / "log", (67,), "-p"):
             if source is not None:
                 assert ": 3 leases taken over, 0 were" in leases("--import", source)
             acks = {mac: firmware.boot(mac) for mac in macs}

@@ -10,12 +10,12 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.client import parse_mac
-from pybootd.dhcp import postgres
-from pybootd.dhcp.share import bucket
-from pybootd.tools.daemon import Daemon
-from tests.observe.browser import browser, keep, page
+from pybootd.core.mac import parse_mac
+from pybootd.dhcp4.cluster.load_balance import bucket
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.leases.shared import postgres
 from tests.postgres import Cluster, missing
+from tests.status.browser import browser, keep, page
 
 from .conftest import Firmware
 
@@ -51,7 +51,7 @@ def test_both_pages_show_the_machines_of_both(network, tmp_path, running):
         host.plug(lan, f"192.168.1.{number}/24")
         ini = tmp_path / f"{number}.ini"
         ini.write_text(INI.format(url=url, number=number))
-        running.enter_context(Daemon(host, ini, tmp_path / f"{number}.log", (67, 69)))
+        running.enter_context(DaemonProcess(host, ini, tmp_path / f"{number}.log", (67, 69)))
         hosts.append(host)
     firmware = Firmware(client)
     running.callback(firmware.socket.close)

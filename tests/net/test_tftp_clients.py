@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.tftp.packet import Ack, Rrq, encode
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.network import Host, Network, missing
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.network import Host, Network, missing
+from pybootd.tftp.wire.packet import Ack, Rrq, encode
 
 from . import crowd
 
@@ -33,10 +33,10 @@ class Lab:
     client: Host
 
     @contextmanager
-    def serving(self, host: Host, *options: str) -> Iterator[Daemon]:
+    def serving(self, host: Host, *options: str) -> Iterator[DaemonProcess]:
         ini, log = (self.folder / f"{host.name}.{kind}" for kind in ("ini", "log"))
         ini.write_text("\n".join(("[tftp]", "root = ./root", *options, "")))
-        with Daemon(host, ini, log, (69,), "-t") as daemon:
+        with DaemonProcess(host, ini, log, (69,), "-t") as daemon:
             yield daemon
             assert daemon.stop() == 0
         assert "Traceback" not in log.read_text()
@@ -61,7 +61,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def serving(lab: Lab) -> Iterator[Daemon]:
+def serving(lab: Lab) -> Iterator[DaemonProcess]:
     with lab.serving(lab.server) as daemon:
         yield daemon
 

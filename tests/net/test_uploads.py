@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.tools.daemon import Daemon
-from pybootd.tools.network import Host, Network
+from pybootd.lab.daemon_process import DaemonProcess
+from pybootd.lab.network import Host, Network
 
 from .test_tftp_clients import CLIENTS
 
@@ -36,10 +36,10 @@ class Lab:
         return self.folder / "box"
 
     @contextmanager
-    def serving(self, *options: str) -> Iterator[Daemon]:
+    def serving(self, *options: str) -> Iterator[DaemonProcess]:
         ini, log = self.folder / "pybootd.ini", self.folder / "log"
         ini.write_text("\n".join(("[tftp]", "root = ./root", "upload = ./box", *options, "")))
-        with Daemon(self.server, ini, log, (69,), "-t") as daemon:
+        with DaemonProcess(self.server, ini, log, (69,), "-t") as daemon:
             yield daemon
             assert daemon.stop() == 0
         assert "Traceback" not in log.read_text()

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from pybootd.config import load
+from pybootd.config.loader import load
+from pybootd.core.loop import Loop
 from pybootd.daemon import Daemon
-from pybootd.dhcp import options
-from pybootd.dhcp.packet import Message, Packet
-from pybootd.loop import Loop
-from pybootd.observe.verdict import Case, Verdict, judge
-from pybootd.tools.network import Network
-from pybootd.tools.pxe import BootError, Firmware
+from pybootd.dhcp4.wire import options
+from pybootd.dhcp4.wire.packet import MessageType, Packet
+from pybootd.lab.firmware import BootError, Firmware
+from pybootd.lab.network import Network
+from pybootd.observe.diagnosis.evidence import Diagnosis, Evidence
+from pybootd.observe.diagnosis.rules import judge
 
 SERVER = "10.7.0.1"
 MAC = "52:54:00:12:34:56"
@@ -50,7 +51,7 @@ class Client(Firmware):
         self.sockets: list[socket.socket] = []
         self.pass_time: Callable[[float], None] = lambda seconds: None
 
-    def _message(self, kind: Message, xid: int) -> Packet:
+    def _message(self, kind: MessageType, xid: int) -> Packet:
         made = super()._message(kind, xid)
         made.options.update(self.extra)
         for code in [code for code, value in made.options.items() if value == b"-"]:
@@ -170,12 +171,12 @@ class Rig:
         if caught:
             raise caught[0]
 
-    def verdicts(self) -> list[Verdict | None]:
+    def verdicts(self) -> list[Diagnosis | None]:
         """Judge each boot of the client, oldest first."""
         watching = self.daemon.watching
         assert watching is not None
         (record,) = list(watching.timeline.records())
-        return [judge(Case(boot, self.loop.now, watching.look)) for boot in record.boots]
+        return [judge(Evidence(boot, self.loop.now, watching.look)) for boot in record.boots]
 
     def ends(self) -> tuple[str, ...]:
         """Say how the client's transfers ended, in all of its boots."""

@@ -4,11 +4,12 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from uuid import UUID
 
-from pybootd import events
-from pybootd.client import Client, Clients
-from pybootd.events import Bus, Cause, Outcome
-from pybootd.observe.boot import Boot
-from pybootd.observe.timeline import Timeline
+from pybootd.core import events
+from pybootd.core.client import Client
+from pybootd.core.client_table import ClientTable
+from pybootd.core.events import EventBus, RefusalCause, TransferOutcome
+from pybootd.observe.boots.boot import Boot
+from pybootd.observe.boots.timeline import Timeline
 
 A = IPv4Address("10.7.0.100")
 UEFI = Client(
@@ -28,8 +29,8 @@ class Story:
 
     def __init__(self, **bounds: int) -> None:
         self.now = 1000.0
-        self.bus = Bus()
-        self.clients = Clients()
+        self.bus = EventBus()
+        self.clients = ClientTable()
         self.timeline = Timeline(self.bus, lambda: self.now, self.clients.by_address, **bounds)
 
     def tell(self, *told: object, each: float = 0.1) -> None:
@@ -46,7 +47,11 @@ class Story:
         )
 
     def fetch(
-        self, name: str, size: int = 1000, outcome: Outcome = Outcome.DONE, peer: str = str(A)
+        self,
+        name: str,
+        size: int = 1000,
+        outcome: TransferOutcome = TransferOutcome.DONE,
+        peer: str = str(A),
     ) -> None:
         self.start(name, size, peer)
         self.end(name, size, outcome, peer)
@@ -56,14 +61,18 @@ class Story:
         self.tell(events.TransferStarted("tftp", peer, name, name, size, 512, 1, **progress))
 
     def end(
-        self, name: str, size: int = 1000, outcome: Outcome = Outcome.DONE, peer: str = str(A)
+        self,
+        name: str,
+        size: int = 1000,
+        outcome: TransferOutcome = TransferOutcome.DONE,
+        peer: str = str(A),
     ) -> None:
         self.tell(events.TransferEnded("tftp", peer, name, name, size, 0.1, 5, outcome))
 
     def miss(self, name: str, peer: str = str(A)) -> None:
         self.tell(events.TransferRefused("tftp", peer, name, "no such file", True))
 
-    def refuse(self, client: Client = UEFI, cause: Cause = Cause.ACCESS) -> None:
+    def refuse(self, client: Client = UEFI, cause: RefusalCause = RefusalCause.ACCESS) -> None:
         self.tell(events.Refused(client, "not in [mac]", cause=cause))
 
     def boot(self, name: str = "52:54:00:12:34:56") -> Boot:

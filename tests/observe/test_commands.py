@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .looking import Rig
+from tests.status.looking import Rig
+
 from .story import SYSTEM, UEFI
 
 EVIL = "<script>\x1b[2J\n\u202e[bold]x"

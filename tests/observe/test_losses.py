@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.tftp import packet as tftp
-from pybootd.tools.network import Network
+from pybootd.lab.network import Network
+from pybootd.tftp.wire import packet as tftp
 
 from .rig import SERVER, Client
 from .test_verdicts import EFI, ask, boot_file, discover, make, request

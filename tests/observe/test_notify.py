@@ -7,8 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.client import Client, Clients
-from pybootd.events import Bus, Confirmed, Released
+from pybootd.core.client import Client
+from pybootd.core.client_table import ClientTable
+from pybootd.core.events import Confirmed, EventBus, Released
 from pybootd.observe.notify import Notifier
 
 MAC = bytes.fromhex("525400abcdef")
@@ -43,7 +44,7 @@ def notifying():
     made = []
 
     def make(*targets):
-        bus, clients = Bus(), Clients()
+        bus, clients = EventBus(), ClientTable()
         notifier = Notifier(targets, bus, clients)
         made.append(notifier)
         notifier.open()

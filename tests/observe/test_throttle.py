@@ -2,8 +2,8 @@
 
 import logging
 
-from pybootd.client import Client
-from pybootd.observe.throttle import ALL, SOURCE, Throttle
+from pybootd.core.client import Client
+from pybootd.observe.log.throttle import ALL, SOURCE, Throttle
 
 
 def record(when: float, ip: str = "", message: str = "hello %s") -> logging.LogRecord:

@@ -5,16 +5,16 @@ import sys
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from pybootd import events
-from pybootd.events import Outcome
-from pybootd.observe.boot import BOOTS, Kind, Step, Transfer
+from pybootd.core import events
+from pybootd.core.events import TransferOutcome
+from pybootd.observe.boots.boot import BOOTS, BootTransfer, Step, StepKind
 
 from .story import IPXE, SYSTEM, UEFI, A, Story
 
 
 def whole(story: Story) -> None:
     story.lease()
-    story.fetch("loader.efi", outcome=Outcome.PROBED)
+    story.fetch("loader.efi", outcome=TransferOutcome.PROBED)
     story.fetch("loader.efi")
     story.miss("grub.cfg-01-52")
     story.fetch("grub.cfg")
@@ -61,7 +61,7 @@ def test_an_upload_that_is_refused_is_no_part_of_a_boot() -> None:
     why = "there is a file of this name already"
     story.tell(events.TransferRefused("tftp", str(A), "dump", why, False, upload=True))
     assert story.boot().stage == "system up"
-    assert story.boot().steps[-1].kind is Kind.SYSTEM
+    assert story.boot().steps[-1].kind is StepKind.SYSTEM
 
 
 def test_a_client_that_starts_over_starts_a_new_boot_and_the_last_ten_are_kept() -> None:
@@ -128,7 +128,11 @@ def test_progress_is_asked_for_when_somebody_looks() -> None:
     assert (running.sent, running.retransmissions) == (2000, 3)
     story.end("linux", 4000)
     assert not story.boot().running
-    assert (running.sent, running.retransmissions, running.outcome) == (4000, 5, Outcome.DONE)
+    assert (running.sent, running.retransmissions, running.outcome) == (
+        4000,
+        5,
+        TransferOutcome.DONE,
+    )
 
 
 def test_a_transfer_to_an_unknown_address_is_a_client_of_that_name() -> None:
@@ -142,9 +146,9 @@ def test_a_transfer_to_an_unknown_address_is_a_client_of_that_name() -> None:
 def test_the_head_request_of_http_is_a_probe() -> None:
     story = Story()
     story.lease()
-    story.end("loader.efi", 0, Outcome.PROBED)
+    story.end("loader.efi", 0, TransferOutcome.PROBED)
     (probe,) = story.boot().transfers()
-    assert probe.outcome is Outcome.PROBED
+    assert probe.outcome is TransferOutcome.PROBED
 
 
 def test_a_client_whose_first_sign_is_a_file_goes_by_its_mac_where_it_is_known() -> None:
@@ -163,7 +167,7 @@ def test_a_pc_that_does_not_boot_from_the_network_leaves_no_trace() -> None:
     story.lease(SYSTEM)
     assert len(story.timeline) == 0
     story.refuse(UEFI)
-    assert story.boot().stage == Kind.REFUSED.value
+    assert story.boot().stage == StepKind.REFUSED.value
 
 
 def test_a_boot_of_very_many_steps_keeps_its_start_and_its_end() -> None:
@@ -177,7 +181,7 @@ def test_a_boot_of_very_many_steps_keeps_its_start_and_its_end() -> None:
     first, last = boot.steps[0], boot.steps[-1]
     assert isinstance(first, Step)
     assert isinstance(last, Step)
-    assert (first.kind, last.text) == (Kind.OFFERED, "file999")
+    assert (first.kind, last.text) == (StepKind.OFFERED, "file999")
 
 
 def test_what_runs_is_kept_however_many_steps_a_boot_has() -> None:
@@ -228,7 +232,7 @@ def test_names_are_cut_to_what_is_worth_keeping() -> None:
     story = Story()
     story.fetch("x" * 5000)
     (transfer,) = story.boot("10.7.0.100").transfers()
-    assert isinstance(transfer, Transfer)
+    assert isinstance(transfer, BootTransfer)
     assert len(transfer.requested) == 200
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from pybootd.dhcp import options
-from pybootd.dhcp.packet import Message, encode
-from pybootd.tftp import packet as tftp
-from pybootd.tools.network import Network
-from pybootd.tools.pxe import BootError
+from pybootd.dhcp4.wire import options
+from pybootd.dhcp4.wire.packet import MessageType, encode
+from pybootd.lab.firmware import BootError
+from pybootd.lab.network import Network
+from pybootd.tftp.wire import packet as tftp
 from tests.files.origin import Site
 
 from .rig import SERVER, Client, Rig
@@ -34,14 +34,14 @@ def discover(client: Client, times: int = 1) -> None:
     """Ask for an address and take no notice of the answers."""
     with client.broadcaster() as sock:
         for number in range(times):
-            sock.sendto(encode(client._message(Message.DISCOVER, number)), EVERYBODY)
+            sock.sendto(encode(client._message(MessageType.DISCOVER, number)), EVERYBODY)
             sock.recv(2048)
 
 
 def request(client: Client, times: int) -> None:
     """Ask for the address that was offered, and take no notice of the answers."""
     discover(client)
-    message = client._message(Message.REQUEST, 0)
+    message = client._message(MessageType.REQUEST, 0)
     message.options[options.SERVER_ID] = IPv4Address(SERVER).packed
     message.options[options.REQUESTED] = IPv4Address("10.7.0.100").packed
     with client.broadcaster() as sock:
@@ -53,7 +53,7 @@ def request(client: Client, times: int) -> None:
 def take_another(client: Client, discover_first: bool = True) -> None:
     if discover_first:
         discover(client)
-    message = client._message(Message.REQUEST, 0)
+    message = client._message(MessageType.REQUEST, 0)
     message.options[options.SERVER_ID] = bytes((10, 7, 0, 9))
     message.options[options.REQUESTED] = bytes((10, 7, 0, 200))
     with client.broadcaster() as sock:
@@ -64,7 +64,7 @@ def proxied(client: Client) -> None:
     """Take an address of another server, and ask port 4011 for the boot file."""
     take_another(client)
     client.host.ip("address", "replace", "10.7.0.200/24", "dev", client.interface)
-    message = client._message(Message.REQUEST, 0)
+    message = client._message(MessageType.REQUEST, 0)
     message.ciaddr = IPv4Address("10.7.0.200")
     sock = client.port()
     sock.bind(("10.7.0.200", 4011))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from pybootd.access.base import Access, Verdict
-from pybootd.client import Client, parse_mac
-from pybootd.config import ConfigError, Section
+from pybootd.access.base import Access, AccessDecision
+from pybootd.config.loader import ConfigError, Section
+from pybootd.core.client import Client
+from pybootd.core.loop import Later
+from pybootd.core.mac import parse_mac
 from pybootd.files.filters import Filter
-from pybootd.files.sources import Missing, Request, Source, TextBody, Unavailable
-from pybootd.loop import Later
+from pybootd.files.source import FileRequest, Missing, Source, TextBody, Unavailable
 
 
 class MacFile(Access):
@@ -31,21 +32,21 @@ class MacFile(Access):
             raise ConfigError([section.fault("path", "required: a file with a MAC in each line")])
         return cls(section.path.parent / path)
 
-    def check(self, client: Client) -> Later[Verdict]:
+    def check(self, client: Client) -> Later[AccessDecision]:
         """Look the client's MAC up."""
         return Later(lambda: self._look_up(client.mac), pool="macfile")
 
-    def _look_up(self, mac: bytes) -> Verdict:
+    def _look_up(self, mac: bytes) -> AccessDecision:
         try:
             lines = self.path.read_text(encoding="ascii").split("\n")
             listed = {parse_mac(line.strip()) for line in lines if line.strip()}
         except (OSError, ValueError) as error:
             # nobody can say: the client stays unanswered, and the log has an error
-            return Verdict(None, f"{self.path}: {error}", error=True)
+            return AccessDecision(None, f"{self.path}: {error}", error=True)
         if mac in listed:
-            return Verdict(True, f"in {self.path}")
+            return AccessDecision(True, f"in {self.path}")
         # no opinion: served if [static_dhcp] has it, else refused with this reason
-        return Verdict(None, f"not in {self.path}")
+        return AccessDecision(None, f"not in {self.path}")
 
 
 class LowerCase(Filter):
@@ -59,7 +60,7 @@ class LowerCase(Filter):
         """There is nothing to be said in ``[lowercase]``."""
         return cls()
 
-    def rewrite(self, request: Request) -> str | None:
+    def rewrite(self, request: FileRequest) -> str | None:
         """Answer with the name in lower case; one that is so already is left to the next filter."""
         name = request.name.lower()
         return name if name != request.name else None
@@ -79,7 +80,7 @@ class ZipSource(Source):
             raise ConfigError([section.fault("root", f"{path} is no ZIP archive")])
         return cls(path)
 
-    def open(self, name: str, request: Request) -> Later[TextBody]:
+    def open(self, name: str, request: FileRequest) -> Later[TextBody]:
         """Unpack the member of that name; ``name`` never leads out of the root."""
         return Later(lambda: self._unpack(name), pool="zip")
 

@@ -6,23 +6,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pybootd.client import Clients
-from pybootd.config import TftpConfig
-from pybootd.events import (
-    Bus,
+from pybootd.config.loader import TftpConfig
+from pybootd.core.client_table import ClientTable
+from pybootd.core.events import (
+    EventBus,
     Malformed,
     TransferEnded,
     TransferRefused,
     TransferStarted,
     Uploaded,
 )
+from pybootd.core.loop import Later, Loop
 from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files
-from pybootd.files.sources import Opened, Request, StreamBody
-from pybootd.files.upload import Uploads
-from pybootd.loop import Later, Loop
-from pybootd.tftp.packet import Ack, Data, Error, Oack, Packet, Rrq, decode, encode
+from pybootd.files.source import FileRequest, Opened, StreamBody
+from pybootd.files.uploads import Uploads
 from pybootd.tftp.server import TftpServer
+from pybootd.tftp.wire.packet import Ack, Data, Error, Oack, Packet, Rrq, decode, encode
 
 Address = tuple[str, int]
 BASE = TftpConfig(port=0)
@@ -37,16 +37,16 @@ class Lab:
         self.root = root
         self.now = 1000.0
         self.loop = Loop(lambda: self.now)
-        self.bus = Bus()
+        self.bus = EventBus()
         self.events: list[object] = []
-        self.opener: Callable[[Request], Opened | Later[Opened]] | None = None
+        self.opener: Callable[[FileRequest], Opened | Later[Opened]] | None = None
         self._files = Files(LocalSource(root))
         for kind in (TransferStarted, TransferEnded, TransferRefused, Malformed, Uploaded):
             self.bus.subscribe(kind, self.events.append)
-        self.server = TftpServer(config, self.loop, self.bus, Clients(), self, uploads)
+        self.server = TftpServer(config, self.loop, self.bus, ClientTable(), self, uploads)
         self._clients: list[Client] = []
 
-    def open(self, request: Request) -> Opened | Later[Opened]:
+    def open(self, request: FileRequest) -> Opened | Later[Opened]:
         return self.opener(request) if self.opener else self._files.open(request)
 
     def start(self) -> None:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from pybootd.files.sources import StaticBody, Unavailable
-from pybootd.tftp.blocks import Cache, Held, Netascii, Shared
-from pybootd.tftp.transfer import UNKNOWN
+from pybootd.files.source import StaticBody, Unavailable
+from pybootd.tftp.blocks import Cache, Held, NetasciiEncoder, Shared
+from pybootd.tftp.sender import UNKNOWN
 
 from .lab import Trickle
 
@@ -180,7 +180,7 @@ def test_netascii(plain: bytes, netascii: bytes, size: int) -> None:
     body = Trickle()
     body.data += plain
     body.ended = True
-    text = Netascii(body)
+    text = NetasciiEncoder(body)
     found = b""
     while piece := text.read(size):
         assert len(piece) == min(size, len(netascii) - len(found))

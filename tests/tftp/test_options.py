@@ -2,8 +2,8 @@
 
 import pytest
 
-from pybootd.tftp.options import PLAIN, Terms, negotiate
-from pybootd.tftp.packet import Options
+from pybootd.tftp.wire.options import PLAIN, Terms, negotiate
+from pybootd.tftp.wire.packet import Options
 
 SIZE = 5_000_000_000
 

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pybootd.tftp.packet import (
+from pybootd.tftp.wire.packet import (
     Ack,
     Data,
     Error,
     Oack,
     Packet,
-    PacketError,
     Rrq,
+    TftpPacketError,
     Wrq,
     decode,
     encode,
@@ -93,7 +93,7 @@ def test_what_is_bent_is_read_straight(data: bytes, packet: Packet) -> None:
     ],
 )
 def test_what_is_no_packet_is_refused(data: bytes) -> None:
-    with pytest.raises(PacketError):
+    with pytest.raises(TftpPacketError):
         decode(data)
 
 
@@ -101,7 +101,7 @@ def test_what_is_no_packet_is_refused(data: bytes) -> None:
     "packet", [Rrq("a\0b"), Data(65536, b""), Ack(-1), Oack((("blksize", "1\0"),)), Error(70000)]
 )
 def test_values_that_make_no_packet_are_refused(packet: Packet) -> None:
-    with pytest.raises(PacketError):
+    with pytest.raises(TftpPacketError):
         encode(packet)
 
 
@@ -112,7 +112,7 @@ def test_a_text_for_people_may_hold_anything() -> None:
 @given(st.binary(max_size=80))
 def test_any_octets_decode_or_raise_the_one_error(data: bytes) -> None:
     for opcode in (b"", b"\0\1", b"\0\2", b"\0\3", b"\0\4", b"\0\5", b"\0\6"):
-        with contextlib.suppress(PacketError):
+        with contextlib.suppress(TftpPacketError):
             decode(opcode + data)
 
 

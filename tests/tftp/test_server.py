@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.events import Malformed, Outcome, TransferRefused, TransferStarted
-from pybootd.files.sources import Missing, Opened, Request, Unavailable
-from pybootd.loop import Later
-from pybootd.net import BindError
+from pybootd.core.events import Malformed, TransferOutcome, TransferRefused, TransferStarted
+from pybootd.core.loop import Later
+from pybootd.files.source import FileRequest, Missing, Opened, Unavailable
+from pybootd.system.sockets import BindError
 from pybootd.tftp import server
-from pybootd.tftp.packet import Ack, Data, Error, Oack, Packet, Rrq, Wrq, encode
 from pybootd.tftp.server import TftpServer
+from pybootd.tftp.wire.packet import Ack, Data, Error, Oack, Packet, Rrq, Wrq, encode
 
 from .lab import Client, Lab, RefusedError, Trickle, running
 
@@ -72,7 +72,7 @@ OPTIONS: tuple[dict[str, str], ...] = (
 def test_a_file_arrives_whole(lab: Lab, root: Path, size: int, options: dict[str, str]) -> None:
     assert lab.client().fetch(str(size), **options) == (root / str(size)).read_bytes()
     ended = lab.ended()[0]
-    assert (ended.outcome, ended.sent, ended.retransmissions) == (Outcome.DONE, size, 0)
+    assert (ended.outcome, ended.sent, ended.retransmissions) == (TransferOutcome.DONE, size, 0)
     assert lab.sockets() <= 2  # its port is kept for the next one
     lab.wait(4.0, 0.1)
     assert lab.sockets() == 0
@@ -158,7 +158,7 @@ def test_a_size_probe_is_no_fault(plain: Lab) -> None:
     client.receive()
     client.send(Error(8, "User aborted the transfer"))
     assert client.waiting() == []
-    assert [event.outcome for event in plain.ended()] == [Outcome.PROBED]
+    assert [event.outcome for event in plain.ended()] == [TransferOutcome.PROBED]
     # OVMF then asks anew, from the same port
     assert len(client.fetch("70000", blksize="1468", windowsize="4")) == 70_000
 
@@ -248,7 +248,7 @@ def test_a_silent_client_costs_little_and_goes_away(lab: Lab) -> None:
     assert len(silent.waiting()) < 140
     assert len(mute.waiting()) == 3  # its address may be forged: no more is sent there
     outcomes = {event.peer: event.outcome for event in lab.ended()[1:]}
-    assert outcomes == {"127.0.0.1": Outcome.TIMEOUT}
+    assert outcomes == {"127.0.0.1": TransferOutcome.TIMEOUT}
     assert lab.sockets() == 0
 
 
@@ -278,7 +278,7 @@ def test_a_client_whose_port_is_closed_is_not_waited_for(plain: Lab) -> None:
     client.sock.close()
     plain.turn()
     plain.wait(1.1, 0.1)
-    assert [event.outcome for event in plain.ended()] == [Outcome.ABORTED]
+    assert [event.outcome for event in plain.ended()] == [TransferOutcome.ABORTED]
 
 
 def test_a_last_ack_that_got_lost_is_no_failure(plain: Lab) -> None:
@@ -287,7 +287,7 @@ def test_a_last_ack_that_got_lost_is_no_failure(plain: Lab) -> None:
     client.receive()
     client.sock.close()
     plain.wait(1.2, 0.1)
-    assert [event.outcome for event in plain.ended()] == [Outcome.DONE]
+    assert [event.outcome for event in plain.ended()] == [TransferOutcome.DONE]
 
 
 def test_a_client_that_gives_up_says_why(plain: Lab) -> None:
@@ -297,7 +297,7 @@ def test_a_client_that_gives_up_says_why(plain: Lab) -> None:
     client.send(Error(3, "disk full"))
     assert client.waiting() == []
     ended = plain.ended()[0]
-    assert (ended.outcome, ended.reason) == (Outcome.ABORTED, "disk full")
+    assert (ended.outcome, ended.reason) == (TransferOutcome.ABORTED, "disk full")
 
 
 # who asks twice, anew, or for somebody else
@@ -320,7 +320,10 @@ def test_a_client_that_starts_anew_from_the_same_port_gets_its_new_file(
     client.receive()
     client.ack(1)
     assert client.fetch(name) == (root / name).read_bytes()
-    assert [event.outcome for event in plain.ended()] == [Outcome.ABORTED, Outcome.DONE]
+    assert [event.outcome for event in plain.ended()] == [
+        TransferOutcome.ABORTED,
+        TransferOutcome.DONE,
+    ]
 
 
 @pytest.mark.parametrize("packet", [Ack(1), Data(1, b"x"), Rrq("1"), b"\xff\xff"], ids=str)
@@ -448,7 +451,10 @@ def test_a_file_that_changes_under_way_ends_in_an_error(tmp_path: Path) -> None:
             block += 16
         assert isinstance(packets[-1], Error)
         assert "changed" in packets[-1].message
-        assert [event.outcome for event in lab.ended()] == [Outcome.DONE, Outcome.FAILED]
+        assert [event.outcome for event in lab.ended()] == [
+            TransferOutcome.DONE,
+            TransferOutcome.FAILED,
+        ]
 
 
 def test_a_file_that_is_replaced_under_way_is_sent_to_its_end(tmp_path: Path) -> None:
@@ -484,7 +490,7 @@ def test_a_port_that_asks_again_and_again_is_served(
     client = plain.client()
     for _ in range(12):
         assert len(client.fetch("1024", blksize="512")) == 1024
-    assert {event.outcome for event in plain.ended()} == {Outcome.DONE}
+    assert {event.outcome for event in plain.ended()} == {TransferOutcome.DONE}
 
 
 def test_requests_that_nobody_answers_keep_no_client_out(
@@ -501,7 +507,7 @@ def test_requests_that_nobody_answers_keep_no_client_out(
     assert plain.sockets() < 30
     assert len(plain.client().fetch("70000")) == 70_000
     assert answers.ack(2) != []
-    assert {event.outcome for event in plain.ended()[:40]} == {Outcome.TIMEOUT}
+    assert {event.outcome for event in plain.ended()[:40]} == {TransferOutcome.TIMEOUT}
 
 
 def test_a_client_that_asks_again_is_answered_again(plain: Lab) -> None:
@@ -562,7 +568,7 @@ def test_stopping_tells_the_clients_and_leaves_nothing(root: Path) -> None:
         lab.server.close()
         error = client.receive()
         assert isinstance(error, Error)
-        assert [event.outcome for event in lab.ended()] == [Outcome.STOPPED]
+        assert [event.outcome for event in lab.ended()] == [TransferOutcome.STOPPED]
         assert lab.sockets() == -1  # the listening one is gone as well
 
 
@@ -591,7 +597,7 @@ class Waiting:
         self.found = found
         lab.opener = self.open
 
-    def open(self, request: Request) -> Opened | Later[Opened]:
+    def open(self, request: FileRequest) -> Opened | Later[Opened]:
         return Later(self._open)
 
     def _open(self) -> Opened:
@@ -637,7 +643,7 @@ def test_a_stream_of_unknown_size(lab: Lab) -> None:
     assert numbers(client.waiting()) == [6]
     assert lab.ended() == []
     client.ack(6)
-    assert (lab.ended()[0].outcome, lab.ended()[0].sent) == (Outcome.DONE, 5010)
+    assert (lab.ended()[0].outcome, lab.ended()[0].sent) == (TransferOutcome.DONE, 5010)
     assert body.closed
 
 
@@ -681,7 +687,7 @@ def test_a_client_that_asks_for_another_file_meanwhile(plain: Lab) -> None:
     assert len(jobs) == 1
     plain.opener = None
     assert len(client.fetch("1024")) == 1024
-    from pybootd.loop import Outcome as Result
+    from pybootd.core.loop import TaskResult as Result
 
     jobs[0][1](Result(source.found), plain.now)  # type: ignore[index]
     assert body.closed

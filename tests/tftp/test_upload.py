@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.events import Outcome, TransferRefused, Uploaded
-from pybootd.files import upload
-from pybootd.files.upload import Uploads
-from pybootd.tftp import intake
-from pybootd.tftp.packet import Ack, Data, Error, ErrorCode, Oack, Packet, Wrq
+from pybootd.core.events import TransferOutcome, TransferRefused, Uploaded
+from pybootd.files import uploads
+from pybootd.files.uploads import Uploads
+from pybootd.tftp import write_session
+from pybootd.tftp.wire.packet import Ack, Data, Error, ErrorCode, Oack, Packet, Wrq
 
 from .lab import Client, Lab, running
 
@@ -66,7 +66,7 @@ def bring(client: Client, lab: Lab, data: bytes, size: int = 512, window: int = 
     return answer(lab, client)
 
 
-def ended(lab: Lab) -> list[tuple[Outcome, int, str]]:
+def ended(lab: Lab) -> list[tuple[TransferOutcome, int, str]]:
     found = [event for event in lab.events if isinstance(event, Uploaded)]
     return [(event.outcome, event.octets, event.reason) for event in found]
 
@@ -89,7 +89,7 @@ def test_a_file_arrives_whole(lab: Lab, folder: Path, size: int, options: dict[s
     assert last == Ack(size // block + 1)
     assert (folder / "sub" / "new").read_bytes() == data
     assert names_in(folder) == ["here", "sub/new"]
-    assert ended(lab) == [(Outcome.DONE, size, "")]
+    assert ended(lab) == [(TransferOutcome.DONE, size, "")]
 
 
 def test_nothing_is_there_before_it_is_whole(lab: Lab, folder: Path) -> None:
@@ -111,7 +111,7 @@ def test_the_last_block_is_acknowledged_again(lab: Lab) -> None:
         lab.wait(1.0, 0.1)
     lab.wait(7.0, 0.5)
     assert lab.sockets() == 0
-    assert ended(lab) == [(Outcome.DONE, 4, "")]
+    assert ended(lab) == [(TransferOutcome.DONE, 4, "")]
 
 
 def test_netascii_is_translated_across_blocks(lab: Lab, folder: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_file_that_grows_beyond_the_limit_is_gone(lab: Lab, folder: Path) -> N
     got = answer(lab, client)
     assert got == Error(ErrorCode.DISK_FULL, f"larger than upload_size allows, {LARGEST} octets")
     until(lab, lambda: names_in(folder) == ["here"])
-    assert [outcome for outcome, _, _ in ended(lab)] == [Outcome.FAILED]
+    assert [outcome for outcome, _, _ in ended(lab)] == [TransferOutcome.FAILED]
 
 
 def test_only_so_many_files_are_taken(lab: Lab, folder: Path) -> None:
@@ -215,7 +215,7 @@ def started(lab: Lab, folder: Path) -> Client:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "_CHUNK", 100_000)
+    monkeypatch.setattr(write_session, "_CHUNK", 100_000)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -225,7 +225,7 @@ def test_a_client_that_stops_in_the_middle_leaves_nothing(lab: Lab, folder: Path
     assert set(client.waiting()) == {Ack(2)}
     lab.wait(0.5, 0.1)
     until(lab, lambda: names_in(folder) == ["here"])
-    assert ended(lab) == [(Outcome.TIMEOUT, 120_000, "")]
+    assert ended(lab) == [(TransferOutcome.TIMEOUT, 120_000, "")]
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -233,7 +233,7 @@ def test_a_client_that_gives_up_leaves_nothing(lab: Lab, folder: Path) -> None:
     client = started(lab, folder)
     client.send(Error(0, "enough"))
     until(lab, lambda: names_in(folder) == ["here"])
-    assert ended(lab) == [(Outcome.ABORTED, 120_000, "enough")]
+    assert ended(lab) == [(TransferOutcome.ABORTED, 120_000, "enough")]
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -246,7 +246,7 @@ def test_the_end_of_the_daemon_leaves_nothing(lab: Lab, folder: Path) -> None:
 
 def test_what_a_killed_daemon_left_is_gone_after_the_next_start(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / f"{upload._UNFINISHED}0123").write_bytes(b"half")
+    (tmp_path / "in" / f"{uploads._UNFINISHED}0123").write_bytes(b"half")
     (tmp_path / "in" / "whole").write_bytes(b"whole")
     with running(tmp_path, Uploads(tmp_path / "in", LARGEST, 8)):
         assert names_in(tmp_path / "in") == ["whole"]
@@ -273,13 +273,16 @@ def test_a_client_that_begins_anew_has_its_earlier_upload_ended(lab: Lab, folder
     assert answer(lab, client) == Ack(0)
     assert bring(client, lab, b"text") == Ack(1)
     assert names_in(folder) == ["here", "two"]
-    assert [outcome for outcome, _, _ in ended(lab)] == [Outcome.ABORTED, Outcome.DONE]
+    assert [outcome for outcome, _, _ in ended(lab)] == [
+        TransferOutcome.ABORTED,
+        TransferOutcome.DONE,
+    ]
 
 
 def test_requests_that_nobody_means_keep_no_one_out(
     lab: Lab, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "_MOST", 4)
+    monkeypatch.setattr(write_session, "_MOST", 4)
     for number in range(20):
         ask(lab, f"never{number}")
     assert lab.sockets() <= 2 * 5
@@ -292,7 +295,7 @@ def test_a_client_whose_request_may_be_forged_is_answered_three_times(lab: Lab) 
     client, _ = ask(lab, "new")
     lab.wait(7.0, 0.1)
     assert client.waiting() == [Ack(0)] * 2
-    assert ended(lab) == [(Outcome.TIMEOUT, 0, "")]
+    assert ended(lab) == [(TransferOutcome.TIMEOUT, 0, "")]
 
 
 def test_a_block_longer_than_agreed_ends_it(lab: Lab, folder: Path) -> None:
@@ -331,17 +334,17 @@ def test_without_a_directory_every_write_is_refused(tmp_path: Path) -> None:
 def test_a_slow_disk_keeps_its_client_waiting_and_nobody_else(
     lab: Lab, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "_CHUNK", 1000)
-    monkeypatch.setattr(intake, "_AHEAD", 2000)
-    slow = upload.Incoming.write
+    monkeypatch.setattr(write_session, "_CHUNK", 1000)
+    monkeypatch.setattr(write_session, "_AHEAD", 2000)
+    slow = uploads.Incoming.write
     free: list[bool] = []
 
-    def write(file: upload.Incoming, data: bytes) -> None:
+    def write(file: uploads.Incoming, data: bytes) -> None:
         while not free:
             time.sleep(0.01)
         slow(file, data)
 
-    monkeypatch.setattr(upload.Incoming, "write", write)
+    monkeypatch.setattr(uploads.Incoming, "write", write)
     client, _ = ask(lab, "new", blksize="1000")
     for number in range(1, 5):
         client.send(Data(number, bytes(1000)))

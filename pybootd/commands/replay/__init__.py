@@ -1,0 +1,5 @@
+"""``pybootd replay``: a capture, played to the server that we would be."""
+
+from pybootd.commands.replay.command import main
+
+__all__ = ["main"]

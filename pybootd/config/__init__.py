@@ -1,0 +1,1 @@
+"""The .ini file: its options, its reader, its older spellings."""

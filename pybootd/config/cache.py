@@ -1,0 +1,100 @@
+"""``[cache]`` and ``[pins]``: what is kept of remote files, and what files must be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pybootd.config import values
+from pybootd.config.reader import ConfigReader, Parser
+from pybootd.system.privileges import may_write
+
+_SUM = re.compile(r"sha256:([0-9a-fA-F]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """``[cache]``: ``dir`` None: nothing is kept; ``size`` in octets."""
+
+    dir: Path | None = None
+    size: int = 10 << 30
+
+
+def checksum(text: str) -> str:
+    """Read ``sha256:HEX``; the digits come back in lower case."""
+    found = _SUM.fullmatch(text)
+    if not found:
+        raise ValueError(
+            f"{text!r} is no checksum: write sha256: and 64 hexadecimal digits (sha256sum FILE)"
+        )
+    return found[1].lower()
+
+
+def read(reading: ConfigReader) -> dict[str, Any]:
+    """Read both sections: ``cache``, and ``pins``, pattern -> checksum in the file's order.
+
+    The directory is relative to the configuration file's.
+    """
+    found = reading.table("cache", {"cache": TABLE})
+    if "dir" in found:
+        found["dir"] = reading.below(Path(found["dir"]))
+        _examine(reading, found["dir"])
+    elif "size" in found:
+        reading.missing("cache", "dir", "required with size: where remote files are kept")
+    section, pins = reading.section("pins"), {}
+    for pattern, text in section.options.items():
+        value = reading.value(section, pattern, checksum, text)
+        if value is not None:
+            pins[pattern] = value
+    tftp = reading.section("tftp")
+    if pins and "dir" not in found and "://" in tftp.options.get("root", ""):
+        problem = "required for pins of a remote root: a file is kept there until it is checked"
+        reading.missing("cache", "dir", problem)
+    return {"cache": CacheConfig(**found), "pins": MappingProxyType(pins)}
+
+
+def _examine(reading: ConfigReader, folder: Path) -> None:
+    """Note what keeps files from being kept: a fault, or a right that another user may have."""
+    there, section = folder, reading.section("cache")
+    with contextlib.suppress(OSError):  # a folder that may not be entered is one without a right
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            reading.faults.append(section.fault("dir", f"{there} is no directory"))
+            return
+    if not may_write(there):
+        reading.warnings.append(section.warning("dir", cant_keep(_own_name(), there)))
+
+
+def cant_keep(user: str, folder: Path) -> str:
+    """Say that a user may not write to the cache."""
+    return f"{user} has no right to write to {folder}: no file of a web server is kept"
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user {os.getuid()}"
+
+
+def credentials(reading: ConfigReader, found: Mapping[str, Any]) -> dict[str, Path]:
+    """Resolve the path of a credentials file; one that every user may read is a warning."""
+    if "credentials" not in found:
+        return {}
+    path = reading.below(found["credentials"])
+    with contextlib.suppress(OSError):  # what is wrong shows when it is read
+        if path.stat().st_mode & stat.S_IROTH:
+            problem = f"every user of this host may read {path}: chmod o= {path}"
+            reading.warnings.append(reading.section("tftp").warning("credentials", problem))
+    return {"credentials": path}
+
+
+TABLE: Mapping[str, Parser] = MappingProxyType({"dir": values.word, "size": values.octets})

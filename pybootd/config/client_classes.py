@@ -1,0 +1,252 @@
+"""Settings for some clients only: ``[subnet NET/LEN]``, ``[client MAC]``, ``[class NAME]``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from types import MappingProxyType
+from typing import Any
+
+from pybootd.config import values
+from pybootd.config.ini import Section
+from pybootd.config.reader import ConfigReader, Parser
+from pybootd.core.architecture import ARCHITECTURE_CODES, architecture_name
+from pybootd.core.client import Client
+from pybootd.core.mac import parse_mac
+from pybootd.core.text import compile_wildcard, did_you_mean
+
+KINDS = ("subnet", "client", "class")
+"""How the names of these sections begin."""
+
+SUBNET: Mapping[str, Parser] = MappingProxyType(
+    {
+        "pool_start": values.address,
+        "pool_count": values.integer(0, 1 << 20),
+        "gateway": values.gateway,
+        "dns": values.name_servers,
+        "ntp": values.addresses,
+        "domain": values.word,
+        "lease_time": values.integer(1, 0xFFFFFFFF),
+        "max_lease_time": values.integer(1, 0xFFFFFFFF),
+        "next_server": values.address,
+    }
+)
+# variables that every client has: no section can set them
+_GIVEN = ("file", "filename", "mac", "ip", "uuid", "arch", "server")
+_X64, _EBC = ARCHITECTURE_CODES["efi-x86_64"], ARCHITECTURE_CODES["efi-ebc"]
+
+
+@dataclass(frozen=True, slots=True)
+class SubnetConfig:
+    """One more network that is served; ``own`` holds what differs from ``[bootp]``."""
+
+    network: IPv4Network
+    own: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientProfile:
+    """What is different for some clients; empty: nothing. ``variables`` are for filters."""
+
+    hostname: str = ""
+    boot_file: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+NOTHING = ClientProfile()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientClass:
+    """The clients that fit every rule: a field and the pattern that its text must match."""
+
+    name: str
+    rules: tuple[tuple[str, re.Pattern[str]], ...]
+    profile: ClientProfile
+
+    def fits(self, client: Client) -> bool:
+        """Tell whether the client is one of them."""
+        return all(any(map(rule.match, FIELDS[name](client))) for name, rule in self.rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """Every ``[client]`` by its MAC, and every ``[class]`` in file order."""
+
+    clients: Mapping[bytes, ClientProfile] = field(default_factory=dict)
+    classes: tuple[ClientClass, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.clients or self.classes)
+
+    def of(self, client: Client) -> ClientProfile:
+        """Return what is set for this client: its own section first, then its classes' in order."""
+        fit = [one.profile for one in self.classes if one.fits(client)]
+        own = self.clients.get(client.mac)
+        if own is not None:
+            fit.insert(0, own)
+        if len(fit) < 2:
+            return fit[0] if fit else NOTHING
+        variables: dict[str, str] = {}
+        for one in reversed(fit):
+            variables |= one.variables
+        return ClientProfile(
+            next((one.hostname for one in fit if one.hostname), ""),
+            next((one.boot_file for one in fit if one.boot_file), ""),
+            variables,
+        )
+
+    @property
+    def variables(self) -> set[str]:
+        """Name the variables that any of them defines."""
+        every = (*self.clients.values(), *(one.profile for one in self.classes))
+        return {name for one in every for name in one.variables}
+
+
+def _architectures(client: Client) -> tuple[str, ...]:
+    code = client.architecture
+    if code is None:
+        return ("",)
+    names = (architecture_name(code), f"{code:05d}")
+    # RFC 4578 erratum 4624: some x64 firmware says 9
+    return (*names, architecture_name(_X64), f"{_X64:05d}") if code == _EBC else names
+
+
+FIELDS: Mapping[str, Callable[[Client], tuple[str, ...]]] = MappingProxyType(
+    {
+        "vendor_class": lambda client: (client.vendor_class,),
+        "user_class": lambda client: (client.user_class,),
+        "architecture": _architectures,
+        "mac": lambda client: (client.mac.hex(":"),),
+        "uuid": lambda client: (str(client.uuid or ""),),
+        "hostname": lambda client: (client.hostname,),
+        "relay": lambda client: (str(client.relay or ""),),
+        "circuit_id": lambda client: (client.circuit_id,),
+        "interface": lambda client: (client.interface,),
+    }
+)
+"""What a class may look at."""
+
+
+def kind(name: str) -> str:
+    """Return what a section is: the first word of its name where others follow."""
+    first = name.partition(" ")[0]
+    return first if first in KINDS or first == name else ""
+
+
+def _sections(reading: ConfigReader, kind: str) -> Iterator[tuple[Section, str]]:
+    """Yield each section of this kind, and what its name says behind the kind."""
+    for section in reading.sections.values():
+        first, _, rest = section.name.partition(" ")
+        if first.lower() == kind:
+            yield section, rest.strip()
+
+
+def read_subnets(reading: ConfigReader, start: IPv4Address | None) -> tuple[SubnetConfig, ...]:
+    """Read every ``[subnet]``; ``start`` is where the pool of ``[bootp]`` begins."""
+    found: list[SubnetConfig] = []
+    for section, name in _sections(reading, "subnet"):
+        own = reading.options(section, SUBNET)
+        try:
+            network = IPv4Network(name)
+        except ValueError:
+            problem = f"{name!r} is no network: write [subnet 192.168.2.0/24]"
+            reading.faults.append(section.fault("", problem))
+            continue
+        for problem in _unfit(network, own, found, start):
+            reading.faults.append(section.fault("pool_start", problem))
+        if "lease_time" in own:
+            own.setdefault("max_lease_time", own["lease_time"])
+        found.append(SubnetConfig(network, MappingProxyType(own)))
+    return tuple(found)
+
+
+def _unfit(
+    network: IPv4Network,
+    own: Mapping[str, Any],
+    others: list[SubnetConfig],
+    start: IPv4Address | None,
+) -> Iterator[str]:
+    first = own.get("pool_start")
+    if first is not None and first not in network:
+        yield f"{first} is not in {network}"
+    if start is not None and start in network:
+        yield f"the pool of [bootp] begins in this network, too, at {start}: keep one"
+    for other in others:
+        if other.network.overlaps(network):
+            yield f"{network} and [subnet {other.network}] overlap"
+
+
+def read_profiles(reading: ConfigReader) -> tuple[Profiles, dict[bytes, IPv4Address]]:
+    """Read every ``[client]`` and ``[class]``; the addresses that clients are to have, too."""
+    clients: dict[bytes, ClientProfile] = {}
+    addresses: dict[bytes, IPv4Address] = {}
+    for section, name in _sections(reading, "client"):
+        mac = reading.value(section, "", parse_mac, name)
+        address = _text(section, "address")
+        kept = reading.value(section, "address", values.address, address) if address else None
+        profile = _profile(reading, section, ("address",))
+        if mac is None:
+            continue
+        if mac in clients:
+            reading.faults.append(section.fault("", "this client has a section already: keep one"))
+        clients[mac] = profile
+        if kept is not None:
+            addresses[mac] = kept
+    classes = tuple(_class(reading, *one) for one in _sections(reading, "class"))
+    return Profiles(MappingProxyType(clients), classes), addresses
+
+
+def _text(section: Section, wanted: str) -> str:
+    return next((text for name, text in section.options.items() if name.lower() == wanted), "")
+
+
+def _class(reading: ConfigReader, section: Section, name: str) -> ClientClass:
+    rules = []
+    matches = []
+    for option, pattern in section.options.items():
+        word, _, what = option.partition(" ")
+        what = what.strip().lower()
+        if word.lower() != "match":
+            continue
+        matches.append(option.lower())
+        if what not in FIELDS:
+            problem = f"{what!r} can't be matched; there are {', '.join(FIELDS)}"
+            reading.faults.append(section.fault(option, problem, did_you_mean(what, FIELDS)))
+            continue
+        if what in ("mac", "uuid"):
+            pattern = pattern.lower()
+        rules.append(
+            (what, compile_wildcard(pattern.replace("-", ":") if what == "mac" else pattern))
+        )
+    if not name:
+        reading.faults.append(section.fault("", "has no name: write [class NAME]"))
+    if not matches:
+        problem = "fits no client: write a line such as match vendor_class = PXEClient*"
+        reading.faults.append(section.fault("", problem))
+    return ClientClass(name, tuple(rules), _profile(reading, section, tuple(matches)))
+
+
+def _profile(reading: ConfigReader, section: Section, passed: tuple[str, ...]) -> ClientProfile:
+    """Read what is different for these clients; options ``passed`` have been read already."""
+    variables: dict[str, str] = {}
+    for option, text in section.options.items():
+        name = option.lower()
+        if name in (*passed, "hostname", "boot_file"):
+            continue
+        if name == "address":
+            reading.faults.append(section.fault(option, "one address is for one client alone"))
+        elif name in _GIVEN:
+            problem = f"{{{name}}} is a variable that every client has: take another name"
+            reading.faults.append(section.fault(option, problem))
+        elif name in SUBNET:
+            problem = f"is only a variable here, {{{option}}}: clients are not told of it"
+            reading.warnings.append(section.warning(option, problem))
+            variables[option] = text
+        else:
+            variables[option] = text
+    return ClientProfile(
+        _text(section, "hostname"), _text(section, "boot_file"), MappingProxyType(variables)
+    )

@@ -1,0 +1,206 @@
+"""An ``.ini`` file read into sections that know their lines, with every fault of its form.
+
+``configparser`` reads; what it would give up at (a line without ``=``, something written twice) is
+found beforehand, so that all faults are told at once.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pybootd.core.text import make_printable
+
+SEARCHED = (Path("./pybootd.ini"), Path("/etc/pybootd.ini"))
+_HEADER = re.compile(r"\[(?P<name>.+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a configuration file, where it stands, and a guess at what was meant.
+
+    ``line`` 0: the fault has no line (a section or an option that is missing). A ``warning`` is
+    passed over; it stops nothing.
+    """
+
+    path: Path
+    line: int
+    section: str
+    option: str
+    problem: str
+    meant: str = ""
+    warning: bool = False
+
+    def __str__(self) -> str:
+        where = f"{self.path}:{self.line}:" if self.line else f"{self.path}:"
+        place = f" [{self.section}]" if self.section else ""
+        place += f" {self.option}:" if self.option else ":" if place else ""
+        hint = f" (did you mean {self.meant}?)" if self.meant else ""
+        grade = " warning:" if self.warning else ""
+        return make_printable(f"{where}{place}{grade} {self.problem}{hint}")
+
+
+class ConfigError(Exception):
+    """A configuration that can't be used; ``faults`` holds everything that is wrong with it."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = tuple(faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section as it was written, for a plug-in that reads its own options.
+
+    ``options`` keep their order and their letter case; ``lines`` tell where each stands; ``line``
+    is the line of the section's header (0: it isn't there).
+    """
+
+    name: str
+    path: Path = Path()
+    options: Mapping[str, str] = field(default_factory=dict)
+    lines: Mapping[str, int] = field(default_factory=dict)
+    line: int = 0
+
+    def fault(self, option: str, problem: str, meant: str = "") -> Fault:
+        """Say what is wrong with one of the section's options."""
+        line = self.lines.get(option, self.line)
+        return Fault(self.path, line, self.name, option, problem, meant)
+
+    def warning(self, option: str, problem: str, meant: str = "") -> Fault:
+        """Say what is passed over."""
+        return replace(self.fault(option, problem, meant), warning=True)
+
+
+def read(path: Path) -> tuple[dict[str, Section], list[Fault]]:
+    """Read a file into its sections, as they were written, and the faults of its form."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        return {}, [Fault(path, line, "", "", "not UTF-8 text: save the file as UTF-8")]
+    except OSError as error:
+        problem = f"can't be read: {error.strerror}: name another file with -c"
+        return {}, [Fault(path, 0, "", "", problem)]
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> tuple[dict[str, Section], list[Fault]]:
+    """Read text into its sections, as they were written, and the faults of its form."""
+    scan = _Scan(path)
+    kept = [
+        line if scan.keep(number, line) else "" for number, line in enumerate(text.split("\n"), 1)
+    ]
+    parser = configparser.ConfigParser(
+        delimiters=("=",),
+        comment_prefixes=("#", ";"),
+        inline_comment_prefixes=None,
+        interpolation=None,
+        default_section="\0",  # no section lends its options to the others
+        strict=False,  # what is written twice is noted below
+    )
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string("\n".join(kept), str(path))
+    sections = {
+        name: Section(name, path, dict(parser[name]), scan.lines[name], scan.headers[name])
+        for name in parser.sections()
+    }
+    return sections, scan.faults
+
+
+class _Scan:
+    """One pass over the lines: where everything stands, and what configparser would stop at."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.faults: list[Fault] = []
+        self.headers: dict[str, int] = {}
+        self.lines: dict[str, dict[str, int]] = {}
+        self._section = ""
+        self._begun = 0  # the line that one indented further continues
+        self._indent = -1  # of that line; -1: none
+        self._kept = True  # whether configparser sees that line, and so what continues it
+
+    def keep(self, number: int, line: str) -> bool:
+        """Note the line; False when configparser must not see it."""
+        content = line.strip()
+        if not content or content[0] in "#;":
+            return True
+        if "\0" in line:
+            self._fault(number, "", "a NUL character stands here")
+            return False
+        indent = len(line) - len(line.lstrip())
+        if indent > self._indent >= 0:
+            if self._kept:
+                self._continues(number, content)
+            return self._kept
+        self._indent = -1
+        header = _HEADER.match(content)
+        if header:
+            return self._header(number, header["name"])
+        self._kept = self._option(number, content)
+        if self._section:
+            self._begun, self._indent = number, indent
+        return self._kept
+
+    def _continues(self, number: int, content: str) -> None:
+        """Warn of what was most likely meant as a line of its own."""
+        header = _HEADER.fullmatch(content)
+        option, equals, _ = content.partition("=")
+        if not header and not equals:
+            return
+        place = (header["name"], "") if header else (self._section, option.rstrip())
+        problem = (
+            f"indented, so it is read as a part of line {self._begun}; where it is meant to be a"
+            " line of its own, move it to the left"
+        )
+        self.faults.append(Fault(self.path, number, *place, problem, warning=True))
+
+    def _header(self, number: int, name: str) -> bool:
+        self._section = name
+        if name in self.headers:
+            self._fault(number, "", f"section written twice, first in line {self.headers[name]}")
+            return True
+        self.headers[name] = number
+        self.lines[name] = {}
+        return True
+
+    def _option(self, number: int, content: str) -> bool:
+        option, equals, _ = content.partition("=")
+        option = option.rstrip()
+        if not equals or not option:
+            self._fault(number, "", f"{content!r} is no setting: write option = value")
+        elif not self._section:
+            self._fault(number, option, "stands before the first [section]")
+        elif option in self.lines[self._section]:
+            first = self.lines[self._section][option]
+            self._fault(number, option, f"written twice, first in line {first}")
+        else:
+            self.lines[self._section][option] = number
+            return True
+        return False
+
+    def _fault(self, number: int, option: str, problem: str) -> None:
+        self.faults.append(Fault(self.path, number, self._section, option, problem))
+
+
+def find_file(given: str | None) -> Path:
+    """Return the configuration file to read; raises ConfigError when none is there."""
+    if given is not None:
+        return Path(given)
+    for path in SEARCHED:
+        try:
+            if path.exists():
+                return path
+        except PermissionError:
+            return path  # what is wrong shows when it is read
+    problem = f"no such file, nor {SEARCHED[1]}: name one with -c, or write one: pybootd --sample"
+    raise ConfigError([Fault(SEARCHED[0], 0, "", "", problem)])
+
+
+def sample() -> str:
+    """Return the commented sample configuration that ships in the package."""
+    return (Path(__file__).parents[1] / "etc" / "pybootd.ini").read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What every room uses: loop, events, clients, text and bounded collections."""

@@ -1,0 +1,66 @@
+"""Who is asking: MAC, UUID, architecture, classes, and what we know of a client by its address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from uuid import UUID
+
+from pybootd.core.mac import PI_MACS
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One client as its own request describes it (RFC 2131, RFC 4578).
+
+    ``mac`` is chaddr cut to hlen; ``network_boot`` says that the request carries PXE or HTTP Boot
+    information; ``plain_bootp`` that it had no option 53; ``relay`` is giaddr if set; ``address``
+    the address that it has or had, if known; ``circuit_id`` says which port of
+    the relay it is at (RFC 3046), as text, or in hexadecimal where it is none.
+    """
+
+    mac: bytes
+    uuid: UUID | None = None
+    client_id: bytes | None = None
+    architecture: int | None = None
+    vendor_class: str = ""
+    user_class: str = ""
+    hostname: str = ""
+    network_boot: bool = False
+    ipxe: bool = False
+    plain_bootp: bool = False
+    relay: IPv4Address | None = None
+    interface: str = ""
+    address: IPv4Address | None = None
+    circuit_id: str = ""
+
+    @property
+    def name(self) -> str:
+        """The MAC as log lines write it: lower case, colons."""
+        return self.mac.hex(":") or "-"
+
+
+@dataclass(slots=True)
+class KnownClient:
+    """What we know of a client at an address, across its requests and protocols.
+
+    ``booted``: it network-booted from us, so the system that follows is served as well.
+    ``file``: the boot file that an authorization server named. ``variables``: for filters.
+    """
+
+    client: Client
+    address: IPv4Address | None = None
+    booted: bool = False
+    uuid: UUID | None = None
+    hostname: str = ""
+    file: str = ""
+    boot_file: str = ""
+    server: IPv4Address | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_pi(self) -> bool:
+        """Tell whether it is a Raspberry Pi: by its MAC, or its UUID (``RPi4``, ``RPi5``)."""
+        if self.uuid is not None and self.uuid.bytes_le.startswith(b"RPi"):
+            return True
+        return any(prefix.holds(self.client.mac) for prefix in PI_MACS)

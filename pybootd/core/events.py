@@ -1,0 +1,236 @@
+"""What happened, as frozen values, and the bus that hands them out.
+
+A protocol publishes; the log, the notifications and whatever watches subscribe. An event never
+decides anything: a listener that fails is logged and no boot stops for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address
+from typing import Any, NamedTuple, TypeVar
+
+from pybootd.core.client import Client
+
+log = logging.getLogger(__name__)
+
+E = TypeVar("E")
+
+LAST_ACK = "its last ACK is missing"
+"""Why a transfer ended that may have been whole (RFC 1350 6)."""
+ANEW = "the client began anew"
+"""Why a transfer ended that was asked for once more, from the same port."""
+
+
+class TransferOutcome(Enum):
+    """How a transfer ended."""
+
+    __hash__ = object.__hash__  # the enum's own is Python code, and runs for every transfer
+
+    DONE = "done"
+    ABORTED = "aborted by the client"
+    PROBED = "probed for its size"
+    TIMEOUT = "client silent"
+    FAILED = "failed"
+    STOPPED = "daemon stopped"
+
+
+class RefusalCause(Enum):
+    """Why a DHCP request was refused."""
+
+    OTHER = "refused"
+    ACCESS = "access list"
+    NO_ACCESS = "access list can't tell"
+    POOL = "no free address"
+    NO_FILE = "no boot file"
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A client was offered an address.
+
+    ``file_server``: where it is told to fetch the file, if that isn't us; ``proxy``: another
+    server gives the address, this offer (its address 0.0.0.0) the boot file alone.
+    """
+
+    client: Client
+    address: IPv4Address
+    boot_file: str
+    file_server: str = ""
+    proxy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChoseAnother:
+    """A client took the offer of another DHCP server, ``server`` if it says which."""
+
+    client: Client
+    server: IPv4Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A client's address is confirmed: DHCPACK, or the reply to a BOOTP request.
+
+    ``booting``: the client is a network boot ROM or loader, not an operating system.
+    ``file_server`` and ``proxy`` as in Offered; another server confirms the address then, or will.
+    """
+
+    client: Client
+    address: IPv4Address
+    boot_file: str
+    booting: bool
+    file_server: str = ""
+    proxy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A client gave its address back."""
+
+    client: Client
+    address: IPv4Address
+    booting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A client's request was refused or left unanswered on purpose; ``reason`` is for people."""
+
+    client: Client
+    reason: str
+    level: int = logging.INFO
+    cause: RefusalCause = RefusalCause.OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A client shows that the configuration lacks something; ``text`` says what to write."""
+
+    client: Client
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModeChosen:
+    """With ``mode = auto``: what we are on an interface, ``dhcp`` or ``proxy`` beside ``other``."""
+
+    interface: str
+    mode: str
+    other: IPv4Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class AddressConflict:
+    """An address is used by somebody else: a DHCPDECLINE, or a probe that was answered."""
+
+    client: Client
+    address: IPv4Address
+    reason: str
+
+
+class TransferStarted(NamedTuple):  # a frozen dataclass takes thrice as long to make
+    """A file goes out to a client; ``size`` in octets, None while unknown.
+
+    ``blocksize`` and ``windowsize`` are those of TFTP. ``progress`` tells, while the transfer
+    runs, the octets that have arrived and the blocks sent again.
+    """
+
+    protocol: str
+    peer: str
+    requested: str
+    served: str
+    size: int | None
+    blocksize: int = 0
+    windowsize: int = 0
+    progress: Callable[[], tuple[int, int]] | None = None
+
+
+class TransferEnded(NamedTuple):
+    """A file's transfer is over; ``sent`` in octets of the file, ``seconds`` from its request.
+
+    ``progress`` is that of its start, where it had one: a client may fetch a file twice at a time.
+    """
+
+    protocol: str
+    peer: str
+    requested: str
+    served: str
+    sent: int
+    seconds: float
+    retransmissions: int
+    outcome: TransferOutcome
+    reason: str = ""
+    progress: Callable[[], tuple[int, int]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRefused:
+    """A request for a file was refused; a plain miss is normal traffic (``missing``).
+
+    ``served``: what the name led to, where a filter changed it; ``unavailable``: there may be such
+    a file, but it can't be had now; ``upload``: the client wanted to bring it.
+    """
+
+    protocol: str
+    peer: str
+    requested: str
+    reason: str
+    missing: bool
+    served: str = ""
+    unavailable: bool = False
+    upload: bool = False
+
+    @property
+    def led_to(self) -> str:
+        """What the name led to; empty: nowhere else."""
+        return self.served if self.served != self.requested.lstrip("/") else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A client's upload is over; ``octets`` came, in ``seconds`` from its request.
+
+    ``retransmissions``: answers sent again. Unless the outcome is DONE, nothing of it was kept.
+    """
+
+    protocol: str
+    peer: str
+    name: str
+    octets: int
+    seconds: float
+    retransmissions: int
+    outcome: TransferOutcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """Bytes that are no packet of the protocol."""
+
+    protocol: str
+    peer: str
+    reason: str
+
+
+class EventBus:
+    """Hands events out to those who asked for their type."""
+
+    def __init__(self) -> None:
+        self._listeners: defaultdict[type, list[Callable[[Any], None]]] = defaultdict(list)
+
+    def subscribe(self, kind: type[E], listener: Callable[[E], None]) -> None:
+        """Call ``listener`` with every event of exactly this type."""
+        self._listeners[kind].append(listener)
+
+    def publish(self, event: object) -> None:
+        """Hand the event to its listeners, in the order in which they subscribed."""
+        for listener in self._listeners.get(type(event), ()):
+            try:
+                listener(event)
+            except Exception:
+                log.exception("a listener failed on %s", type(event).__name__)

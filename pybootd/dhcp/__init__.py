@@ -1,1 +1,0 @@
-"""BOOTP, DHCP and PXE."""

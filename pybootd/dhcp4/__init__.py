@@ -1,0 +1,1 @@
+"""BOOTP, DHCP and PXE over IPv4."""

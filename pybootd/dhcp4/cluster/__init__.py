@@ -1,0 +1,1 @@
+"""What several daemons on one wire agree on."""

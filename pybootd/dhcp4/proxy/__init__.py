@@ -1,0 +1,1 @@
+"""Answers beside another DHCP server, and finds out whether there is one."""

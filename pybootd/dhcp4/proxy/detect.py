@@ -1,0 +1,118 @@
+"""Is there another DHCP server on this link? A decision without I/O, for ``mode = auto``.
+
+A probe is a few DISCOVERs of our own. An offer of an address makes us a proxy at once, whenever it
+comes; a probe that nobody answers makes us the server.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from ipaddress import IPv4Address
+
+from pybootd.dhcp4.wire import options
+from pybootd.dhcp4.wire.packet import BOOTREPLY, BROADCAST_FLAG, NOBODY, MessageType, Packet
+
+EVERY = 60.0  # seconds between probes while nobody asks
+REST = 5.0  # seconds between the verdict of a probe and one that a client's request begins
+FIRST = 5.0  # seconds until the verdict: dnsmasq pings for 3 s before it offers, once a client
+AGAIN = 6.0  # the same where a server was there before: it may be busy with clients
+LISTEN = 4.0  # seconds in which the other server's answer to a client is heard
+_ASKS = (0.0, 2.0, 4.0)  # seconds from a probe's beginning
+
+_CLASS = b"PXEClient:Arch:00000:UNDI:002001"  # some servers serve nobody else; we do so, too
+_PROBE = b"pybootd probe"  # the user class, so that two of us don't wake each other for ever
+
+
+class LinkRole(Enum):
+    """What we are on a link; until the first verdict we give no addresses."""
+
+    UNKNOWN = "unknown"
+    SERVER = "dhcp"
+    PROXY = "proxy"
+
+
+def is_probe(packet: Packet) -> bool:
+    """Tell a probe, ours or another's."""
+    return packet.options.get(options.USER_CLASS) == _PROBE
+
+
+class LinkDetector:
+    """Watches one link. ``due`` is when ``act`` is to be called next."""
+
+    def __init__(self, mac: bytes, xid: int, now: float) -> None:
+        self.role = LinkRole.UNKNOWN
+        self.other: IPv4Address | None = None
+        self.due = now
+        self._mac = mac
+        self._xid = xid
+        self._began = now
+        self._asked = 0
+        self._answered = False
+        self._resting = False
+        self._rested = now
+
+    def act(self, now: float) -> Packet | None:
+        """Return the DISCOVER to send now, if any; ``role`` may have changed."""
+        if self._resting:
+            self._begin(now)
+        if self._asked < len(_ASKS):
+            self._asked += 1
+            times = (*_ASKS[self._asked :], self._patience())
+            self.due = max(now, self._began + times[0])
+            return self._discover()
+        self._rest(now)
+        if not self._answered:
+            self.role, self.other = LinkRole.SERVER, None
+        return None
+
+    def asked(self, now: float) -> None:
+        """Note that a client looks for a server: the time to know who else is there.
+
+        Beside another server it is enough to hear that one answer, and a probe costs its clients
+        time; where nothing is heard, ask.
+        """
+        if self._resting:
+            beside = self.role is LinkRole.PROXY
+            self.due = min(self.due, now + LISTEN if beside else max(now, self._rested + REST))
+
+    def heard(self, server: IPv4Address, now: float) -> None:
+        """Note that another server is there: it offers an address, or a client takes its offer."""
+        self._answered = True
+        self.role, self.other = LinkRole.PROXY, server
+        self._rest(now)
+
+    def reply(self, packet: Packet, now: float) -> None:
+        """Take another server's reply: to a DISCOVER of ours, late ones too, or to a client's.
+
+        dnsmasq, which pings for three seconds before each offer, may come to ours last.
+        """
+        kind = int.from_bytes(packet.options.get(options.TYPE, b""))
+        server = packet.options.get(options.SERVER_ID, b"")
+        gives = kind in (MessageType.OFFER, MessageType.ACK) and packet.yiaddr != NOBODY
+        if packet.op == BOOTREPLY and gives:
+            self.heard(IPv4Address(server) if len(server) == 4 else packet.siaddr, now)
+
+    def _begin(self, now: float) -> None:
+        self._began, self._asked = now, 0
+        self._answered = self._resting = False
+
+    def _rest(self, now: float) -> None:
+        self._resting, self._rested = True, now
+        self.due = now + EVERY
+
+    def _patience(self) -> float:
+        return AGAIN if self.role is LinkRole.PROXY else FIRST
+
+    def _discover(self) -> Packet:
+        return Packet(
+            xid=self._xid,
+            flags=BROADCAST_FLAG,
+            chaddr=self._mac,
+            options={
+                options.TYPE: bytes((MessageType.DISCOVER,)),
+                options.WANTED: bytes((options.MASK, options.ROUTER, options.SERVER_ID)),
+                options.CLASS: _CLASS,
+                options.USER_CLASS: _PROBE,
+                options.ARCHITECTURE: b"\0\0",
+            },
+        )

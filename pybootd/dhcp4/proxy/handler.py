@@ -1,0 +1,174 @@
+"""What to boot, beside a DHCP server that stays as it is: proxyDHCP and port 4011 (PXE 2.1, 2.2).
+
+Never an address, never an answer to a client that isn't booting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from pybootd.access.base import AccessDecision
+from pybootd.config.loader import ANY, Config
+from pybootd.core.client import KnownClient
+from pybootd.core.client_table import ClientTable
+from pybootd.core.events import Confirmed, Offered, RefusalCause
+from pybootd.dhcp4.actions import Effect, Publish
+from pybootd.dhcp4.admission import Admission
+from pybootd.dhcp4.advice import Advisor
+from pybootd.dhcp4.reply import ReplyBuilder
+from pybootd.dhcp4.subnets import Arrival, DhcpRequest, Subnet, Subnets
+from pybootd.dhcp4.wire import options, pxe
+from pybootd.dhcp4.wire.packet import BOOTREQUEST, NOBODY, MessageType, Packet
+from pybootd.leases.pool import EVERYWHERE, Pool
+
+PORT = 4011
+"""Where clients ask that were told of a boot server and of no file."""
+
+
+class ProxyHandler:
+    """Tells clients what to boot; with ``mode = dhcp`` those of our own networks, on port 4011."""
+
+    def __init__(
+        self,
+        config: Config,
+        networks: Subnets,
+        clients: ClientTable,
+        admission: Admission,
+        replies: ReplyBuilder,
+    ) -> None:
+        self._address = config.bootp.address
+        self._own_networks_only = config.bootp.mode == "dhcp"
+        self._boot_classes = pxe.CLASSES + config.bootp.boot_classes
+        self._profiles = config.profiles
+        self._networks = networks
+        self._clients = clients
+        self._admission = admission
+        self._replies = replies
+        self._advisor = Advisor(replies)
+        self._any = Subnet(EVERYWHERE, Pool(EVERYWHERE, ANY, 0), config.bootp)
+
+    def handle(self, packet: Packet, origin: Arrival, now: float) -> list[Effect]:
+        """Say what to do about a request on port 67."""
+        request = self._request(packet, origin)
+        if request is None:
+            return []
+        if request.kind == MessageType.REQUEST:
+            return self._taken(request)
+        if request.kind != MessageType.DISCOVER or not request.client.network_boot:
+            return []
+        return self._admission.ask(request, self._offer, now)
+
+    def serve(self, packet: Packet, origin: Arrival, now: float) -> list[Effect]:
+        """Say what to do about a request on port 4011."""
+        request = self._request(packet, origin)
+        if request is None or request.kind not in (MessageType.REQUEST, MessageType.INFORM):
+            return []
+        if not request.client.network_boot:
+            return []
+        return self._admission.ask(request, self._acknowledge, now)
+
+    def _request(self, packet: Packet, origin: Arrival) -> DhcpRequest | None:
+        kind = int.from_bytes(packet.options.get(options.TYPE, b""))
+        server = self._address if self._address != ANY else origin.local
+        if packet.op != BOOTREQUEST or not packet.chaddr or server == NOBODY:
+            return None
+        place = self._networks.choose(packet, origin)
+        if place is None and self._own_networks_only:
+            return None
+        network = place[0] if place is not None else self._any
+        known = self._clients.by_mac(packet.chaddr)
+        client = pxe.read_client(
+            packet,
+            origin.interface.name,
+            known.uuid if known else None,
+            known.address if known else None,
+            self._boot_classes,
+        )
+        # an access list that is asked for one port's request must not answer the other's
+        owner = (b"boot:" if origin.boot_server else b"proxy:") + packet.chaddr
+        request = DhcpRequest(packet, origin, network, server, client, owner, kind)
+        if self._profiles:
+            request.profile = self._profiles.of(client)
+        return request
+
+    def _taken(self, request: DhcpRequest) -> list[Effect]:
+        """See which address a client takes; one that asks no more has all that it needs."""
+        sent = request.packet.options
+        address = _address(sent.get(options.REQUESTED)) or request.packet.ciaddr
+        known = self._note(request, address)
+        if known is not None and known.booted and not request.client.network_boot:
+            client = replace(request.client, address=address)
+            return [Publish(Confirmed(client, address, "", booting=False, proxy=True))]
+        if known is None or not request.client.network_boot or _asks_again(request):
+            return []
+        if options.SERVER_ID not in sent or not known.booted:
+            return []
+        return [self._confirmed(request, address, known.boot_file)]
+
+    def _confirmed(self, request: DhcpRequest, address: IPv4Address, file: str) -> Publish:
+        elsewhere = self._networks.elsewhere(request, file)
+        client = replace(request.client, address=address)
+        return Publish(Confirmed(client, address, file, True, elsewhere, proxy=True))
+
+    def _note(self, request: DhcpRequest, address: IPv4Address) -> KnownClient | None:
+        """Know a client by the address that it takes, so that filters know whose files to give."""
+        known = self._clients.by_mac(request.client.mac)
+        if address == NOBODY or (known is None and not request.client.network_boot):
+            return None
+        known = self._clients.seen(request.client)
+        self._clients.place(known, address)
+        known.hostname = request.client.hostname or known.hostname
+        return known
+
+    def _no_file(self, request: DhcpRequest, now: float) -> list[Effect]:
+        return self._admission.refuse(
+            request, "there is no file for it", now, cause=RefusalCause.NO_FILE
+        )
+
+    def _offer(self, request: DhcpRequest, verdict: AccessDecision, now: float) -> list[Effect]:
+        return self._answer(request, verdict, MessageType.OFFER, now)
+
+    def _acknowledge(
+        self, request: DhcpRequest, verdict: AccessDecision, now: float
+    ) -> list[Effect]:
+        self._note(request, _sender(request))
+        return self._answer(request, verdict, MessageType.ACK, now)
+
+    def _answer(
+        self, request: DhcpRequest, verdict: AccessDecision, kind: MessageType, now: float
+    ) -> list[Effect]:
+        file = self._replies.boot_file(request, verdict.file)
+        advice = self._advisor.advise(request, verdict.file)
+        if not file and not pxe.is_pi(request.packet):
+            return [*advice, *self._no_file(request, now)]
+        later = kind is MessageType.OFFER and _asks_again(request)
+        known = self._clients.seen(request.client)
+        known.booted, known.server, known.boot_file = True, request.server, file
+        known.file, known.variables = verdict.file, dict(request.profile.variables)
+        known.hostname = verdict.hostname or known.hostname
+        reply = self._replies.direct(request, kind, "" if later else file)
+        if kind is MessageType.ACK:
+            return [reply, self._confirmed(request, _sender(request), file), *advice]
+        elsewhere = self._networks.elsewhere(request, file)
+        offered = Publish(Offered(request.client, NOBODY, file, elsewhere, proxy=True))
+        return [reply, offered, *advice]
+
+
+def _sender(request: DhcpRequest) -> IPv4Address:
+    said = request.packet.ciaddr
+    return said if said != NOBODY else request.origin.source
+
+
+def _asks_again(request: DhcpRequest) -> bool:
+    """Tell a client that wants to hear of its file on port 4011 alone: PXE of UEFI, OVMF 2022.11.
+
+    dnsmasq and Pixiecore do the same. iPXE takes it at once wherever it runs.
+    """
+    client = request.client
+    uefi = client.architecture not in (None, pxe.BIOS)
+    return uefi and not client.ipxe and client.vendor_class.startswith("PXEClient")
+
+
+def _address(value: bytes | None) -> IPv4Address | None:
+    return IPv4Address(value) if value is not None and len(value) == 4 else None

@@ -1,0 +1,269 @@
+"""Which network a request belongs to: its pool, and our own address on that side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
+
+from pybootd.config.bootfile import host_of
+from pybootd.config.client_classes import NOTHING, ClientProfile, SubnetConfig
+from pybootd.config.loader import ANY, BootpConfig, Config
+from pybootd.core.client import Client
+from pybootd.dhcp4.wire import options
+from pybootd.dhcp4.wire.packet import NOBODY, Packet
+from pybootd.dhcp4.wire.pxe import relay_agent
+from pybootd.leases.pool import EVERYWHERE, Lease, Pool
+from pybootd.leases.shared.pool import SharedPool
+from pybootd.system.interfaces import Interface
+
+_CACHED = 1024  # relays whose network is remembered
+# sub-options of option 82
+_LINK_SELECTION, _SERVER_ID_OVERRIDE = 5, 11  # RFC 3527, RFC 5107
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Where a request came in: the interface, our address on it, the sender.
+
+    ``unicast``: it was sent to that address of ours, not broadcast. ``port`` is the sender's;
+    ``boot_server``: it came to port 4011.
+    """
+
+    interface: Interface
+    local: IPv4Address
+    source: IPv4Address = NOBODY
+    unicast: bool = False
+    port: int = 68
+    boot_server: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Subnet:
+    """One network that we serve, and its settings."""
+
+    network: IPv4Network
+    pool: Pool
+    settings: BootpConfig
+
+
+@dataclass(slots=True)
+class DhcpRequest:
+    """One request with all that is known of who sent it and where it belongs.
+
+    ``server``: our own address for its network; ``owner``: its identity; ``identifier``: the server
+    id, our address unless a relay wants to be asked instead of us (RFC 5107).
+    """
+
+    packet: Packet
+    origin: Arrival
+    network: Subnet
+    server: IPv4Address
+    client: Client
+    owner: bytes
+    kind: int
+    profile: ClientProfile = NOTHING
+
+    @property
+    def identifier(self) -> IPv4Address:
+        """Return the server id of replies."""
+        return override(self.packet) or self.server
+
+
+def override(packet: Packet) -> IPv4Address | None:
+    """Return the server id that the relay wants clients to see (RFC 5107)."""
+    if options.RELAY_AGENT not in packet.options:
+        return None
+    return _address(relay_agent(packet).get(_SERVER_ID_OVERRIDE))
+
+
+def _selected(packet: Packet) -> IPv4Address | None:
+    """Return the address whose network the relay or the client asks for, not its own."""
+    sent = packet.options
+    if options.RELAY_AGENT in sent:
+        link = _address(relay_agent(packet).get(_LINK_SELECTION))
+        if link is not None:
+            return link  # RFC 3527 3: before subnet selection, too
+    return _address(sent.get(options.SUBNET)) if options.SUBNET in sent else None
+
+
+def _address(value: bytes | None) -> IPv4Address | None:
+    return IPv4Address(value) if value is not None and len(value) == 4 else None
+
+
+class Subnets:
+    """The networks that we serve. ``changed`` collects the leases to be saved."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.changed: dict[int, Lease] = {}
+        self.own: frozenset[IPv4Address] = frozenset()
+        self.identifiers: frozenset[bytes] = frozenset()  # the same, as option 54 has them
+        self._networks: list[Subnet] = []
+        self._main: Subnet | None = None  # that of [bootp]
+        self._homeless: list[Lease] = []
+        self._by_interface: dict[int, tuple[Subnet, IPv4Address] | None] = {}
+        self._by_relay: dict[IPv4Address, Subnet] = {}
+
+    def __iter__(self) -> Iterator[Subnet]:
+        return iter(self._networks)
+
+    def refresh(self, interfaces: Iterable[Interface]) -> None:
+        """Take note of the host's interfaces: at start, and when they have changed."""
+        addresses = [own for interface in interfaces for own in interface.addresses]
+        self.own = frozenset(own.ip for own in addresses)
+        self.identifiers = frozenset(own.packed for own in self.own)
+        self._by_interface.clear()
+        self._by_relay.clear()
+        bootp = self._config.bootp
+        if not self._networks:
+            self._networks = [self._subnet(one) for one in self._config.subnets]
+        if bootp.pool_start is not None:
+            network = _network_of(bootp, bootp.pool_start, [own.network for own in addresses])
+            if network is not None:
+                self._move(network, bootp.pool_start)
+        # where one network is inside another, the smaller one counts
+        self._networks.sort(key=lambda one: -one.network.prefixlen)
+        for one in self._networks:
+            one.pool.own(self.own)
+        self.restore(self._take_homeless())
+
+    def _move(self, network: IPv4Network, start: IPv4Address) -> None:
+        """Make this the network of ``[bootp]``, which its interface's mask has made it."""
+        before = self._main
+        if before is not None and before.network == network:
+            return
+        bootp = self._config.bootp
+        self._main = self._open(network, start, bootp.pool_count, bootp)
+        self._networks.append(self._main)
+        if before is not None:
+            self._networks.remove(before)
+            self._homeless += before.pool.leases()
+
+    def restore(self, leases: Iterable[Lease]) -> None:
+        """Take back what a store kept; what no network holds waits for one that does."""
+        for lease in leases:
+            network = self.holding(lease.address)
+            if network is None:
+                self._homeless.append(lease)
+            else:
+                network.pool.restore(lease)
+
+    def elsewhere(self, request: DhcpRequest, boot_file: str) -> str:
+        """Name the host that the client is sent to for its boot file; empty: this very one."""
+        host = host_of(boot_file)
+        if host:
+            return "" if any(host == str(own) for own in self.own) else host
+        told = request.network.settings.next_server
+        return "" if told is None or told in self.own else str(told)
+
+    def leases(self) -> list[Lease]:
+        """Return every lease and offer, those that no network holds too."""
+        return [lease for one in self._networks for lease in one.pool.leases()] + self._homeless
+
+    def complaints(self, interfaces: Iterable[Interface]) -> list[str]:
+        """Say what is odd about the pool of ``[bootp]``, beside the interfaces that are served.
+
+        And which kept addresses nobody can get.
+        """
+        bootp, main = self._config.bootp, self._main
+        if bootp.pool_start is None or bootp.mode != "dhcp":
+            return []
+        addresses = [(one.name, own) for one in interfaces for own in one.addresses]
+        if main is None or not any(own.ip in main.network for _, own in addresses):
+            have = ", ".join(f"{name} {own.network}" for name, own in addresses)
+            where = f"of {main.network}" if main and bootp.netmask else f"of {bootp.pool_start}"
+            return [
+                f"[bootp] pool_start: no interface is on the network {where}, so no client gets an "
+                f"address from that pool; there are: {have or 'none with an address'}"
+            ]
+        if isinstance(bootp.gateway, IPv4Address) and bootp.gateway not in main.network:
+            return [f"[bootp] gateway: {bootp.gateway} is not in {main.network}, out of reach"]
+        if (held := main.pool.last - main.pool.first + 1) < bootp.pool_count:
+            network = main.network
+            return [f"[bootp] pool_count: {network} ends after {held} of {bootp.pool_count}"]
+        if out := [kept for kept in self._config.static.values() if self.holding(kept) is None]:
+            listed = ", ".join(map(str, out[:3])) + (" ..." if out[3:] else "")
+            return [f"{listed}: kept, but in no network here: the client gets another address"]
+        return []
+
+    def holding(self, address: IPv4Address) -> Subnet | None:
+        """Return the network that the address is in."""
+        for one in self._networks:
+            if address in one.network:
+                return one
+        return None
+
+    def around(self, address: IPv4Address) -> IPv4Network:
+        """Return the network within which a client has one lease; all there is if none is ours."""
+        found = self.holding(address)
+        return EVERYWHERE if found is None else found.network
+
+    def choose(self, packet: Packet, origin: Arrival) -> tuple[Subnet, IPv4Address] | None:
+        """Return the network that the request is for, and our address for it; None: not ours."""
+        selected = _selected(packet)
+        if selected is not None or packet.giaddr != NOBODY:
+            return self._behind(selected or packet.giaddr, origin)
+        if origin.unicast and packet.ciaddr != NOBODY:
+            # a client that got its lease through a relay renews it straight with us
+            found = self.holding(packet.ciaddr)
+            if found is not None:
+                return found, origin.local
+        index = origin.interface.index
+        if index not in self._by_interface:
+            self._by_interface[index] = self._on(origin.interface)
+        return self._by_interface[index]
+
+    def _behind(self, relay: IPv4Address, origin: Arrival) -> tuple[Subnet, IPv4Address] | None:
+        found = self._by_relay.get(relay)
+        if found is None and (found := self.holding(relay)) is not None:
+            if len(self._by_relay) >= _CACHED:
+                self._by_relay.clear()
+            self._by_relay[relay] = found
+        return None if found is None else (found, origin.local)
+
+    def _on(self, interface: Interface) -> tuple[Subnet, IPv4Address] | None:
+        only = self._config.bootp.address
+        for own in interface.addresses:
+            if only in (ANY, own.ip):
+                found = self.holding(own.ip)
+                if found is not None:
+                    return found, own.ip
+        return None
+
+    def _subnet(self, subnet: SubnetConfig) -> Subnet:
+        bootp, own = self._config.bootp, dict(subnet.own)
+        gateway = bootp.gateway
+        if isinstance(gateway, IPv4Address) and gateway not in subnet.network:
+            gateway = "self"  # another network's router is none here
+        settings = replace(bootp, **{"gateway": gateway, "pool_start": None, **own})
+        # without pool_start there are reservations alone
+        start = settings.pool_start or subnet.network.network_address
+        count = settings.pool_count if settings.pool_start else 0
+        return self._open(subnet.network, start, count, settings)
+
+    def _open(
+        self, network: IPv4Network, start: IPv4Address, count: int, settings: BootpConfig
+    ) -> Subnet:
+        kind = SharedPool if self._config.bootp.shared else Pool
+        pool = kind(
+            network,
+            start,
+            count,
+            static=self._config.static,
+            reclaim=settings.reclaim == "expired",
+            changed=self.changed,
+        )
+        return Subnet(network, pool, settings)
+
+    def _take_homeless(self) -> list[Lease]:
+        homeless, self._homeless = self._homeless, []
+        return homeless
+
+
+def _network_of(
+    bootp: BootpConfig, start: IPv4Address, networks: Iterable[IPv4Network]
+) -> IPv4Network | None:
+    if bootp.netmask is not None:
+        return IPv4Network((start, str(bootp.netmask)), strict=False)
+    return next((network for network in networks if start in network), None)

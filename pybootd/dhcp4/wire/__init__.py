@@ -1,0 +1,1 @@
+"""Packets and options: bytes to values and back."""

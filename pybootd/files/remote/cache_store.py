@@ -1,0 +1,338 @@
+"""What is kept of remote files on disk: their octets, each under its checksum, and an index.
+
+Below the folder, ``files/SHA256`` holds octets, ``index/SHA256-OF-URL`` says which URL they came
+from and how the web server knows them, and ``parts/`` holds what is not whole yet. Everything gets
+its name when it is whole and on disk. Nothing is read before the first question; whoever asks may
+have to wait for the disk. One daemon has a folder for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import ClassVar
+from weakref import WeakValueDictionary
+
+from pybootd.files.local import LocalFile
+from pybootd.files.source import Unavailable
+
+log = logging.getLogger(__name__)
+
+_PIECE = 1 << 20  # octets that are summed up at once
+_AGAIN = 60.0  # seconds between two warnings that nothing can be kept, or notes of a file's use
+_DIGEST = re.compile("[0-9a-f]{64}")
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Full(Exception):
+    """There is no room for a file; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """One URL's file: its sha256 in hexadecimal, its octets, and what the web server says of it."""
+
+    url: str
+    digest: str
+    size: int
+    etag: str
+    modified: str
+
+
+class CacheStore:
+    """The files below ``folder``, at most ``size`` octets: those used least recently go first.
+
+    Threads may share it.
+    """
+
+    _open: ClassVar[WeakValueDictionary[Path, CacheStore]] = WeakValueDictionary()
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.size = size
+        self.folder = folder
+        self._files, self._index, self._parts = (
+            folder / name for name in ("files", "index", "parts")
+        )
+        self._lock = threading.RLock()
+        self._entries: dict[str, CacheEntry] = {}  # by URL
+        self._kept: OrderedDict[str, int] = OrderedDict()  # digest -> octets, the last used last
+        self._sound: dict[str, Hashable] = {}  # digest -> the file that was found to have it
+        self._touched: dict[str, float] = {}  # digest -> when its use was noted on disk
+        self._loaded = False
+        self._total = 0  # octets of what is kept
+        self._coming = 0  # octets of what is not whole yet
+        self._number = 0
+        self._complained = -_AGAIN
+
+    @classmethod
+    def at(cls, folder: Path, size: int) -> CacheStore:
+        """Return the store in this folder, one for all who ask."""
+        made = cls._open.get(folder)
+        if made is None:
+            made = cls._open[folder] = cls(folder, size)
+        made.size = size
+        return made
+
+    def find(self, url: str) -> CacheEntry | None:
+        """Return what is kept of a URL."""
+        with self._lock:
+            self._load()
+            entry = self._entries.get(url)
+            return entry if entry is not None and entry.digest in self._kept else None
+
+    def open(self, digest: str) -> LocalFile | None:
+        """Open the octets with this checksum; None: they aren't kept, or are no longer what was.
+
+        What hasn't been looked at since it was opened by this process is read and summed up.
+        """
+        with self._lock:
+            self._load()
+            size = self._kept.get(digest)
+            if size is None:
+                return None
+        try:
+            descriptor = os.open(self._files / digest, _READ)
+        except OSError as error:
+            self._damaged(digest, error.strerror or "")
+            return None
+        body = LocalFile(descriptor, os.fstat(descriptor))
+        identity = (body.key, os.fstat(descriptor).st_ctime_ns)
+        if body.size != size or (self._sound.get(digest) != identity and not _is(body, digest)):
+            body.close()
+            self._damaged(digest, "it isn't what was written")
+            return None
+        self._use(digest, identity)
+        return body
+
+    def begin(self, size: int | None) -> PartialFile:
+        """Begin a file of so many octets, None: nobody knows. Raises Full."""
+        with self._lock:
+            self._load()
+            if size is not None:
+                self._make_room(size)
+            self._number += 1
+            path = self._parts / f"{os.getpid()}-{self._number}"
+            try:
+                descriptor = os.open(
+                    path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
+                )
+            except OSError as error:
+                raise Full(f"{path}: {error.strerror}") from error
+            return PartialFile(self, path, descriptor)
+
+    def complain(self, reason: Exception) -> None:
+        """Warn that nothing can be kept, once a minute at most."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._complained < _AGAIN:
+                return
+            self._complained = now
+        log.warning("[cache] dir: remote files are served, but not kept: %s", reason)
+
+    # what parts and readers tell
+
+    def coming(self, octets: int) -> None:
+        """Count what is written of files that aren't whole; raises Full."""
+        with self._lock:
+            if octets > 0:
+                self._make_room(octets)
+            self._coming += octets
+
+    def take_in(self, part: PartialFile, entry: CacheEntry) -> None:
+        """Give a whole file its names; raises OSError."""
+        with self._lock:
+            part.path.replace(self._files / entry.digest)
+            _write_whole(self._index_of(entry.url), json.dumps(asdict(entry)).encode("ascii"))
+            status = os.fstat(part.descriptor)
+            before = self._entries.get(entry.url)
+            self._entries[entry.url] = entry
+            self._count(entry)
+            if before is not None and all(
+                one.digest != before.digest for one in self._entries.values()
+            ):
+                self._drop(before.digest)
+        body = LocalFile(os.dup(part.descriptor), status)
+        body.close()
+        self._use(entry.digest, (body.key, status.st_ctime_ns))
+        with self._lock, contextlib.suppress(Full):
+            self._make_room(0)
+
+    # inside
+
+    def _index_of(self, url: str) -> Path:
+        return self._index / hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def _use(self, digest: str, identity: Hashable) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if digest not in self._kept:
+                return
+            self._sound[digest] = identity
+            self._kept.move_to_end(digest)
+            if now - self._touched.get(digest, -_AGAIN) < _AGAIN:
+                return
+            self._touched[digest] = now
+            for url in self._urls(digest):
+                with contextlib.suppress(OSError):
+                    os.utime(self._index_of(url))  # so that a new start knows the order
+
+    def _urls(self, digest: str) -> list[str]:
+        return [url for url, entry in self._entries.items() if entry.digest == digest]
+
+    def _count(self, entry: CacheEntry) -> None:
+        self._total += entry.size - self._kept.pop(entry.digest, 0)
+        self._kept[entry.digest] = entry.size
+
+    def _make_room(self, more: int) -> None:
+        """Let the least recently used go until ``more`` octets fit; raises Full."""
+        if self._coming + more > self.size:
+            raise Full(f"{self._coming + more} octets at once are more than [cache] size")
+        while self._kept and self._total + self._coming + more > self.size:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, digest: str) -> None:
+        self._total -= self._kept.pop(digest, 0)
+        self._sound.pop(digest, None)
+        self._touched.pop(digest, None)
+        urls = self._urls(digest)
+        for path in (*map(self._index_of, urls), self._files / digest):
+            with contextlib.suppress(OSError):
+                path.unlink()
+        for url in urls:
+            del self._entries[url]
+
+    def _damaged(self, digest: str, why: str) -> None:
+        with self._lock:
+            if digest in self._kept:
+                log.warning("%s: %s; it is fetched anew", self._files / digest, why)
+                self._drop(digest)
+
+    def _load(self) -> None:
+        """Read the index, and clear away what belongs to nothing."""
+        if self._loaded:
+            return
+        self._loaded = True
+        for folder in (self._files, self._index, self._parts):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                self.complain(error)
+                return
+        found: list[tuple[float, CacheEntry]] = []
+        for path in [*self._parts.iterdir(), *self._index.iterdir()]:
+            entry = _read_entry(path) if path.parent == self._index else None
+            if entry is None or path != self._index_of(entry.url):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            else:
+                found.append((path.stat().st_mtime, entry))
+        there = {path.name for path in self._files.iterdir()}
+        for _, entry in sorted(found, key=lambda one: one[0]):
+            if entry.digest in there:
+                self._entries[entry.url] = entry
+                self._count(entry)
+        for name in there - self._kept.keys():
+            with contextlib.suppress(OSError):
+                (self._files / name).unlink()
+        with contextlib.suppress(Full):
+            self._make_room(0)
+
+
+class PartialFile:
+    """A file that is being fetched. What has been written can be read from ``descriptor``."""
+
+    def __init__(self, store: CacheStore, path: Path, descriptor: int) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self.written = 0
+        self._store = store
+        self._sum = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        """Append octets; raises Full."""
+        self._store.coming(len(data))
+        self.written += len(data)
+        self._sum.update(data)
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self.descriptor, view) :]
+        except OSError as error:
+            raise Full(f"{self.path}: {error.strerror}") from error
+
+    def digest(self) -> str:
+        """Return the sha256 of what was written, in hexadecimal."""
+        return self._sum.hexdigest()
+
+    def keep(self, url: str, etag: str, modified: str) -> CacheEntry:
+        """Keep it, for it is whole: on disk before it has a name. Raises Full."""
+        entry = CacheEntry(url, self.digest(), self.written, etag, modified)
+        try:
+            when = _moment(modified)
+            if when is not None:
+                os.utime(self.descriptor, (when, when))  # HTTP clients are told of it
+            os.fsync(self.descriptor)
+            self._store.coming(-self.written)
+            self.written = 0
+            self._store.take_in(self, entry)
+        except OSError as error:
+            raise Full(f"{self.path}: {error.strerror}") from error
+        return entry
+
+    def close(self) -> None:
+        """Let go of it; what wasn't kept is gone once nobody reads it any more."""
+        self._store.coming(-self.written)
+        self.written = 0
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+        os.close(self.descriptor)
+
+
+def _is(body: LocalFile, digest: str) -> bool:
+    """Read a file and tell whether it has this checksum."""
+    summed = hashlib.sha256()
+    try:
+        for offset in range(0, body.size, _PIECE):
+            summed.update(body.pread(min(_PIECE, body.size - offset), offset))
+    except Unavailable:
+        return False
+    return summed.hexdigest() == digest
+
+
+def _moment(modified: str) -> float | None:
+    try:
+        return parsedate_to_datetime(modified).timestamp()
+    except (TypeError, ValueError):
+        return None
+
+
+def _read_entry(path: Path) -> CacheEntry | None:
+    try:
+        found = CacheEntry(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    sound = isinstance(found.url, str) and isinstance(found.size, int)
+    sound = sound and isinstance(found.etag, str) and isinstance(found.modified, str)
+    sound = sound and isinstance(found.digest, str) and _DIGEST.fullmatch(found.digest) is not None
+    return found if sound else None
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a small file so that its name always stands for all of it."""
+    part = path.with_name(f"{path.name}.new")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,177 @@
+"""What a file source promises: it opens a name and gives a body."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from pybootd.config.loader import Section
+from pybootd.core.client import KnownClient
+from pybootd.core.loop import Later, Loop
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class FileError(Exception):
+    """A file can't be served; the text says why, for people.
+
+    ``served``: the name that was looked for, if it isn't the one that was asked for.
+    """
+
+    served = ""
+
+
+class Missing(FileError):
+    """There is no such file: a plain miss, which is normal traffic."""
+
+
+class Forbidden(FileError):
+    """The name leads where no client may go, or the file may not be read."""
+
+
+class Altered(Forbidden):
+    """The file isn't what ``[pins]`` says that it must be."""
+
+
+class Unavailable(FileError):
+    """The file can't be had now: its origin is down, silent or broken, or it changed on disk."""
+
+
+class Body(ABC):
+    """An open file, for one reader. ``size`` in octets, None where nobody says it beforehand.
+
+    ``modified``: when it was changed last, in seconds since the epoch; None: unknown.
+    """
+
+    size: int | None
+    modified: int | None = None
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what it holds; may be called twice."""
+
+
+class StaticBody(Body):
+    """Octets that stand still and may be read at any place."""
+
+    size: int
+    key: Hashable
+    """Two bodies with equal keys hold equal octets; it changes when the file does."""
+
+    @abstractmethod
+    def pread(self, count: int, offset: int) -> bytes:
+        """Read ``count`` octets from ``offset``, fewer only at the end.
+
+        Raises Unavailable if the file is no longer the one that was opened.
+        """
+
+    def fileno(self) -> int | None:
+        """Return the descriptor of the file behind it, None where there is none."""
+        return None
+
+
+class StreamBody(Body):
+    """Octets that arrive while they are read, once and in order.
+
+    Read by one thread at a time, which need not be the loop's.
+    """
+
+    @abstractmethod
+    def read(self, count: int) -> bytes | None:
+        """Take the next octets: ``count`` of them, fewer at the end, none after it.
+
+        None: fewer than ``count`` have arrived and the end is not known yet. Raises Unavailable
+        when the rest will never come.
+        """
+
+    @abstractmethod
+    def when_ready(self, callback: Callable[[float], None]) -> None:
+        """Call back once, in the loop's thread, when ``read`` may have more to say than None."""
+
+
+class TextBody(StaticBody):
+    """Octets that were made for this request."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+        self.key = ("text", data)
+
+    def pread(self, count: int, offset: int) -> bytes:
+        """Read ``count`` octets from ``offset``, fewer only at the end."""
+        return self._data[offset : offset + count]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class FileRequest(NamedTuple):  # a frozen dataclass takes thrice as long to make
+    """Who asks for a file: the peer's and the own address, and what is known of the client.
+
+    ``query`` and ``about`` are what an HTTP request said besides; no file depends on them. ``pin``:
+    the sha256, in hexadecimal, that the file must have, so that it has to be whole, a StaticBody,
+    before the first octet leaves; "": any will do. Whoever opened it compares.
+    """
+
+    name: str
+    peer: str
+    server: str
+    known: KnownClient | None = None
+    query: str = ""
+    about: Mapping[str, str] = _NOTHING
+    pin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What the configuration has for whatever source needs it.
+
+    ``cache``: where remote files are kept, None: nowhere, ``room`` octets of them at most;
+    ``credentials``: origin -> the HTTP field ``Authorization``.
+    """
+
+    cache: Path | None = None
+    room: int = 0
+    credentials: Mapping[str, str] = field(default_factory=dict)
+
+
+class Source(ABC):
+    """Where files come from. One is chosen by its URL's scheme, through ``pybootd.sources``."""
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, section: Section) -> Source:
+        """Build it from the section that names its root; raises ConfigError with every fault."""
+
+    def equip(self, equipment: Equipment) -> None:  # noqa: B027
+        """Take what others need, too; before ``start``."""
+
+    def start(self, loop: Loop) -> None:  # noqa: B027  a source that needs no loop need not say so
+        """Take the loop, whose ``post`` brings other threads' news; before the first ``open``."""
+
+    def close(self) -> None:  # noqa: B027
+        """End what is under way; the bodies that are still open may fail from now on."""
+
+    @abstractmethod
+    def open(self, name: str, request: FileRequest) -> Body | Later[Body]:
+        """Open the name: cleaned and relative to the root; a path or a URL where a filter said so.
+
+        Raises FileError, and so may the blocking call. A worker calls it when a step before it (a
+        filter that has to ask, say) had to wait.
+        """
+
+
+class Opened(NamedTuple):
+    """What a client's request for a file came down to.
+
+    ``media`` and ``fields``: what HTTP says of it, where its name doesn't tell.
+    """
+
+    body: Body
+    served: str
+    media: str = ""
+    fields: tuple[tuple[str, str], ...] = ()

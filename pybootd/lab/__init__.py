@@ -1,0 +1,1 @@
+"""Private networks, virtual machines and virtual firmware."""

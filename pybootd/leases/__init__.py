@@ -1,0 +1,1 @@
+"""Addresses, who has them, and where that is kept."""

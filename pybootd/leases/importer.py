@@ -1,0 +1,204 @@
+"""Leases that were in one store, taken over into another: a person's command."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from pybootd.core.mac import format_mac
+from pybootd.leases.pool import EVERYWHERE, FOREVER, Lease, State, identify
+from pybootd.leases.shared import postgres
+from pybootd.leases.sqlite import SqliteStore, read_file
+from pybootd.system.privileges import hand_over
+
+_STEP = 1.0  # seconds by which the same lease may seem to be later in one store than in another
+_INSERT = """
+    INSERT INTO pybootd.lease
+    SELECT '0.0.0.0'::inet + one.address, owner, mac, client_id, state, expires, seconds, hostname,
+        uuid, booted, nextval('pybootd.lease_version'), ''
+    FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[], %s::bytea[], %s::text[],
+        %s::double precision[], %s::double precision[], %s::text[], %s::uuid[], %s::boolean[])
+        AS one (address, owner, mac, client_id, state, expires, seconds, hostname, uuid, booted)
+    ON CONFLICT (address) DO UPDATE SET
+        owner = excluded.owner, mac = excluded.mac, client_id = excluded.client_id,
+        state = excluded.state, expires = excluded.expires, seconds = excluded.seconds,
+        hostname = excluded.hostname, uuid = excluded.uuid, booted = excluded.booted,
+        version = excluded.version, writer = excluded.writer
+"""
+
+
+@dataclass(slots=True)
+class ImportPlan:
+    """What comes of it: leases to write, after addresses to free; how many were there already.
+
+    ``left_out``: a line for each that is not taken over, which says why.
+    """
+
+    write: list[Lease] = field(default_factory=list)
+    free: list[Lease] = field(default_factory=list)
+    there: int = 0
+    left_out: list[str] = field(default_factory=list)
+
+
+def plan(
+    theirs: Iterable[Lease],
+    ours: Iterable[Lease],
+    now: float,
+    networks: Sequence[IPv4Network] | None = None,
+) -> ImportPlan:
+    """Say what to take over of ``theirs``, where ``ours`` are already; in monotonic time.
+
+    ``networks``: a client may have one lease in each of them, and one elsewhere, as in a database.
+    """
+    made, here = ImportPlan(), dict[IPv4Address, Lease]()
+    had: dict[tuple[bytes, IPv4Network], Lease] = {}
+
+    def place(lease: Lease) -> tuple[bytes, IPv4Network]:
+        found = (one for one in networks or () if lease.address in one)
+        return lease.owner, min(found, key=lambda one: one.num_addresses, default=EVERYWHERE)
+
+    def note(lease: Lease) -> None:
+        here[lease.address] = lease
+        if networks is not None and lease.owner:
+            had[place(lease)] = lease
+
+    for lease in ours:
+        note(lease)
+    for lease in sorted(theirs, key=_since, reverse=True):
+        if lease.state in (State.OFFERED, State.FREE) or _is_over(lease, now):
+            continue
+        held, other = here.get(lease.address), had.get(place(lease))
+        why = _objection(lease, held, now)
+        if not why and other is not None and other.address != lease.address:
+            why = _preference(lease, other, now)
+            if not why:
+                gone = Lease(other.address, b"", b"", state=State.FREE, expires=now)
+                made.free.append(gone)
+                here.pop(other.address, None)
+        if why:
+            made.left_out.append(f"{lease.address} of {_client(lease)} is left out: {why} there")
+        elif held is not None and _same(held, lease) and not _is_later(lease, held):
+            made.there += 1
+        else:
+            made.write.append(lease)
+            note(lease)
+    return made
+
+
+def import_leases(
+    source: str, target: str, networks: Sequence[IPv4Network], *, by_client_id: bool
+) -> ImportPlan:
+    """Take the leases of a file or database over into another, all at once; raises StoreError.
+
+    ``networks``: in each of which a client may have a lease. ``by_client_id``: what tells clients
+    apart, as in ``identify``.
+    """
+    now = time.monotonic()  # before: what is read late must not seem to be later than it is
+    if postgres.is_url(source):
+        theirs = postgres.read_database(source)
+    else:
+        theirs = read_file(Path(source), whole=True)
+    theirs = [replace(lease, expires=lease.expires + now) for lease in theirs]
+    _identify(theirs, by_client_id)
+    if postgres.is_url(target):
+        return _into_database(theirs, target, networks)
+    return _into_file(theirs, Path(target), by_client_id)
+
+
+# inside
+
+
+def _into_database(
+    theirs: Sequence[Lease], url: str, networks: Sequence[IPv4Network]
+) -> ImportPlan:
+    with postgres.visit(url) as file:
+        file.execute("SELECT pybootd.take_turn()")
+        now = time.monotonic()
+        ours, offset = postgres.read_all(file, now)
+        made = plan(theirs, ours, now, networks)
+        for leases in filter(None, (made.free, made.write)):
+            rows = zip(*map(postgres.snapshot, leases), strict=True)
+            columns = [list(column) for column in rows][:-2]
+            columns[5] = [None if end == FOREVER else end + offset for end in columns[5]]
+            columns[6] = [None if given == FOREVER else given for given in columns[6]]
+            file.execute(_INSERT, columns)
+        file.execute("SELECT pg_notify(%s, '')", (postgres.CHANNEL,))
+    return made
+
+
+def _into_file(theirs: Sequence[Lease], path: Path, by_client_id: bool) -> ImportPlan:
+    store = SqliteStore(path)
+    store.open()
+    with contextlib.closing(store):
+        _give(path)
+        ours = list(store.load(time.monotonic()))
+        _identify(ours, by_client_id)
+        made = plan(theirs, ours, time.monotonic())
+        store.save(made.write, time.monotonic())
+    return made
+
+
+def _give(path: Path) -> None:
+    """Give what root made to whom the folder belongs: the daemon, where systemd makes its user."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        for one in path.parent.glob(f"{path.name}*"):
+            with contextlib.suppress(OSError):
+                if one.lstat().st_uid == 0:
+                    hand_over(one, owner.st_uid, owner.st_gid)
+
+
+def _identify(leases: Iterable[Lease], by_client_id: bool) -> None:
+    for lease in leases:
+        if lease.owner:
+            lease.owner = identify(lease.mac, lease.client_id, by_client_id)
+
+
+def _since(lease: Lease) -> float:
+    """Return when the lease became what it is: given, extended or released."""
+    if lease.state is State.RELEASED:
+        return lease.expires
+    return -FOREVER if lease.seconds == FOREVER else lease.expires - lease.seconds
+
+
+def _is_later(lease: Lease, other: Lease) -> bool:
+    # when a lease for good was given nobody knows: it stays
+    return _since(other) > -FOREVER and _since(lease) > _since(other) + _STEP
+
+
+def _is_over(lease: Lease, now: float) -> bool:
+    """Tell whether nobody is held to it any more; a lease that ran out is still its client's."""
+    return lease.state in (State.OFFERED, State.DECLINED) and lease.expires <= now
+
+
+def _same(one: Lease, other: Lease) -> bool:
+    """Tell whether both are the same client's leases, or both are blocks."""
+    return one.owner == other.owner and one.state is not State.OFFERED
+
+
+def _objection(lease: Lease, held: Lease | None, now: float) -> str:
+    """Say why the lease can't have its address; "": it can."""
+    if held is None or held.owner == lease.owner or _is_over(held, now):
+        return ""
+    if held.state is State.DECLINED:
+        return "somebody else uses it"
+    how = "is offered to" if held.state is State.OFFERED else "belongs to"
+    return f"it {how} {_client(held)}"
+
+
+def _preference(lease: Lease, other: Lease, now: float) -> str:
+    """Say why the client keeps another address that it has or is offered; "": it doesn't."""
+    if other.state is State.OFFERED:
+        return "" if _is_over(other, now) else f"the client is offered {other.address}"
+    return "" if _is_later(lease, other) else f"the client has {other.address}"
+
+
+def _client(lease: Lease) -> str:
+    if not lease.owner:
+        return "nobody"
+    return format_mac(lease.mac) if lease.mac else f"client-id {(lease.client_id or b'').hex()}"

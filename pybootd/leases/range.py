@@ -1,0 +1,48 @@
+"""Which addresses of a network the configuration lets a pool give, and to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+
+
+class AddressRange:
+    """``count`` addresses from ``start``, and those that ``static`` keeps for some MACs."""
+
+    def __init__(
+        self,
+        network: IPv4Network,
+        start: IPv4Address,
+        count: int,
+        static: Mapping[bytes, IPv4Address],
+    ) -> None:
+        self.first = int(start)
+        self.last = min(self.first + count - 1, int(network.broadcast_address))
+        self._static = {mac: one for mac, one in static.items() if one in network}
+        self._reserved = {int(address) for address in self._static.values()}
+        self._edges: set[int] = set()
+        if network.prefixlen < 31:  # RFC 3021: a /31 has neither
+            self._edges = {int(network.network_address), int(network.broadcast_address)}
+        self._own: set[int] = set()
+
+    def own(self, addresses: Iterable[IPv4Address]) -> None:
+        """Note which addresses are the server's: they are never given."""
+        self._own = {int(address) for address in addresses}
+
+    def __contains__(self, number: int) -> bool:
+        """Tell whether anybody may have the address."""
+        return (
+            self.first <= number <= self.last
+            and number not in self._reserved
+            and number not in self._edges
+            and number not in self._own
+        )
+
+    def kept(self, mac: bytes) -> int | None:
+        """Return the address that is kept for this MAC."""
+        address = self._static.get(mac)
+        return None if address is None else int(address)
+
+    def allows(self, number: int, mac: bytes) -> bool:
+        """Tell whether this client may have the address."""
+        return number in self or (self.kept(mac) == number and number not in self._own)

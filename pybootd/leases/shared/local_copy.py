@@ -1,0 +1,95 @@
+"""What a daemon knows of a shared lease database, kept beside it for a start without it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pybootd.core.loop import Later, Loop, TaskResult, Timer
+from pybootd.leases.pool import Lease, State, StoreError
+from pybootd.leases.sqlite import SqliteStore
+
+log = logging.getLogger(__name__)
+
+WORKERS = "copy of the leases"
+_EVERY = 2.0  # seconds for which changes are gathered
+
+
+class LocalCopy:
+    """An SQLite file that follows the database a few seconds behind. Without it, boots go on."""
+
+    def __init__(self, loop: Loop, path: Path) -> None:
+        self._loop = loop
+        self._store = SqliteStore(path)
+        self._changed: dict[int, Lease] = {}
+        self._timer: Timer | None = None
+        self._busy = False
+        self._open = False
+        self._whole = False  # the next write says all there is
+
+    def read(self, now: float) -> list[Lease]:
+        """Return the leases that the database had when it was last seen."""
+        try:
+            self._store.open()
+            leases = list(self._store.load(now))
+        except StoreError as error:
+            log.warning("no local copy of the leases: %s", error)
+            return []
+        finally:
+            self._store.close()
+        for lease in leases:
+            lease.kept = lease.expires if lease.state is State.BOUND else 0.0
+        return leases
+
+    def begin(self, leases: Sequence[Lease], now: float) -> None:
+        """Keep these leases and no others."""
+        self._whole = True
+        for lease in leases:
+            self.note(lease)
+
+    def note(self, lease: Lease) -> None:
+        """Keep what the database says of an address, soon."""
+        self._changed[int(lease.address)] = lease
+        if self._timer is None and not self._busy:
+            self._timer = self._loop.after(_EVERY, self._flush)
+
+    def close(self) -> None:
+        """Stop following; the worker writes what there is, if the process lives so long."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._changed:
+            self._flush(self._loop.now)
+        if self._open or self._busy:
+            self._loop.work(Later(self._store.close, WORKERS, 1), lambda outcome, now: None)
+
+    def _flush(self, now: float) -> None:
+        self._timer = None
+        batch, self._changed = self._changed, {}
+        whole, self._whole = self._whole, False
+        self._busy = True
+
+        def write() -> None:
+            if not self._open:
+                self._store.open()
+                before = list(self._store.load(now))
+                self._open = True
+                for lease in before if whole else ():
+                    batch.setdefault(int(lease.address), replace(lease, state=State.FREE))
+            # an offer is worth nothing after a restart, and whoever had the address before has it
+            # no more
+            leases = [
+                replace(lease, state=State.FREE) if lease.state is State.OFFERED else lease
+                for lease in batch.values()
+            ]
+            self._store.save(leases, now)
+
+        self._loop.work(Later(write, WORKERS, 1), self._written)
+
+    def _written(self, outcome: TaskResult[None], now: float) -> None:
+        self._busy = False
+        if outcome.error is not None:
+            log.warning("no local copy of the leases: %s; the daemon goes on", outcome.error)
+        elif self._changed:
+            self._timer = self._loop.after(_EVERY, self._flush)

@@ -1,0 +1,423 @@
+"""Where leases are kept: in memory alone, or in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from uuid import UUID
+
+from pybootd.leases.pool import FOREVER, Lease, State, StoreError, StoreLost
+from pybootd.leases.store import LeaseStore
+
+log = logging.getLogger(__name__)
+
+MEMORY = "memory"
+SCHEMA = 1  # PRAGMA user_version; a later one adds its steps to _migrate
+_MAGIC = b"SQLite format 3\0"
+_PATIENCE = 0.05  # seconds that a transaction waits, and the daemon with it, for another program
+# what SQLite says of a file that is none of its own any more; ERROR: a table is missing, say
+_DAMAGED = frozenset((sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
+_STEP = 1.0  # seconds by which the wall clock may wander before that is written down
+
+# ``expires``: wall clock less the drift, NULL: never; ``seconds``: NULL: for ever
+_TABLES = (
+    """CREATE TABLE lease (
+        address INTEGER PRIMARY KEY,
+        mac BLOB NOT NULL,
+        client_id BLOB,
+        state TEXT NOT NULL,
+        expires REAL,
+        seconds REAL,
+        hostname TEXT NOT NULL,
+        uuid BLOB,
+        booted INTEGER NOT NULL
+    )""",
+    "CREATE TABLE clock (drift REAL NOT NULL)",
+    "INSERT INTO clock VALUES (0)",
+)
+_SAVE = "INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+Row = tuple[int, bytes, bytes | None, str, float | None, float | None, str, bytes | None, int]
+
+
+class MemoryStore(LeaseStore):
+    """Keeps nothing: leases last as long as the daemon."""
+
+    def open(self) -> None:
+        """Do nothing."""
+
+    def load(self, now: float) -> Iterable[Lease]:
+        """Return nothing."""
+        return ()
+
+    def save(self, batch: Collection[Lease], now: float) -> None:
+        """Do nothing: the pools hold all there is."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class SqliteStore(LeaseStore):
+    """Keeps leases in an SQLite file; one batch is one transaction, on disk when ``save`` returns.
+
+    The wall clock may be set while the daemon runs: expiry times are written as if it had never
+    been, and how far it has been set since beside them. ``clock`` tells it (seconds).
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._clock = clock
+        self._file: sqlite3.Connection | None = None
+        self._lock: int | None = None
+        self._offset = 0.0  # wall clock less monotonic clock when the leases were loaded
+        self._drift = 0.0
+        self._version = 0
+        self._kept: set[int] = set()
+        self._identity: list[tuple[int, int] | None] = []
+        self._patient = True
+
+    def open(self) -> None:
+        """Open or make the file; a damaged one is set aside. Raises StoreError."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            try:
+                self._connect()
+            except sqlite3.OperationalError:
+                raise  # no space, no right, locked: nothing is wrong with the file
+            except sqlite3.DatabaseError as error:
+                self._check_ours()
+                aside = self._set_aside()
+                log.error(
+                    "lease file %s is damaged (%s): kept as %s, a fresh one is begun; "
+                    "clients keep their addresses when they renew",
+                    self.path,
+                    error,
+                    aside,
+                )
+                self._connect()
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            raise StoreError(f"lease file {self.path}: {_reason(error)}") from error
+        except StoreError:
+            self.close()
+            raise
+
+    def load(self, now: float) -> Iterable[Lease]:
+        """Return every lease kept; raises StoreError."""
+        wall = self._clock()
+        self._offset, self._drift = wall - now, 0.0
+        with self._transaction() as file:
+            (drift,) = file.execute("SELECT drift FROM clock").fetchone()
+            if drift:
+                file.execute("UPDATE lease SET expires = expires + ?", (drift,))
+                file.execute("UPDATE clock SET drift = 0")
+            rows = file.execute("SELECT * FROM lease").fetchall()
+        self._version = self._data_version()
+        self._kept = {row[0] for row in rows}
+        return list(_leases(rows, now - wall, now))
+
+    def save(self, batch: Collection[Lease], now: float) -> None:
+        """Keep these leases, all or none, safe on disk; raises StoreError."""
+        free = [(int(one.address),) for one in batch if one.state is State.FREE]
+        kept = [_row(one, self._offset) for one in batch if one.state is not State.FREE]
+        drift = self._clock() - now - self._offset
+        if self._file is None or self._identity != self._identify():
+            raise StoreLost(f"lease file {self.path} was taken away")
+        with self._transaction() as file:
+            if free:
+                file.executemany("DELETE FROM lease WHERE address = ?", free)
+            file.executemany(_SAVE, kept)
+            if abs(drift - self._drift) > _STEP:
+                file.execute("UPDATE clock SET drift = ?", (drift,))
+        if abs(drift - self._drift) > _STEP:
+            self._drift = drift
+        self._kept.difference_update(number for (number,) in free)
+        self._kept.update(row[0] for row in kept)
+
+    def begin_anew(self, leases: Collection[Lease], now: float, why: str) -> None:
+        """Write all leases to a fresh file; what is at its path is set aside. Raises StoreError."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            aside = self._set_aside()
+            self.close()
+            self._take_lock()
+            self._connect()
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            raise StoreError(f"{why}, and can't be made anew: {_reason(error)}") from error
+        self._drift = 0.0
+        self._kept.clear()
+        self.save(leases, now)
+        self._version = self._data_version()
+        there = f"; what was there is kept as {aside}" if aside else ""
+        log.error("%s: a fresh one holds all %d leases%s", why, len(leases), there)
+
+    def removed(self) -> Collection[IPv4Address]:
+        """Return the addresses whose leases somebody else took out of the file since last time."""
+        if self._file is None or (version := self._data_version()) == self._version:
+            return ()
+        self._version = version
+        with self._transaction() as file:
+            there = {number for (number,) in file.execute("SELECT address FROM lease")}
+        gone = self._kept - there
+        self._kept -= gone
+        return [IPv4Address(number) for number in gone]
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(sqlite3.Error):
+                file.close()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    # inside
+
+    def _take_lock(self) -> None:
+        """Make sure that no other daemon gives addresses from this file."""
+        # not on the file itself: closing any descriptor of it would drop SQLite's own locks
+        self._lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(f"lease file {self.path}: another pybootd uses it") from None
+
+    def _connect(self) -> None:
+        file = self._file = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
+        file.execute("PRAGMA journal_mode = WAL")
+        file.execute("PRAGMA synchronous = FULL")
+        version = _check(file, self.path)
+        if version < SCHEMA:
+            _migrate(file, version)
+        self._identity = self._identify()
+        self._wait(_PATIENCE)
+
+    def _check_ours(self) -> None:
+        """Leave alone what never was a database: a path written by mistake. Raises StoreError."""
+        with self.path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+        if head.strip(b"\0") and head != _MAGIC:
+            raise StoreError(f"lease file {self.path}: no lease file: change [bootp] leases")
+
+    def _set_aside(self) -> Path | None:
+        """Move what is there out of the way, with the journal that belongs to it; its new path."""
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(self._clock()))
+        aside, moved = self.path.with_name(f"{self.path.name}.damaged-{stamp}"), None
+        Path(f"{self.path}-shm").unlink(missing_ok=True)  # an index of the journal alone
+        for suffix in ("-wal", ""):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
+                moved = aside
+        # last, for it takes away a journal that it finds in its place
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        return moved
+
+    def _identify(self) -> list[tuple[int, int] | None]:
+        """Say which files are at the paths of the database and its journal."""
+        return [_inode(Path(f"{self.path}{suffix}")) for suffix in ("", "-wal")]
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing; raises StoreError, after which the next one may succeed."""
+        file = self._file
+        if file is None:
+            raise StoreError(f"lease file {self.path}: not open")
+        try:
+            file.execute("BEGIN IMMEDIATE")
+            yield file
+            file.execute("COMMIT")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                file.execute("ROLLBACK")
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _DAMAGED:
+                raise StoreLost(f"lease file {self.path} is damaged ({error})") from error
+            if code == sqlite3.SQLITE_BUSY:
+                self._wait(0.0)  # all who ask now would wait, and everybody else for them
+            raise StoreError(f"lease file {self.path}: {_reason(error)}") from error
+        if not self._patient:
+            self._wait(_PATIENCE)
+
+    def _wait(self, seconds: float) -> None:
+        """Set how long a transaction waits for another program's."""
+        self._patient = seconds > 0
+        if self._file is not None:
+            self._file.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+
+    def _data_version(self) -> int:
+        """Return a number that changes when another process writes the file."""
+        if self._file is None:
+            return 0
+        try:
+            (version,) = self._file.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error:
+            return self._version
+        return int(version)
+
+
+def open_store(where: str) -> LeaseStore:
+    """Open the store that ``[bootp] leases`` names; memory where there is no right to write.
+
+    Raises StoreError.
+    """
+    if where == MEMORY:
+        return MemoryStore()
+    store = SqliteStore(Path(where))
+    try:
+        store.open()
+    except StoreError as error:
+        if _may_write(store.path):
+            raise
+        log.warning("%s: leases are kept in memory and lost at the end", error)
+        return MemoryStore()
+    return store
+
+
+def read_file(
+    path: Path, clock: Callable[[], float] = time.time, *, whole: bool = False
+) -> list[Lease]:
+    """Read the leases of a file, also while a daemon uses it; ``expires`` in seconds from now.
+
+    Raises StoreError; with ``whole`` also where some leases may be missing.
+    """
+    with _visit(path) as file:
+        if whole:
+            _check(file, path)
+        (drift,) = file.execute("SELECT drift FROM clock").fetchone()
+        rows = file.execute("SELECT * FROM lease ORDER BY address").fetchall()
+    leases = list(_leases(rows, drift - clock(), 0.0))
+    if whole and len(leases) < len(rows):
+        raise StoreError(f"lease file {path}: some of its leases can't be read")
+    return leases
+
+
+def in_use(path: Path) -> bool:
+    """Tell whether a daemon gives addresses from this file."""
+    try:
+        lock = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def remove(path: Path, mac: bytes) -> list[IPv4Address]:
+    """Take the leases of a client out of a file; a running daemon notes it before its next answer.
+
+    Raises StoreError.
+    """
+    with _visit(path) as file:
+        rows = file.execute("DELETE FROM lease WHERE mac = ? RETURNING address", (mac,)).fetchall()
+    return [IPv4Address(number) for (number,) in rows]
+
+
+@contextlib.contextmanager
+def _visit(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        if not path.exists():
+            raise StoreError(f"lease file {path}: there is none")
+        with contextlib.closing(sqlite3.connect(path, timeout=5.0)) as file, file:
+            yield file
+    except (OSError, sqlite3.Error) as error:  # systemd keeps others out of the folder
+        raise StoreError(f"lease file {path}: {_reason(error)}") from error
+
+
+def _check(file: sqlite3.Connection, path: Path) -> int:
+    """Return the schema of a file; raises sqlite3.DatabaseError: damaged, StoreError: newer."""
+    (state,) = file.execute("PRAGMA quick_check(1)").fetchone()
+    if state != "ok":
+        raise sqlite3.DatabaseError(f"integrity check: {state.splitlines()[-1]}")
+    (version,) = file.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA:
+        raise StoreError(
+            f"lease file {path}: written by a newer pybootd (schema {version}, this one "
+            f"knows {SCHEMA}): change [bootp] leases, or run that pybootd"
+        )
+    return int(version)
+
+
+def _may_write(path: Path) -> bool:
+    """Tell whether the file may be written or made, and its journal in the nearest folder."""
+    folder = next(one for one in path.absolute().parents if os.access(one, os.F_OK))
+    return os.access(folder, os.W_OK) and (os.access(path, os.W_OK) or not path.exists())
+
+
+def _migrate(file: sqlite3.Connection, version: int) -> None:
+    """Bring the file's tables up from an older schema, 0: an empty file."""
+    file.execute("BEGIN IMMEDIATE")
+    if version < 1:
+        for statement in _TABLES:
+            file.execute(statement)
+    file.execute(f"PRAGMA user_version = {SCHEMA}")
+    file.execute("COMMIT")
+
+
+def _row(lease: Lease, offset: float) -> Row:
+    return (
+        int(lease.address),
+        lease.mac,
+        lease.client_id,
+        lease.state.value,
+        None if lease.expires == FOREVER else lease.expires + offset,
+        None if lease.seconds == FOREVER else lease.seconds,
+        lease.hostname,
+        lease.uuid.bytes if lease.uuid else None,
+        lease.booted,
+    )
+
+
+def _leases(rows: Iterable[Row], offset: float, now: float) -> Iterator[Lease]:
+    for row in rows:
+        try:
+            yield _lease(row, offset, now)
+        except (TypeError, ValueError) as error:  # somebody wrote it by hand
+            log.warning("a lease in the lease file can't be read and is left out: %s", error)
+
+
+def _lease(row: Row, offset: float, now: float) -> Lease:
+    number, mac, client_id, state, expires, seconds, hostname, uuid, booted = row
+    granted = math.inf if seconds is None else seconds
+    return Lease(
+        address=IPv4Address(number),
+        owner=b"" if state == State.DECLINED.value else mac or b"id:" + (client_id or b""),
+        mac=mac,
+        client_id=client_id,
+        state=State(state),
+        # the clock may have been behind when the daemon started: never more than was granted
+        expires=FOREVER if expires is None else min(expires + offset, now + granted),
+        seconds=granted,
+        hostname=hostname,
+        uuid=UUID(bytes=uuid) if uuid else None,
+        booted=bool(booted),
+    )
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from one that takes its place; None: there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,0 +1,362 @@
+"""Each client's boots, stage by stage, as the events tell them; memory is bounded.
+
+Times are monotonic seconds. What runs is never counted block by block: a transfer's progress is
+asked of it when somebody looks.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+
+from pybootd.core import events
+from pybootd.core.client import Client, KnownClient
+from pybootd.core.client_table import Newcomers
+from pybootd.core.events import EventBus, RefusalCause, TransferOutcome
+from pybootd.observe.boots.boot import (
+    BOOTS,
+    Boot,
+    BootTransfer,
+    ClientRecord,
+    Step,
+    StepKind,
+    is_step,
+    kept,
+)
+from pybootd.observe.boots.roles import role_of
+
+CLIENTS = 10_000
+STEPS = 250_000  # of all boots together: some 50 MB
+_PER_BOOT = 200  # steps; more are left out of a boot, the first and the last are kept
+_PAUSE = 120.0  # seconds of silence after which an unfinished boot is not gone on with
+_CHAINED = 120.0  # seconds within which iPXE, once loaded, asks for an address
+_REPEATED = 20.0  # seconds within which a client asks anew that did not get our answer
+
+NOBODY = IPv4Address(0)
+_MISSES = (StepKind.MISSED, StepKind.FORBIDDEN, StepKind.UNAVAILABLE)
+
+
+class Timeline:
+    """All clients' boots, those seen last at the end. ``changed`` is called with each record.
+
+    A client that has never booted from the network leaves no trace. ``who`` tells the client at an
+    address, for one whose first sign here is that it asks for a file.
+    """
+
+    def __init__(
+        self,
+        bus: EventBus,
+        clock: Callable[[], float],
+        who: Callable[[IPv4Address], KnownClient | None],
+        clients: int = CLIENTS,
+        steps: int = STEPS,
+    ) -> None:
+        self._clock = clock
+        self._who = who
+        self._clients = clients
+        self._most = steps
+        self._records: OrderedDict[str, ClientRecord] = OrderedDict()
+        self._strangers: Newcomers[str] = Newcomers(clients)
+        self._by_address: dict[str, ClientRecord] = {}
+        self.steps = 0
+        self.changed: Callable[[ClientRecord], None] | None = None
+        bus.subscribe(events.Offered, self._offered)
+        bus.subscribe(events.ChoseAnother, self._chose_another)
+        bus.subscribe(events.Confirmed, self._confirmed)
+        bus.subscribe(events.Refused, self._refused)
+        bus.subscribe(events.AddressConflict, self._conflict)
+        bus.subscribe(events.Released, self._released)
+        bus.subscribe(events.TransferStarted, self._started)
+        bus.subscribe(events.TransferEnded, self._ended)
+        bus.subscribe(events.TransferRefused, self._file_refused)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def records(self) -> Iterator[ClientRecord]:
+        """Yield every client, the one heard of last first."""
+        return reversed(self._records.values())
+
+    def running(self) -> Iterator[ClientRecord]:
+        """Yield the clients that a file is on its way to."""
+        return (one for one in self.records() if one.boots and one.boot.active)
+
+    def find(self, name: str) -> ClientRecord | None:
+        """Return the client with this MAC (any case, ``:`` or ``-``) or address."""
+        name = name.strip().lower()
+        found = self._records.get(name.replace("-", ":"))
+        return found if found is not None else self._by_address.get(name)
+
+    # what DHCP tells
+
+    def _offered(self, event: events.Offered) -> None:
+        if not self._concerns(event.client):
+            return
+        record = self._hear(event.client)
+        boot = self._boot(record, event.client)
+        boot.proxy = boot.proxy or event.proxy
+        boot.boot_file = kept(event.boot_file) or boot.boot_file
+        boot.file_server = event.file_server
+        address = "" if event.address == NOBODY else str(event.address)
+        self._note(record, StepKind.OFFERED, address, boot.boot_file)
+
+    def _chose_another(self, event: events.ChoseAnother) -> None:
+        record = self._records.get(event.client.name)
+        if record is not None:
+            self._note(record, StepKind.CHOSE_ANOTHER, str(event.server or ""))
+
+    def _confirmed(self, event: events.Confirmed) -> None:
+        client = event.client
+        if not self._concerns(client):
+            return
+        record = self._hear(client)
+        renewed = self._renewed(record, event)
+        boot = record.boot if renewed else self._boot(record, client, asking=False)
+        if event.address != NOBODY:
+            self._place(record, event.address)
+            boot.address = event.address
+        if event.booting:
+            boot.boot_file = kept(event.boot_file)
+            boot.file_server, boot.proxy = event.file_server, event.proxy
+        kind = StepKind.CONFIRMED if event.booting else StepKind.SYSTEM
+        text = boot.boot_file if event.booting else ""
+        self._note(record, kind, str(event.address), text)
+
+    @staticmethod
+    def _renewed(record: ClientRecord, event: events.Confirmed) -> bool:
+        """Tell whether a system that is up keeps its address."""
+        return not event.booting and bool(record.boots) and record.boot.has(StepKind.SYSTEM)
+
+    def _refused(self, event: events.Refused) -> None:
+        client = event.client
+        if not self._concerns(client):
+            return
+        record = self._hear(client)
+        self._boot(record, client)
+        self._note(record, StepKind.REFUSED, event.reason, cause=event.cause)
+
+    def _conflict(self, event: events.AddressConflict) -> None:
+        if not self._concerns(event.client):
+            return
+        record = self._hear(event.client)
+        self._boot(record, event.client)
+        self._note(record, StepKind.CONFLICT, str(event.address), event.reason)
+
+    def _released(self, event: events.Released) -> None:
+        record = self._records.get(event.client.name)
+        if record is not None:
+            self._note(record, StepKind.RELEASED, str(event.address))
+
+    # what file servers tell
+
+    def _started(self, event: events.TransferStarted) -> None:
+        record, boot = self._at(event.peer)
+        role = role_of(event.requested, boot.boot_file)
+        self._add(record, BootTransfer(event, role, self._clock()))
+
+    def _ended(self, event: events.TransferEnded) -> None:
+        record = self._by_address.get(event.peer)
+        for boot in reversed(record.boots if record else ()):
+            steps = boot.steps
+            for at in range(len(steps) - 1, -1, -1):
+                step = steps[at]
+                if step.running and isinstance(step, BootTransfer) and step.is_meant(event):
+                    step.end(event, self._clock())
+                    boot.active -= 1
+                    boot.middle = min(boot.middle, at)
+                    boot.touched = step.ended
+                    if record is not None:
+                        self._tell(record)
+                    return
+        if event.outcome is TransferOutcome.PROBED:  # HTTP's HEAD has no start of its own
+            record, boot = self._at(event.peer)
+            started = events.TransferStarted(
+                event.protocol, event.peer, event.requested, event.served, None
+            )
+            probe = BootTransfer(started, role_of(event.requested, boot.boot_file), self._clock())
+            probe.end(event, self._clock())
+            self._add(record, probe)
+
+    def _file_refused(self, event: events.TransferRefused) -> None:
+        if event.upload:  # no part of a boot, as an upload that is taken is none
+            return
+        record, _ = self._at(event.peer)
+        missing = StepKind.MISSED if event.missing else StepKind.FORBIDDEN
+        kind = StepKind.UNAVAILABLE if event.unavailable else missing
+        why = f"{event.led_to}: {event.reason}" if event.led_to else event.reason
+        self._note(record, kind, event.requested, why)
+
+    # inside
+
+    def _concerns(self, client: Client) -> bool:
+        """Tell whether it boots, or has booted; somebody's PC or telephone is no boot."""
+        return client.network_boot or client.plain_bootp or client.name in self._records
+
+    def _hear(self, client: Client) -> ClientRecord:
+        """Find the client's record, or make one, and note what its request tells."""
+        record = self._records.get(client.name) or self._make(client.name)
+        self._records.move_to_end(client.name)
+        self._strangers.heard(client.name)
+        record.mac = client.mac
+        record.hostname, record.known = kept(client.hostname) or record.hostname, ""
+        if client.uuid is not None:
+            record.uuid = str(client.uuid)
+        return record
+
+    def _make(self, name: str) -> ClientRecord:
+        record = self._records[name] = ClientRecord(name)
+        self._strangers.add(name)
+        if len(self._records) > self._clients:
+            self._forget(self._strangers.first_to_go(self._records))
+        return record
+
+    def _forget(self, name: str) -> None:
+        record = self._records.pop(name)
+        self._strangers.discard(name)
+        self.steps -= sum(len(boot.steps) for boot in record.boots)
+        if record.address is not None and self._by_address.get(str(record.address)) is record:
+            del self._by_address[str(record.address)]
+
+    def _place(self, record: ClientRecord, address: IPv4Address) -> None:
+        """Note that the client is at this address, and no other client is."""
+        before = self._by_address.get(str(address))
+        if before is record:
+            return
+        if before is not None and before.name == str(address):
+            self._forget(before.name)  # it had told no MAC
+        elif before is not None:
+            before.address, before.standing, before.known = None, None, ""
+        if record.address is not None:
+            self._by_address.pop(str(record.address), None)
+        record.address, record.known = address, ""
+        self._by_address[str(address)] = record
+        self._strangers.discard(record.name)
+
+    def _at(self, peer: str) -> tuple[ClientRecord, Boot]:
+        """Find the client at an address, and the boot that it is in."""
+        record = self._by_address.get(peer)
+        if record is None:
+            address = IPv4Address(peer)
+            known = self._who(address)
+            record = self._hear(known.client) if known else self._make(peer)
+            self._place(record, address)
+        self._records.move_to_end(record.name)
+        if not record.boots or (not record.mac and self._stale(record.boot)):
+            self._begin(record)
+            record.boot.booting = True
+            record.boot.address = record.address
+        return record, record.boot
+
+    def _stale(self, boot: Boot) -> bool:
+        now = self._clock()
+        # the second is dear where many files were fetched, and seldom asked
+        return now - boot.touched > _PAUSE and now - boot.last(now) > _PAUSE
+
+    def _begin(self, record: ClientRecord) -> Boot:
+        if len(record.boots) == BOOTS:
+            self.steps -= len(record.boots.pop(0).steps)
+        record.count += 1
+        now = self._clock()
+        if record.boots:
+            record.boot.followed = now
+            record.boot.cached = None
+        boot = Boot(record.count, now)
+        record.boots.append(boot)
+        return boot
+
+    def _boot(self, record: ClientRecord, client: Client, *, asking: bool = True) -> Boot:
+        """Return the boot that a DHCP request belongs to: the one under way, or a new one.
+
+        ``asking``: it looks for a server, so it may be the first request of a boot.
+        """
+        if not record.boots or self._starts_over(record.boot, client, asking=asking):
+            self._begin(record)
+        boot = record.boot
+        if client.network_boot:
+            boot.booting = True
+            boot.ipxe = boot.ipxe or client.ipxe
+            boot.vendor_class = kept(client.vendor_class)
+            if client.architecture is not None:
+                boot.architecture = client.architecture
+        boot.relay = client.relay
+        boot.interface = client.interface
+        return boot
+
+    def _starts_over(self, boot: Boot, client: Client, *, asking: bool) -> bool:
+        if not client.network_boot:  # the system that was booted, or a loader's own question
+            return self._stale(boot) and not boot.booting
+        if boot.has(StepKind.SYSTEM) or self._stale(boot):
+            return True
+        fetched = next(boot.transfers(), None)
+        if not asking or (fetched is None and not boot.has(StepKind.CONFIRMED, *_MISSES)):
+            return False
+        newest = boot.steps[-1]
+        quiet = self._clock() - newest.ended
+        if is_step(newest, StepKind.CONFIRMED):
+            # the answer got lost: U-Boot then begins anew
+            lost = bool(boot.boot_file) and client.architecture == boot.architecture
+            return not (lost and quiet < _REPEATED)
+        # iPXE, once loaded, asks anew, and U-Boot does for each file: that goes on with the boot
+        if not (client.ipxe or client.vendor_class.startswith("U-Boot")) or quiet >= _CHAINED:
+            return True
+        before = next(
+            (one for one in reversed(boot.steps) if not is_step(one, StepKind.OFFERED)), None
+        )
+        return not (isinstance(before, BootTransfer) and before.came)
+
+    def _note(
+        self,
+        record: ClientRecord,
+        kind: StepKind,
+        text: str,
+        more: str = "",
+        cause: RefusalCause | None = None,
+    ) -> None:
+        if not record.boots:
+            self._begin(record)
+        boot, now = record.boot, self._clock()
+        text, more = kept(text), kept(more)
+        # a system that keeps its address may ask for it from the start each time
+        for step in boot.steps[-2:] if boot.up else boot.steps[-1:]:
+            if isinstance(step, Step) and (step.kind, step.text) == (kind, text):
+                step.count += 1
+                step.ended = boot.touched = now
+                step.more = more
+                self._tell(record)
+                return
+        self._add(record, Step(kind, now, text, more, cause))
+
+    def _add(self, record: ClientRecord, step: Step | BootTransfer) -> None:
+        boot = record.boot
+        boot.steps.append(step)
+        boot.active += step.running
+        boot.touched = step.ended
+        boot.cached = None
+        self.steps += 1
+        if len(boot.steps) > _PER_BOOT:
+            self._leave_out(boot)
+        if self.steps > self._most:
+            self._shrink()
+        self._tell(record)
+
+    def _leave_out(self, boot: Boot) -> None:
+        """Forget a step of the middle: the start tells what it was to be, the end why it isn't."""
+        for at in range(max(_PER_BOOT // 4, boot.middle), _PER_BOOT):
+            if not boot.steps[at].running:
+                del boot.steps[at]
+                boot.left_out += 1
+                self.steps -= 1
+                break
+        boot.middle = at
+
+    def _shrink(self) -> None:
+        """Forget the clients that were not heard of for longest, a tenth of what is kept."""
+        while self.steps > self._most * 9 // 10 and len(self._records) > 1:
+            self._forget(self._strangers.first_to_go(self._records))
+
+    def _tell(self, record: ClientRecord) -> None:
+        record.boot.cached = None
+        record.standing = None
+        if self.changed is not None:
+            self.changed(record)

@@ -1,0 +1,235 @@
+"""Why a transfer broke off, or nothing came after it."""
+
+from __future__ import annotations
+
+from pybootd.core.events import ANEW, LAST_ACK, TransferOutcome
+from pybootd.observe.boots.boot import BootTransfer, Step, StepKind, is_step
+from pybootd.observe.boots.roles import FileRole
+from pybootd.observe.diagnosis.evidence import (
+    ASKING,
+    OFTEN,
+    QUIET,
+    SYSTEM,
+    Diagnosis,
+    Evidence,
+    fault,
+    note,
+)
+
+_LOSSY = 0.03  # the part of all blocks sent again that tells of a bad path
+_WINDOWS = 4  # windows sent again, at least: one packet that gets lost may cost a whole one
+_SLOW = 100_000.0  # octets a second
+_BLOCKS = (8192, 1468, 1024, 512)  # octets that are worth a try; 1468 fit into packets of 1500
+
+_PORTS = (
+    "transfer has a UDP port of its own here ([tftp] port_range chooses them), and both ways"
+    " to it must be open on every firewall. Large packets may get lost on the way, too: [tftp]"
+    " blocksize = 512."
+)
+
+
+def size_probe(case: Evidence) -> Diagnosis | None:
+    """Find that it asked for a file's size, and for nothing more."""
+    newest = case.newest
+    if not isinstance(newest, BootTransfer) or not case.silent(QUIET):
+        return None
+    aborted = newest.outcome is TransferOutcome.ABORTED and newest.sent <= newest.blocksize
+    if newest.outcome is not TransferOutcome.PROBED and not (
+        aborted and newest.role is FileRole.OTHER
+    ):
+        return None
+    return note(
+        "size-probe",
+        f"It asked how large {newest.requested} is, and for no more: that is how firmware begins.",
+        "Nothing is wrong with that. If nothing follows, the machine had no room for the file, or"
+        " was switched off.",
+        "asked by HEAD"
+        if newest.protocol == "http"
+        else "ended by the client before the first block was acknowledged",
+    )
+
+
+def broken_off(case: Evidence) -> Diagnosis | None:
+    """Find that it gave up in the middle of a file, or fell silent."""
+    newest = case.newest
+    if not isinstance(newest, BootTransfer):
+        return None
+    if newest.outcome not in (TransferOutcome.TIMEOUT, TransferOutcome.ABORTED):
+        return None
+    asked = _unheard(case)
+    if newest.came and asked < OFTEN:
+        return None
+    silent = newest.outcome is TransferOutcome.TIMEOUT
+    if not (silent and newest.sent) and not case.silent(QUIET):
+        return None  # it may ask again, with other options
+    how = f"{newest.outcome.value}{': ' if newest.reason else ''}{newest.reason}"
+    got = f"{newest.sent} of {newest.size if newest.size is not None else '?'} octets arrived"
+    if newest.sent == 0 and newest.retransmissions and _smaller_got_through(case, newest):
+        smaller = next((size for size in _BLOCKS if size < newest.blocksize), 512)
+        return fault(
+            "block-too-large",
+            f"Blocks of {newest.blocksize} octets do not get through to it; smaller ones did.",
+            "Something on the way carries smaller packets than this host believes. Write in [tftp]:"
+            f" blocksize = {smaller}, or set the interface's MTU to what the whole way carries.",
+            f"{newest.requested}: blocks of {newest.blocksize} octets, none acknowledged,"
+            f" {newest.retransmissions} sent again",
+        )
+    if asked >= OFTEN:
+        return fault(
+            "answer-lost",
+            f"Our answers do not reach it, or its do not reach us: it asked for {newest.requested}"
+            " again and again.",
+            f"Each {_PORTS}",
+            f"asked {asked} times, nothing acknowledged",
+        )
+    if _lossy(newest):
+        return _bad_path(newest)
+    if not silent and _slow(newest):  # the silence at an end is no part of its pace
+        return _slow_path(newest, f"{got}; {how}")
+    if silent and not newest.sent and newest.protocol == "tftp":
+        return fault(
+            "gave-up",
+            f"It asked for {newest.requested}, and acknowledged nothing of it.",
+            "Look at its screen: it may be switched off, or unplugged. If it always stops here:"
+            f" each {_PORTS}",
+            f"{got}; {how}",
+        )
+    return fault(
+        "gave-up",
+        f"It {'fell silent' if silent else 'gave up'} in the middle of {newest.requested}.",
+        "Look at its screen: it may be out of memory, switched off, or unplugged. If it always"
+        " stops at this file, the file may be broken or too large for it.",
+        f"{got}; {how}",
+    )
+
+
+def _unheard(case: Evidence) -> int:
+    """Count how often in a row it asked for the newest file, and acknowledged nothing."""
+    count, name = 0, ""
+    for one in reversed(case.boot.steps):
+        if not isinstance(one, BootTransfer) or one.sent or name not in ("", one.requested):
+            break
+        if one.protocol != "tftp" or (
+            one.outcome is not TransferOutcome.TIMEOUT and one.reason != ANEW
+        ):
+            break
+        name = one.requested
+        count += 1
+    return count
+
+
+def _smaller_got_through(case: Evidence, transfer: BootTransfer) -> bool:
+    return any(0 < one.blocksize < transfer.blocksize for one in case.fetched if one.sent)
+
+
+def _lossy(transfer: BootTransfer) -> bool:
+    """Tell whether many blocks were sent twice, those into the silence at the end left out."""
+    block = transfer.blocksize
+    if transfer.protocol != "tftp" or not block:
+        return False
+    window = transfer.windowsize
+    silent = transfer.outcome is TransferOutcome.TIMEOUT
+    lost = transfer.retransmissions - (2 * window + 6 if silent else 0)
+    return lost >= max(10, _WINDOWS * window, _LOSSY * transfer.sent / block)
+
+
+def _slow(transfer: BootTransfer) -> bool:
+    took = transfer.ended - transfer.began
+    return took > 30 and transfer.sent > 0 and transfer.sent / took < _SLOW
+
+
+def _bad_path(transfer: BootTransfer) -> Diagnosis:
+    took = max(transfer.ended - transfer.began, 0.001)
+    how = "came with many repetitions" if transfer.came else "did not get through"
+    return fault(
+        "lossy",
+        f"The way to it loses packets: {transfer.requested} {how}.",
+        "Look at cable, switch port and duplex setting, and for a network that is full. A smaller"
+        " window or block helps against a switch that can't keep up: [tftp] windowsize = 4.",
+        f"{transfer.retransmissions} blocks sent again, {transfer.sent} octets in {took:.1f} s"
+        f" ({transfer.sent / took / 1e6:.2f} MB/s)",
+    )
+
+
+def _slow_path(transfer: BootTransfer, *evidence: str) -> Diagnosis:
+    took = transfer.ended - transfer.began
+    return fault(
+        "slow",
+        f"{transfer.requested} came very slowly, though few packets were lost or none.",
+        "Look for a link at 10 Mbit/s or half duplex, a tunnel or a far network, and a source of"
+        " files that is slow itself. Each block waits for an answer: larger blocks or windows help"
+        " ([tftp] blocksize, windowsize), or HTTP in place of TFTP.",
+        f"{transfer.sent} octets in {took:.1f} s ({transfer.sent / took / 1e3:.2f} kB/s),"
+        f" {transfer.retransmissions} blocks sent again",
+        *evidence,
+    )
+
+
+def _how_whole(transfer: BootTransfer) -> str:
+    return "whole" if transfer.done else "whole but for its last ACK"
+
+
+# a kernel, and no system
+
+
+def no_system(case: Evidence) -> Diagnosis | None:
+    """Find that the kernel was fetched, and its system never heard of."""
+    newest = case.newest
+    if not isinstance(newest, BootTransfer) or not newest.came or not case.silent(SYSTEM):
+        return None
+    kernel = next((one for one in case.fetched if one.role is FileRole.KERNEL), None)
+    if kernel is None:
+        return None
+    loss = next((one for one in case.fetched if _lossy(one)), None)
+    if loss is not None and case.over:
+        return _bad_path(loss)
+    followed = case.boot.followed
+    # a proxy overhears one broadcast, which may get lost
+    asked = "was not heard asking" if case.boot.proxy else "never asked"
+    return fault(
+        "no-system",
+        f"It fetched its kernel ({kernel.requested}), and the system {asked} for an address.",
+        "Look at its screen. Most often the kernel lacks the driver of its network card, the"
+        " initrd does not fit the kernel, the kernel command line is wrong, or memory is short. A"
+        " system with a fixed address does not ask: then all is well.",
+        # what is said once and kept must not grow with time
+        f"last file: {newest.requested}, {_how_whole(newest)}; then nothing for"
+        + (f" {followed - newest.ended:.0f} s" if followed else f" more than {SYSTEM:.0f} s"),
+    )
+
+
+def lossy(case: Evidence) -> Diagnosis | None:
+    """Find that it stopped behind a file that took many repetitions, or very long."""
+    newest = case.newest
+    if not isinstance(newest, BootTransfer) or not newest.came or not case.silent(QUIET):
+        return None
+    if newest.role is FileRole.KERNEL or newest.role is FileRole.INITRD:
+        return None  # it is booting
+    if _lossy(newest):
+        return _bad_path(newest)
+    # one that ended in silence took that long because of it
+    return _slow_path(newest) if newest.done and _slow(newest) else None
+
+
+def stopped(case: Evidence) -> Diagnosis | None:
+    """Say that it stopped, where no rule knows why."""
+    newest = case.newest
+    kernel = any(one.role in (FileRole.KERNEL, FileRole.INITRD) for one in case.fetched)
+    asking = is_step(newest, StepKind.OFFERED, StepKind.CONFLICT)
+    if not case.silent(SYSTEM if kernel else ASKING if asking else QUIET):
+        return None
+    missing = ""
+    if isinstance(newest, Step):  # a proxy offers no address
+        name = f"{newest.kind.value} {newest.text or newest.more}".rstrip()
+        after = f"this: {name}"
+    else:
+        after = name = newest.requested
+        missing = LAST_ACK if newest.reason == LAST_ACK else ""
+    return note(
+        "stopped",
+        f"Nothing was heard of it after {after}.",
+        "It may be at work: a memory test, a menu that waits for someone, a system with a fixed"
+        " address. If not, look at its screen.",
+        f"last: {name}",
+        missing,
+    )

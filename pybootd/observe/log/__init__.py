@@ -1,0 +1,1 @@
+"""The log: its lines, its handlers, what is left out."""

@@ -1,0 +1,169 @@
+"""What the status address answers: the page, JSON, a stream of changes, metrics.
+
+It knows no socket: a path and a query in, an Answer out.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from pybootd import __version__
+from pybootd.core.loop import Loop
+from pybootd.status.counters import Counters
+from pybootd.status.documents import ROWS, Documents
+from pybootd.status.events import EventStream, LiveEvents
+from pybootd.status.rows import Json, compact
+
+if TYPE_CHECKING:
+    from pybootd.status.metrics import Metrics
+
+_JSON = "application/json"
+_STREAM = "text/event-stream"
+_PAGE = Path(__file__).parent / "page"
+_SHIPPED = MappingProxyType(
+    {
+        "/": ("index.html", "text/html; charset=utf-8"),
+        "/page.css": ("page.css", "text/css; charset=utf-8"),
+        "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    }
+)
+# nothing is loaded from or sent to anywhere else, and nobody puts the page into a frame
+_SAFE = (
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+        " img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiResponse:
+    """What is sent: whole (``data``), or as it comes (``feed``)."""
+
+    media: str
+    data: bytes = b""
+    feed: EventStream | None = None
+    fields: tuple[tuple[str, str], ...] = _SAFE
+
+
+class NotFound(Exception):
+    """There is nothing of that name; the text says what, for people."""
+
+
+class Denied(Exception):
+    """Whoever asks may not know; the text says why, for people."""
+
+
+class StatusApi:
+    """Answers requests. ``token``: what must be shown, "" for nothing."""
+
+    def __init__(
+        self,
+        report: Documents,
+        counts: Counters,
+        loop: Loop,
+        delay: Callable[[], float],
+        token: str = "",
+    ) -> None:
+        self._report = report
+        self._counts = counts
+        self._delay = delay
+        self._token = token
+        self._live = LiveEvents(report, loop, self.stats)
+        self._metrics: Metrics | None = None
+
+    def answer(self, path: str, query: str = "", authorization: str = "") -> ApiResponse:
+        """Answer one GET request. Raises Unknown, Denied."""
+        asked = {name: values[-1] for name, values in parse_qs(query).items()}
+        if path in _SHIPPED:  # it holds no secret, and asks for the token itself
+            name, media = _SHIPPED[path]
+            return ApiResponse(media, (_PAGE / name).read_bytes())
+        self._check(asked.get("token", ""), authorization)
+        if path == "/metrics":
+            return self._metrics_text()
+        if path == "/api/events":
+            feed = self._live.join()
+            if feed is None:
+                raise Denied("too many look on already")
+            return ApiResponse(_STREAM, feed=feed)
+        document = self._document(path, asked)
+        if document is None:
+            if path == "/api/clients/failed":
+                raise NotFound("no boot has failed here")
+            if path.startswith("/api/clients/"):
+                raise NotFound("no such machine was seen here")
+            raise NotFound("there is nothing here; /api lists what there is")
+        written = document if isinstance(document, str) else compact(document)
+        return ApiResponse(_JSON, written.encode("ascii"))
+
+    def _check(self, token: str, authorization: str) -> None:
+        shown = token or authorization.removeprefix("Bearer ").strip()
+        if self._token and not hmac.compare_digest(shown.encode(), self._token.encode()):
+            raise Denied("show the token: ?token=... or Authorization: Bearer ...")
+
+    def _document(self, path: str, asked: dict[str, str]) -> Json | str | None:
+        report = self._report
+        offset, limit = _number(asked, "offset", 0), _number(asked, "limit", ROWS)
+        if path == "/api":
+            return self.index()
+        if path == "/api/clients":
+            return report.clients(asked.get("search", "")[:200], offset, limit)
+        if path == "/api/clients/failed":
+            return report.newest_failure()
+        if path.startswith("/api/clients/"):
+            return report.client(path.removeprefix("/api/clients/"))
+        if path == "/api/leases":
+            return report.lease_list(offset, limit)
+        if path == "/api/site":
+            return report.whole_site()
+        return None
+
+    def index(self) -> Json:
+        """Say what there is."""
+        return {
+            "version": 1,
+            "pybootd": __version__,
+            "paths": [
+                "/api/clients?search=&offset=&limit=",
+                "/api/clients/MAC",
+                "/api/clients/failed",
+                "/api/leases?offset=&limit=",
+                "/api/site",
+                "/api/events",
+                "/metrics",
+            ],
+            "stats": self.stats(),
+        }
+
+    def stats(self) -> Json:
+        """Tell what the page shows above its table."""
+        running = [one for record in self._report.timeline.running() for one in record.boot.running]
+        return {
+            "clients": len(self._report.timeline),
+            "running": len(running),
+            "sent": sum(self._counts.octets.values()) + sum(one.sent for one in running),
+            "pools": self._report.pool_list(),
+            **self._report.daemons(),
+        }
+
+    def _metrics_text(self) -> ApiResponse:
+        from pybootd.status import metrics
+
+        if self._metrics is None:
+            self._metrics = metrics.Metrics(self._counts, self._report, self._delay)
+        return ApiResponse(metrics.MEDIA, self._metrics.text())
+
+
+def _number(asked: dict[str, str], name: str, usual: int) -> int:
+    text = asked.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else usual

@@ -1,0 +1,54 @@
+"""Counts of what happened since the start, for the metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pybootd.core import events
+from pybootd.core.events import EventBus, TransferOutcome
+
+OUTCOMES = {
+    TransferOutcome.DONE: "done",
+    TransferOutcome.ABORTED: "aborted",
+    TransferOutcome.PROBED: "probed",
+    TransferOutcome.TIMEOUT: "silent",
+    TransferOutcome.FAILED: "failed",
+    TransferOutcome.STOPPED: "stopped",
+}
+"""How a transfer ended, in the words of the API and the metrics."""
+
+
+class Counters:
+    """Counts by kind; nothing that a client says is a key, so there are only so many."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self.dhcp: Counter[str] = Counter()
+        self.transfers: Counter[tuple[str, str]] = Counter()
+        self.octets: Counter[str] = Counter()
+        self.retransmissions = 0
+        self.refused: Counter[tuple[str, str]] = Counter()
+        self.malformed: Counter[str] = Counter()
+        bus.subscribe(events.Offered, lambda event: self._dhcp("offered"))
+        bus.subscribe(events.Confirmed, lambda event: self._dhcp("confirmed"))
+        bus.subscribe(events.Released, lambda event: self._dhcp("released"))
+        bus.subscribe(events.AddressConflict, lambda event: self._dhcp("conflict"))
+        bus.subscribe(events.ChoseAnother, lambda event: self._dhcp("chose_another"))
+        bus.subscribe(events.Refused, lambda event: self._dhcp("refused"))
+        bus.subscribe(events.TransferEnded, self._ended)
+        bus.subscribe(events.TransferRefused, self._refused)
+        bus.subscribe(events.Malformed, self._malformed)
+
+    def _dhcp(self, what: str) -> None:
+        self.dhcp[what] += 1
+
+    def _ended(self, event: events.TransferEnded) -> None:
+        self.transfers[event.protocol, OUTCOMES[event.outcome]] += 1
+        self.octets[event.protocol] += event.sent
+        self.retransmissions += event.retransmissions
+
+    def _refused(self, event: events.TransferRefused) -> None:
+        why = "missing" if event.missing else "unavailable" if event.unavailable else "forbidden"
+        self.refused[event.protocol, why] += 1
+
+    def _malformed(self, event: events.Malformed) -> None:
+        self.malformed[event.protocol] += 1

@@ -1,0 +1,282 @@
+"""Timelines, verdicts and leases as JSON values, for programs, commands and the page.
+
+Its version counts up when a field changes its meaning or goes; new fields may come at any time.
+Moments are seconds since the epoch; ``at`` and ``until`` are seconds since the boot began.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from pybootd.observe.boots.boot import Boot, BootTransfer, ClientRecord, Step, kind_of
+from pybootd.observe.boots.timeline import Timeline
+from pybootd.observe.diagnosis.evidence import Diagnosis, Evidence, FileLook, Looker
+from pybootd.observe.diagnosis.rules import judge, settled
+from pybootd.status.peers import PeerMachine, Site, weight
+from pybootd.status.rows import Json, Rows, compact, told, transfer
+
+VERSION = 1
+ROWS = 200  # of a list, unless more are asked for
+MOST_ROWS = 1000
+_LOOKED = 256  # looks at files that are remembered
+_FRESH = 30.0  # seconds that a look at a file holds
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """One lease; ``expires`` in seconds from now, None: never."""
+
+    address: str
+    mac: str
+    hostname: str
+    uuid: str
+    state: str
+    expires: float | None
+    network: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRow:
+    """One pool: how many addresses it has, and how many are taken."""
+
+    network: str
+    addresses: int
+    taken: int
+
+
+class Documents:
+    """Reads the timeline for those who look; ``clock`` is monotonic, ``wall`` since the epoch."""
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        look: Looker,
+        leases: Callable[[], Iterable[LeaseRow]] = tuple,
+        pools: Callable[[], Iterable[PoolRow]] = tuple,
+    ) -> None:
+        self.timeline = timeline
+        self.clock = clock
+        self._wall = wall
+        self._look = look
+        self.leases = leases
+        self.pools = pools
+        self.rows = Rows(clock, wall, self.verdict, self.state)
+        self._site: Site | None = None
+        self._looks: OrderedDict[str, tuple[float, FileLook]] = OrderedDict()
+
+    @property
+    def site(self) -> Site | None:
+        """The daemons that share the leases; None: this one is alone."""
+        return self._site
+
+    @site.setter
+    def site(self, site: Site) -> None:
+        self._site = site
+        self.rows.daemon = site.name
+
+    def verdict(self, boot: Boot) -> Diagnosis | None:
+        """Judge a boot; what can't change any more is judged once."""
+        if isinstance(boot.cached, tuple):
+            found: Diagnosis | None = boot.cached[0]
+            return found
+        case = Evidence(boot, self.clock(), self.look)
+        verdict = judge(case)
+        if settled(case):
+            boot.cached = (verdict,)
+        return verdict
+
+    def look(self, name: str) -> FileLook:
+        """Look at a file, but at the same one only now and then."""
+        now = self.clock()
+        when, look = self._looks.get(name, (-_FRESH, FileLook()))
+        if now - when >= _FRESH:
+            look = self._look(name)
+            self._looks[name] = now, look
+            self._looks.move_to_end(name)
+            if len(self._looks) > _LOOKED:
+                self._looks.popitem(last=False)
+        return look
+
+    def state(self, boot: Boot) -> str:
+        """Say how a boot stands: ``up``, ``booting``, ``failed``, or ``quiet`` (nothing known)."""
+        if boot.active:
+            return "booting"
+        if boot.up or (not boot.booting and boot.stage == "system up"):
+            return "up"
+        verdict = self.verdict(boot)
+        if verdict is not None:
+            return "failed" if verdict.grade == "fault" else "quiet"
+        return "quiet" if boot.followed is not None else "booting"
+
+    # the documents
+
+    def clients(self, search: str = "", offset: int = 0, limit: int = ROWS) -> str:
+        """List clients, the one heard of last first; ``search`` in names, addresses, verdicts.
+
+        Those that other daemons saw are among them, each client once. It is JSON text.
+        """
+        found = self.search(search)
+        chosen = islice(found, offset, offset + min(limit, MOST_ROWS))
+        listed = [
+            one.text if isinstance(one, PeerMachine) else self.rows.text(one) for one in chosen
+        ]
+        if search:
+            total = offset + len(listed) + sum(1 for _ in found)
+        else:
+            theirs = self.site.others if self.site is not None else ()
+            known = self.timeline.find
+            total = len(self.timeline) + sum(known(one.name) is None for one in theirs)
+        head = compact(self._document(total=total))
+        return f'{head[:-1]},"clients":[{",".join(listed)}]}}'
+
+    def search(self, text: str) -> Iterator[ClientRecord | PeerMachine]:
+        """Find the clients in whose row the text stands, the one heard of last first."""
+        words = [(word, word.replace("-", ":")) for word in text.lower().split()]
+        site = self.site
+        if site is None or not len(site.others):
+            return self._own(words)
+        theirs = (one for one in site.others.newest() if one.has(words) and self.is_news(one))
+        return heapq.merge(self._own(words), theirs, key=lambda one: -self._last(one))
+
+    def _own(self, words: list[tuple[str, str]]) -> Iterator[ClientRecord]:
+        here = self.rows.daemon.lower()
+        words = [both for both in words if both[0] not in here]
+        for record in self.timeline.records():
+            fits = record.boots and (not words or self.rows.has(record, words))
+            if fits and self.elsewhere(record) is None:
+                yield record
+
+    def _last(self, one: ClientRecord | PeerMachine) -> float:
+        if isinstance(one, PeerMachine):
+            return one.last
+        now = self.clock()
+        return self._wall() - now + one.boot.last(now)
+
+    def elsewhere(self, record: ClientRecord) -> PeerMachine | None:
+        """Return what another daemon saw of this client, if that is newer."""
+        other = self.site.others.get(record.name) if self.site is not None else None
+        if other is None or weight(record.boot.stage, self._last(record)) >= other.weight:
+            return None
+        return other
+
+    def is_news(self, other: PeerMachine) -> bool:
+        """Tell whether nothing newer was seen here of the client."""
+        record = self.timeline.find(other.name)
+        return record is None or not record.boots or self.elsewhere(record) is other
+
+    def client(self, name: str) -> Json | None:
+        """Tell everything of one client; None: it isn't known.
+
+        What another daemon saw last of it has no boots; those that were seen here are told.
+        """
+        record = self.timeline.find(name)
+        if record is None or not record.boots:
+            other = self.site.others.find(name) if self.site is not None else None
+            boots = []
+        else:
+            other = self.elsewhere(record)
+            boots = [self.boot(boot) for boot in reversed(record.boots)]
+        if other is not None:
+            text = other.text
+        elif record is not None and record.boots:
+            text = self.rows.text(record)
+        else:
+            return None
+        row: Json = json.loads(text)
+        return self._document(client=row | {"boots": boots})
+
+    def newest_failure(self) -> Json | None:
+        """Tell everything of the client whose boot failed last; None: none did."""
+        for record in self.timeline.records():
+            if record.boots and self.rows.standing(record).state == "failed":
+                return self.client(record.name)
+        return None
+
+    def lease_list(self, offset: int = 0, limit: int = ROWS) -> Json:
+        """List leases and pools."""
+        now = self._wall()
+        rows = sorted(self.leases(), key=lambda row: tuple(map(int, row.address.split("."))))
+        listed = [
+            {
+                "address": row.address,
+                "mac": row.mac,
+                "hostname": row.hostname,
+                "uuid": row.uuid,
+                "state": row.state,
+                "expires": None if row.expires is None else round(now + row.expires, 3),
+                "network": row.network,
+            }
+            for row in rows[offset : offset + min(limit, MOST_ROWS)]
+        ]
+        return self._document(total=len(rows), leases=listed, pools=self.pool_list())
+
+    def whole_site(self) -> Json:
+        """List the daemons that share the leases, and the machines that others saw last."""
+        newest = self.site.others.newest()[:ROWS] if self.site is not None else []
+        machines = [json.loads(one.text) for one in newest]
+        return self._document(machines=machines, **self.daemons())
+
+    def daemons(self) -> Json:
+        """Tell of the daemons, and for how long their database has been away."""
+        site = self.site
+        if site is None:
+            return {"daemons": [], "database_away": None}
+        return {"daemons": site.daemons, "database_away": site.away}
+
+    def pool_list(self) -> list[Json]:
+        """List the pools."""
+        return [
+            {"network": row.network, "addresses": row.addresses, "taken": row.taken}
+            for row in self.pools()
+        ]
+
+    def _document(self, **values: object) -> Json:
+        return {"version": VERSION, "now": round(self._wall(), 3), **values}
+
+    # their parts
+
+    def boot(self, boot: Boot) -> Json:
+        """Tell everything of one boot."""
+        now = self.clock()
+        return {
+            "number": boot.number,
+            "began": self._moment(boot.began),
+            "seconds": round(boot.last(now) - boot.began, 4),
+            "kind": kind_of(boot),
+            "vendor_class": boot.vendor_class,
+            "address": str(boot.address or ""),
+            "boot_file": boot.boot_file,
+            "interface": boot.interface,
+            "relay": str(boot.relay or ""),
+            "proxy": boot.proxy,
+            "state": self.state(boot),
+            "stage": boot.stage,
+            "verdict": told(self.verdict(boot)),
+            "left_out": boot.left_out,
+            "steps": [
+                transfer(one, boot, now) if isinstance(one, BootTransfer) else self._step(one, boot)
+                for one in boot.steps
+            ],
+        }
+
+    def _moment(self, when: float) -> float:
+        return round(self._wall() - self.clock() + when, 3)
+
+    @staticmethod
+    def _step(step: Step, boot: Boot) -> Json:
+        return {
+            "type": "step",
+            "what": step.kind.value,
+            "at": round(step.began - boot.began, 4),
+            "until": round(step.ended - boot.began, 4),
+            "count": step.count,
+            "text": step.text,
+            "more": step.more,
+        }

@@ -1,0 +1,215 @@
+"""What watches the services: timeline, counts, and the status address that tells of them."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from pybootd.config.loader import StatusConfig
+from pybootd.core.client import Client, KnownClient
+from pybootd.core.client_table import ClientTable
+from pybootd.core.events import EventBus
+from pybootd.core.loop import Loop
+from pybootd.files.resolver import Files
+from pybootd.files.source import FileRequest
+from pybootd.observe.boots.timeline import Timeline
+from pybootd.status.counters import Counters
+from pybootd.system import sockets
+
+if TYPE_CHECKING:
+    from pybootd.dhcp4.server import DhcpServer
+    from pybootd.leases.pool import Lease
+    from pybootd.observe.diagnosis.evidence import FileLook
+    from pybootd.status.cluster import ClusterPresence
+    from pybootd.status.documents import Documents, LeaseRow, PoolRow
+    from pybootd.status.server import StatusServer
+
+log = logging.getLogger(__name__)
+
+_NOBODY = "0.0.0.0"
+_HEAD = 1024  # octets that tell what a boot file is
+_BACKLOG = 64
+_ITS = ("offered", "bound")  # states of a lease in which its client may ask for files
+_RECENT = 1000  # machines at most that other daemons are told of in one go
+
+
+class StatusService:
+    """A service like the others: it serves people. ``dhcp`` None: none runs here.
+
+    What answers is loaded when somebody connects for the first time; most daemons are never asked.
+    """
+
+    def __init__(
+        self,
+        config: StatusConfig,
+        loop: Loop,
+        bus: EventBus,
+        clients: ClientTable,
+        files: Mapping[str, Files],
+        dhcp: DhcpServer | None,
+    ) -> None:
+        self._config = config
+        self._loop = loop
+        self._files = files
+        self._dhcp = dhcp
+        self._clients = clients
+        self.timeline = Timeline(bus, lambda: loop.now, self._who)
+        self._counts = Counters(bus)
+        self._token = config.token
+        self._sock: socket.socket | None = None
+        self._server: StatusServer | None = None
+        self._made: Documents | None = None
+        self.presence: ClusterPresence | None = None  # where daemons share a lease database
+
+    def open(self) -> None:
+        """Bind the status address; one that is taken is a warning, and boots go on without it."""
+        config = self._config
+        try:
+            self._sock = sockets.tcp_socket(
+                config.address, config.port, _BACKLOG, what="status page", option="[status] port"
+            )
+        except sockets.BindError as error:
+            log.warning("%s; running without it", error)
+            return
+        if not config.address.is_loopback and not self._token:
+            import secrets
+
+            self._token = secrets.token_urlsafe(12)
+            where = f"http://{config.address}:{config.port}/#{self._token}"
+            log.info("status page: %s (set [status] token to keep it)", where)
+
+    def look_into(self, files: Mapping[str, Files]) -> None:
+        """Look at these files from now on."""
+        self._files = files
+
+    def start(self) -> None:
+        """Answer from now on."""
+        if self._sock is not None:
+            self._loop.watch(self._sock, self._first)
+
+    def _first(self, now: float) -> None:
+        """Load what answers, and let it take over."""
+        sock, self._sock = self._sock, None
+        if sock is None:
+            return
+        loop = self._loop
+        loop.unwatch(sock)
+        try:
+            from pybootd.status.api import StatusApi
+            from pybootd.status.server import StatusServer
+
+            report = self._report()
+        except ImportError as error:  # a user that may not read where it is installed
+            log.error("no status page: %s", error)
+            sock.close()
+            return
+        status = StatusApi(report, self._counts, loop, loop.take_longest, self._token)
+        self._server = StatusServer(loop, status, guarded=bool(self._token))
+        self._server.serve(sock)
+        gc.freeze()  # as at the start: what was loaded now stays
+
+    def _report(self) -> Documents:
+        if self._made is None:
+            from pybootd.status.documents import Documents
+
+            views = (self.look, self.leases, self.pools)
+            loop = self._loop
+            self._made = Documents(self.timeline, lambda: loop.now, time.time, *views)
+            if self.presence is not None:
+                self._made.site = self.presence
+        return self._made
+
+    def _who(self, address: IPv4Address) -> KnownClient | None:
+        """Say who is at an address, by what it asked here, or by its lease from anywhere."""
+        known = self._clients.by_address(address)
+        if known is not None or self._dhcp is None:
+            return known
+        network = self._dhcp.networks.holding(address)
+        lease = network.pool.at(address) if network is not None else None
+        # an offer counts: its client may be here before we hear that another daemon confirmed it
+        if lease is None or lease.state.value not in _ITS or lease.expires <= self._loop.now:
+            return None
+        return KnownClient(Client(lease.mac, uuid=lease.uuid, hostname=lease.hostname), address)
+
+    def changes(self, told: Mapping[str, int]) -> tuple[Counter[str], dict[str, tuple[int, str]]]:
+        """Count how machines stand; return mark and row, by name, of those with another mark."""
+        rows, now = self._report().rows, self._loop.now
+        states: Counter[str] = Counter()
+        found: dict[str, tuple[int, str]] = {}
+        for record in self.timeline.records():
+            if record.boots:
+                standing, boot = rows.standing(record), record.boot
+                states[standing.state] += 1
+                verdict = standing.verdict and standing.verdict.name
+                how = (standing.state, verdict, record.address, len(boot.steps))
+                mark = hash((boot.number, boot.last(now), *how))
+                if told.get(record.name) != mark and len(found) < _RECENT:
+                    found[record.name] = mark, rows.text(record)
+        return states, found
+
+    def close(self) -> None:
+        """Give the status address back."""
+        if self._server is not None:
+            self._server.close()
+        if self._sock is not None:
+            self._loop.unwatch(self._sock)
+            self._sock.close()
+            self._sock = None
+
+    def look(self, name: str) -> FileLook:
+        """Look at a file that is served."""
+        return look_at(self._files.values(), name)
+
+    def leases(self) -> Iterator[LeaseRow]:
+        """Yield the leases of all pools."""
+        from pybootd.status.documents import LeaseRow
+
+        now = self._loop.now
+        for network in self._dhcp.networks if self._dhcp else ():
+            for lease in network.pool.leases():
+                forever = lease.expires == float("inf")
+                yield LeaseRow(
+                    str(lease.address),
+                    lease.mac.hex(":"),
+                    lease.hostname,
+                    str(lease.uuid or ""),
+                    lease.state.value
+                    if lease.active(now) or lease.state.value != "bound"
+                    else "expired",
+                    None if forever else lease.expires - now,
+                    str(network.network),
+                )
+
+    def pools(self) -> Iterator[PoolRow]:
+        """Yield the pools."""
+        from pybootd.status.documents import PoolRow
+
+        now = self._loop.now
+        for network in self._dhcp.networks if self._dhcp else ():
+            pool = network.pool
+            taken = sum(lease.expires > now for lease in pool.leases())
+            yield PoolRow(str(network.network), max(0, pool.last - pool.first + 1), taken)
+
+
+def _state(lease: Lease, now: float) -> str:
+    ran_out = lease.state.value == "bound" and not lease.active(now)
+    return "expired" if ran_out else str(lease.state.value)
+
+
+def look_at(all_files: Iterable[Files], name: str) -> FileLook:
+    """Look at the files: what a boot file is, and which names are like one that is missing."""
+    from pybootd.observe.diagnosis.evidence import FileLook
+
+    near: dict[str, None] = {}
+    for files in all_files:
+        head = files.peek(FileRequest(name, _NOBODY, _NOBODY), _HEAD)
+        if head is not None:
+            return FileLook(head)
+        near |= dict.fromkeys(files.near(name))
+    return FileLook(None, tuple(near))

@@ -1,0 +1,1 @@
+"""Packets, options and netascii: bytes to values and back."""
