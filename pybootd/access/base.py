@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pybootd.config.loader import Config, ConfigError, Fault, Section
 from pybootd.core import plugins
 from pybootd.core.client import Client
-from pybootd.core.loop import Later
+from pybootd.core.workers import Later
 
 # lists that may stand in a file that doesn't use them
 _LISTS = ("mac", "uuid")

@@ -20,8 +20,8 @@ from pybootd import __version__
 from pybootd.access.base import Access, AccessDecision
 from pybootd.config.loader import ConfigError, Section, parse_boolean
 from pybootd.core.client import Client
-from pybootd.core.loop import Later
 from pybootd.core.mac import format_mac
+from pybootd.core.workers import Later
 
 if TYPE_CHECKING:
     import urllib3

@@ -10,19 +10,18 @@ import contextlib
 import heapq
 import itertools
 import logging
-import queue
 import select
 import selectors
 import signal
 import socket
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+from pybootd.core.workers import Later, TaskResult, TooManyWaitingError, WorkerPool
 
 log = logging.getLogger(__name__)
 
@@ -38,33 +37,6 @@ class HasFileno(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Later(Generic[T]):
-    """An answer that needs someone else: ``call`` blocks, so the loop runs it on a worker.
-
-    ``pool`` names the workers that may run it; a pool whose threads are all stuck delays no other.
-    ``workers`` is how many threads the pool may have, 0: the loop's own number.
-    """
-
-    call: Callable[[], T]
-    pool: str = "default"
-    workers: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TaskResult(Generic[T]):
-    """What a worker call came to: a value, or the exception that it raised."""
-
-    value: T | None
-    error: BaseException | None = None
-
-    def get(self) -> T:
-        """Return the value, or raise what the call raised."""
-        if self.error is not None:
-            raise self.error
-        return self.value  # type: ignore[return-value]
-
-
 class Timer:
     """One call at a moment to come; ``cancel`` takes it back."""
 
@@ -77,31 +49,6 @@ class Timer:
     def cancel(self) -> None:
         """Forget the call; harmless when it has already happened."""
         self.callback = None
-
-
-class WorkerPool:
-    """Worker threads for calls that block; started when needed, never waited for at the end."""
-
-    def __init__(self, name: str, limit: int) -> None:
-        self.name = name
-        self.limit = limit
-        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._threads = 0
-        self._idle = threading.Semaphore(0)
-
-    def submit(self, call: Callable[[], None]) -> None:
-        """Run the call on an idle thread, on a new one below the limit, or when one is free."""
-        self._calls.put(call)
-        if not self._idle.acquire(blocking=False) and self._threads < self.limit:
-            self._threads += 1
-            name = f"{self.name}-{self._threads}"
-            # daemon: a call that hangs must not hold up the end of the process
-            threading.Thread(target=self._run, name=name, daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            self._calls.get()()
-            self._idle.release()
 
 
 class Selector:
@@ -271,20 +218,27 @@ class Loop:
         self._wake()
 
     def work(self, later: Later[T], done: Callable[[TaskResult[T], float], None]) -> None:
-        """Run a blocking call on a worker, then ``done(outcome, now)`` in the loop's thread."""
+        """Run a blocking call on a worker, then ``done(result, now)`` in the loop's thread.
+
+        The result of a call that found no room is TooManyWaitingError.
+        """
 
         def run() -> None:
-            outcome: TaskResult[T]
+            result: TaskResult[T]
             try:
-                outcome = TaskResult(later.call())
+                result = TaskResult(later.call())
             except BaseException as error:  # the loop's side decides what it means
-                outcome = TaskResult(None, error)
-            self.post(lambda now: done(outcome, now))
+                result = TaskResult(None, error)
+            self.post(lambda now: done(result, now))
+
+        def refuse() -> None:
+            why = TooManyWaitingError(f"too many calls wait for the workers of {later.pool}")
+            self.post(lambda now: done(TaskResult(None, why), now))
 
         pool = self._pools.get(later.pool)
         if pool is None:
             pool = self._pools[later.pool] = WorkerPool(later.pool, later.workers or self._workers)
-        pool.submit(run)
+        pool.submit(run, later.owner, refuse)
 
     def _wake(self) -> None:
         wake = self._wake_in

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from pybootd.access.base import AccessDecision
-from pybootd.core.loop import Later, TaskResult
+from pybootd.core.workers import Later, TaskResult
 from pybootd.dhcp4.reply import Reply
 
 

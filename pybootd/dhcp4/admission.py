@@ -10,8 +10,8 @@ from pybootd.access.base import Access, AccessDecision
 from pybootd.config.loader import Config
 from pybootd.core.client import KnownClient
 from pybootd.core.events import RefusalCause, Refused
-from pybootd.core.loop import TaskResult
 from pybootd.core.rate_limit import REMIND_S, once_per
+from pybootd.core.workers import TaskResult
 from pybootd.dhcp4.actions import Effect, Publish, Wait
 from pybootd.dhcp4.subnets import DhcpRequest
 from pybootd.leases.pool import Lease

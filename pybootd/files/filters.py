@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 from pybootd.config.loader import ConfigError, Fault, Section
 from pybootd.core.architecture import architecture_name
-from pybootd.core.loop import Later
 from pybootd.core.text import compile_wildcard, did_you_mean
+from pybootd.core.workers import Later
 from pybootd.files import paths
 from pybootd.files.source import FileRequest, Forbidden, Missing
 

@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 from pybootd.config.loader import Config, ConfigError, Fault, HttpdConfig, Section, TftpConfig
 from pybootd.core import plugins
-from pybootd.core.loop import Later, Loop
+from pybootd.core.loop import Loop
+from pybootd.core.workers import Later
 from pybootd.files import paths
 from pybootd.files.checksums import Pins, differs
 from pybootd.files.fallbacks import BootFolders, LetterCaseFinder, shared

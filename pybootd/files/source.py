@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from pybootd.config.loader import Section
 from pybootd.core.client import KnownClient
-from pybootd.core.loop import Later, Loop
+from pybootd.core.loop import Loop
+from pybootd.core.workers import Later
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 

@@ -16,7 +16,8 @@ from pybootd.core.events import (
     TransferRefused,
     TransferStarted,
 )
-from pybootd.core.loop import Later, Loop
+from pybootd.core.loop import Loop
+from pybootd.core.workers import Later
 from pybootd.files.source import (
     Body,
     FileError,

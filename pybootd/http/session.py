@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 
 from pybootd.core import loop as looping
 from pybootd.core.events import Malformed, TransferOutcome
+from pybootd.core.workers import TaskResult
 from pybootd.files.source import FileError, FileRequest, Forbidden, Opened, StreamBody
 from pybootd.http.body import Flow, Push, Ready
 from pybootd.http.connection import Connection, HttpRequest, Mismatch, Refusal
@@ -191,14 +192,14 @@ class HttpSession:
         self._rest()
         began = now
 
-        def done(outcome: looping.TaskResult[Opened], now: float) -> None:
+        def done(outcome: TaskResult[Opened], now: float) -> None:
             self._opening = False
             self._guarded(self._opened, asked, outcome, began, now)
 
         shop.loop.work(opened, done)
 
     def _opened(
-        self, asked: HttpRequest, outcome: looping.TaskResult[Opened], began: float, now: float
+        self, asked: HttpRequest, outcome: TaskResult[Opened], began: float, now: float
     ) -> None:
         try:
             opened = outcome.get()

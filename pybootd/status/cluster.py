@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pybootd import __version__
-from pybootd.core.loop import Later, Loop, TaskResult, Timer
+from pybootd.core.loop import Loop, Timer
+from pybootd.core.workers import Later, TaskResult
 from pybootd.leases.shared import postgres
 from pybootd.observe.boots.timeline import CLIENTS
 from pybootd.status.peers import PeerMachine, Peers

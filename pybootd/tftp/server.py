@@ -12,7 +12,6 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Protocol
 
 from pybootd.config.loader import TftpConfig
-from pybootd.core import loop as looping
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import (
     ANEW,
@@ -22,8 +21,9 @@ from pybootd.core.events import (
     TransferRefused,
     TransferStarted,
 )
-from pybootd.core.loop import Later, Loop
+from pybootd.core.loop import Loop
 from pybootd.core.rate_limit import REMIND_S, RateLimit, once_per
+from pybootd.core.workers import Later, TaskResult
 from pybootd.files.source import (
     FileError,
     FileRequest,
@@ -265,7 +265,7 @@ class TftpServer:
     ) -> None:
         self._opening[asked.peer] = asked
 
-        def done(outcome: looping.TaskResult[Opened], now: float) -> None:
+        def done(outcome: TaskResult[Opened], now: float) -> None:
             wanted = self._opening.get(asked.peer) is asked
             if wanted:
                 del self._opening[asked.peer]

@@ -8,9 +8,9 @@ import socket
 from typing import Protocol
 
 from pybootd.config.loader import TftpConfig
-from pybootd.core import loop as looping
 from pybootd.core.events import EventBus, TransferOutcome, Uploaded
-from pybootd.core.loop import Later, Loop
+from pybootd.core.loop import Loop
+from pybootd.core.workers import Later, TaskResult
 from pybootd.files.source import FileError, Forbidden, Missing
 from pybootd.files.uploads import Exists, Incoming, NoSpace, Uploads
 from pybootd.system import sockets
@@ -92,7 +92,7 @@ class WriteServer:
             return
         self._checked[peer] = arrival.data
 
-        def checked(outcome: looping.TaskResult[str], now: float) -> None:
+        def checked(outcome: TaskResult[str], now: float) -> None:
             if self._checked.get(peer) is not arrival.data:
                 return  # it began anew, or the daemon ends
             del self._checked[peer]
@@ -294,7 +294,7 @@ class WriteSession:
 
         self._loop.work(Later(write, "uploads", _WORKERS), self._written)
 
-    def _written(self, outcome: looping.TaskResult[bool], now: float) -> None:
+    def _written(self, outcome: TaskResult[bool], now: float) -> None:
         self._writing = False
         if self._over:
             self._drop(kept=outcome.error is None and outcome.value is True)

@@ -14,7 +14,8 @@ import pytest
 from pybootd.access.http import HttpAccess
 from pybootd.config.loader import ConfigError, Section
 from pybootd.core.client import Client
-from pybootd.core.loop import Later, Loop
+from pybootd.core.loop import Loop
+from pybootd.core.workers import Later
 
 MAC = bytes.fromhex("525400123456")
 SHOWN = UUID("00112233-4455-6677-8899-aabbccddeeff")

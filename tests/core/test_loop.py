@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from pybootd.core import loop as looping
-from pybootd.core.loop import Later, Loop, TaskResult
+from pybootd.core.loop import Loop
+from pybootd.core.workers import Later, TaskResult
 
 
 @pytest.fixture(params=[looping.Poller, looping.Selector])

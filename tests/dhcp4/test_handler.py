@@ -16,8 +16,8 @@ from pybootd.core.events import (
     Refused,
     Released,
 )
-from pybootd.core.loop import Later, TaskResult
 from pybootd.core.mac import MacPrefix
+from pybootd.core.workers import Later, TaskResult
 from pybootd.dhcp4.actions import Probe, Publish, Wait
 from pybootd.dhcp4.reply import Reply
 from pybootd.dhcp4.subnets import Arrival

@@ -12,7 +12,7 @@ import pytest
 from pybootd.access.base import Access, AccessDecision
 from pybootd.config.loader import BootpConfig, Config, ConfigError, Section
 from pybootd.core.client import Client
-from pybootd.core.loop import Later
+from pybootd.core.workers import Later
 from pybootd.dhcp4.subnets import Subnets
 from pybootd.dhcp4.wire.packet import MessageType, Packet
 from pybootd.leases.pool import State

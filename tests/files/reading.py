@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 
-from pybootd.core.loop import Later, Loop
+from pybootd.core.loop import Loop
+from pybootd.core.workers import Later
 from pybootd.files.remote.source import RemoteBody, RemoteSource
 from pybootd.files.source import FileError, FileRequest, StreamBody
 

@@ -12,7 +12,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from pybootd.core.loop import Later, Loop
+from pybootd.core.loop import Loop
+from pybootd.core.workers import Later
 from pybootd.files.local import LocalFile
 from pybootd.files.remote import cache, cache_store
 from pybootd.files.remote.cache_store import CacheStore

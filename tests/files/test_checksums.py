@@ -8,7 +8,7 @@ import pytest
 
 from pybootd.config.cache import checksum
 from pybootd.config.loader import examine
-from pybootd.core.loop import Later
+from pybootd.core.workers import Later
 from pybootd.files.resolver import Files
 from pybootd.files.source import Body, FileRequest, Forbidden, StaticBody
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from pybootd.core.client import Client, KnownClient
-from pybootd.core.loop import Later
+from pybootd.core.workers import Later
 from pybootd.files import fallbacks
 from pybootd.files.fallbacks import BootFolders, LetterCaseFinder
 from pybootd.files.filters import Patterns

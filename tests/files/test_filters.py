@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pybootd.config.loader import Config, ConfigError, Section, TftpConfig, examine, load
 from pybootd.core.client import Client, KnownClient
-from pybootd.core.loop import Later
+from pybootd.core.workers import Later
 from pybootd.files.filters import Filter, Patterns, Target, compile_pattern
 from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files, join_url

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pybootd.config.loader import Config, ConfigError, Section
-from pybootd.core.loop import Later
+from pybootd.core.workers import Later
 from pybootd.files import paths
 from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from pybootd.config.loader import ConfigError, Section
-from pybootd.core.loop import Later, Loop
+from pybootd.core.loop import Loop
+from pybootd.core.workers import Later
 from pybootd.files.filters import Patterns
 from pybootd.files.remote import source as source_module
 from pybootd.files.remote.origin import HttpOrigin

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from pybootd.core.loop import Loop, TaskResult
+from pybootd.core.loop import Loop
+from pybootd.core.workers import TaskResult
 from pybootd.files.remote import source as source_module
 from pybootd.files.remote.origin import PIECE
 from pybootd.files.remote.source import RemoteSource

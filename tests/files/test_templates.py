@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pybootd.core.client import Client, KnownClient
-from pybootd.core.loop import Later, Loop
+from pybootd.core.loop import Loop
+from pybootd.core.workers import Later
 from pybootd.files import templates
 from pybootd.files.filters import Patterns
 from pybootd.files.local import LocalSource

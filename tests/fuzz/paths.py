@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pybootd.config.loader import ConfigError, Section
 from pybootd.core.client import Client, KnownClient
-from pybootd.core.loop import Later
+from pybootd.core.workers import Later
 from pybootd.files import paths
 from pybootd.files.filters import Patterns, Target, is_url
 from pybootd.files.local import LocalFile, LocalSource

@@ -10,7 +10,7 @@ from pybootd.config.client_classes import SubnetConfig
 from pybootd.config.loader import BootpConfig, Config, Section
 from pybootd.core.client import Client
 from pybootd.core.events import AddressConflict, Released
-from pybootd.core.loop import Later, TaskResult
+from pybootd.core.workers import Later, TaskResult
 from pybootd.dhcp4.actions import Effect, Probe, Publish, Wait
 from pybootd.dhcp4.reply import Reply
 from pybootd.dhcp4.subnets import Arrival

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pybootd.core.loop import Later, TaskResult
+from pybootd.core.workers import Later, TaskResult
 from pybootd.files.uploads import Uploads
 from pybootd.tftp.wire.packet import Ack, Data, Error, Oack, Wrq, encode
 from tests.tftp.lab import Lab, running

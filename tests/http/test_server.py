@@ -25,7 +25,8 @@ from pybootd.core.events import (
     TransferRefused,
     TransferStarted,
 )
-from pybootd.core.loop import Later, Loop
+from pybootd.core.loop import Loop
+from pybootd.core.workers import Later
 from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files
 from pybootd.files.source import FileRequest, Missing, Opened, StreamBody, TextBody, Unavailable

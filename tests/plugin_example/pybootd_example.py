@@ -8,8 +8,8 @@ from pathlib import Path
 from pybootd.access.base import Access, AccessDecision
 from pybootd.config.loader import ConfigError, Section
 from pybootd.core.client import Client
-from pybootd.core.loop import Later
 from pybootd.core.mac import parse_mac
+from pybootd.core.workers import Later
 from pybootd.files.filters import Filter
 from pybootd.files.source import FileRequest, Missing, Source, TextBody, Unavailable
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pybootd.core.events import Malformed, TransferOutcome, TransferRefused, TransferStarted
-from pybootd.core.loop import Later
+from pybootd.core.workers import Later
 from pybootd.files.source import FileRequest, Missing, Opened, Unavailable
 from pybootd.system.sockets import BindError
 from pybootd.tftp import server

@@ -13,7 +13,7 @@ from pybootd.config.loader import Config, Section
 from pybootd.core import events
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import LAST_ACK, EventBus, TransferOutcome
-from pybootd.core.loop import TaskResult as Result
+from pybootd.core.workers import TaskResult as Result
 from pybootd.dhcp4.actions import Effect, Probe, Wait
 from pybootd.dhcp4.handler import DhcpHandler
 from pybootd.dhcp4.reply import Reply

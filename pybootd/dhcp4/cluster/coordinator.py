@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pybootd.config.loader import BootpConfig
-from pybootd.core.loop import Later, Loop, TaskResult, Timer
+from pybootd.core.loop import Loop, Timer
+from pybootd.core.workers import Later, TaskResult
 from pybootd.dhcp4.actions import Effect, Probe, Wait
 from pybootd.dhcp4.handler import DhcpHandler
 from pybootd.dhcp4.subnets import Arrival, Subnets

@@ -14,7 +14,8 @@ from time import monotonic
 from urllib.parse import quote, urlsplit
 
 from pybootd.config.loader import ConfigError, Section
-from pybootd.core.loop import Later, Loop
+from pybootd.core.loop import Loop
+from pybootd.core.workers import Later
 from pybootd.files.filters import is_url
 from pybootd.files.remote.cache import FileCache
 from pybootd.files.remote.cache_store import CacheStore

@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pybootd.core.loop import Later, Loop, TaskResult
+from pybootd.core.loop import Loop
+from pybootd.core.workers import Later, TaskResult
 from pybootd.leases.pool import StoreError
 from pybootd.leases.shared.postgres import PostgresStore
 

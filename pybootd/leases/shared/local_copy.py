@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pybootd.core.loop import Later, Loop, TaskResult, Timer
+from pybootd.core.loop import Loop, Timer
+from pybootd.core.workers import Later, TaskResult
 from pybootd.leases.pool import Lease, State, StoreError
 from pybootd.leases.sqlite import SqliteStore
 
