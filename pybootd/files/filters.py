@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from pybootd.config.loader import ConfigError, Fault, Section
 from pybootd.core.architecture import architecture_name
+from pybootd.core.events import FileProblem
 from pybootd.core.text import compile_wildcard, did_you_mean
 from pybootd.core.workers import Later
 from pybootd.files import paths
@@ -143,7 +144,7 @@ class Value:
             value = value_of(name, request, required="?" not in url)
             url += quote(value, errors="surrogateescape") + text
         if ".." in re.split(r"[?#]", url[len(self.base) :])[0].split("/"):
-            raise Forbidden(paths.OUTSIDE)
+            raise Forbidden(paths.OUTSIDE, FileProblem.OUTSIDE_ROOT)
         return Target(url, "", self.listed)
 
 
@@ -155,11 +156,12 @@ def value_of(name: str, request: FileRequest, *, required: bool = True) -> str:
     if name in VARIABLES:
         value = VARIABLES[name](request)
         if name not in _MAY_HOLD_SLASHES and ("/" in value or "\\" in value or value == ".."):
-            raise Forbidden(f"{{{name}}} of this client can't stand in a path: {value!r}")
+            text = f"{{{name}}} of this client can't stand in a path: {value!r}"
+            raise Forbidden(text, FileProblem.CLIENT_VALUE)
     else:
         value = request.known.variables.get(name, "") if request.known else ""
     if required and not value:
-        raise Missing(f"{{{name}}} of this client is not known")
+        raise Missing(f"{{{name}}} of this client is not known", FileProblem.CLIENT_VALUE)
     return value
 
 

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from pybootd.config.loader import ConfigError, Section
+from pybootd.core.events import FileProblem
 from pybootd.files import paths
 from pybootd.files.source import (
     FileError,
@@ -38,10 +39,12 @@ class LocalFile(StaticBody):
             data = os.pread(self._descriptor, count, offset)
             status = os.fstat(self._descriptor)
         except OSError as error:
-            raise Unavailable(f"the file can't be read: {error.strerror}") from error
+            raise Unavailable(
+                f"the file can't be read: {error.strerror}", FileProblem.READ_ERROR
+            ) from error
         now = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if now != self.key or len(data) != max(0, min(count, self.size - offset)):
-            raise Unavailable("the file changed while it was read")
+            raise Unavailable("the file changed while it was read", FileProblem.CHANGED)
         return data
 
     def fileno(self) -> int | None:
@@ -97,7 +100,8 @@ class LocalSource(Source):
         if stat.S_ISREG(status.st_mode):
             return LocalFile(descriptor, status)
         os.close(descriptor)
-        raise Forbidden("is a directory" if stat.S_ISDIR(status.st_mode) else "is no regular file")
+        text = "is a directory" if stat.S_ISDIR(status.st_mode) else "is no regular file"
+        raise Forbidden(text, FileProblem.NOT_A_FILE)
 
 
 def explain(error: OSError) -> FileError:
@@ -105,9 +109,9 @@ def explain(error: OSError) -> FileError:
     if error.errno in _MISSING:
         return Missing("no such file")
     if error.errno == errno.EISDIR:
-        return Forbidden("is a directory")
+        return Forbidden("is a directory", FileProblem.NOT_A_FILE)
     if error.errno == errno.ENXIO:  # open(2): a socket, or a device without a driver
-        return Forbidden("is no regular file")
+        return Forbidden("is no regular file", FileProblem.NOT_A_FILE)
     if error.errno in _FORBIDDEN:
         return Forbidden(f"the file can't be opened: {error.strerror}")
-    return Unavailable(f"the file can't be opened: {error.strerror}")
+    return Unavailable(f"the file can't be opened: {error.strerror}", FileProblem.READ_ERROR)

@@ -7,6 +7,7 @@ import os
 import re
 from functools import lru_cache
 
+from pybootd.core.events import FileProblem
 from pybootd.files.source import Forbidden, Missing
 from pybootd.system import openat2
 
@@ -33,19 +34,19 @@ def clean(name: str) -> str:
     characters, Missing for one that names nothing.
     """
     if len(name) > LONGEST:
-        raise Missing(f"the name is longer than {LONGEST} characters")
+        raise Missing(f"the name is longer than {LONGEST} characters", FileProblem.BAD_NAME)
     if _CONTROL.search(name):
-        raise Forbidden("the name holds control characters")
+        raise Forbidden("the name holds control characters", FileProblem.BAD_NAME)
     parts: list[str] = []
     for part in name.replace("\\", "/").split("/"):
         if part == "..":
             if not parts:
-                raise Forbidden(OUTSIDE)
+                raise Forbidden(OUTSIDE, FileProblem.OUTSIDE_ROOT)
             parts.pop()
         elif part and part != ".":
             parts.append(part)
     if not parts:
-        raise Missing("the name is empty")
+        raise Missing("the name is empty", FileProblem.BAD_NAME)
     return "/".join(parts)
 
 
@@ -57,7 +58,7 @@ def encode(name: str) -> bytes:
     try:
         return name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise Missing("the name is no text") from None
+        raise Missing("the name is no text", FileProblem.BAD_NAME) from None
 
 
 def open_anywhere(path: bytes) -> int:
@@ -103,7 +104,7 @@ def _walk(root: bytes, top: int, name: bytes) -> int:
             part = ahead.pop()
             if part == b"..":  # from a link: a cleaned name has none
                 if len(held) == 1:
-                    raise Forbidden(OUTSIDE)
+                    raise Forbidden(OUTSIDE, FileProblem.OUTSIDE_ROOT)
                 os.close(held.pop())
             elif part not in (b"", b"."):
                 try:
@@ -149,4 +150,4 @@ def _below(root: bytes, target: bytes) -> bytes:
         prefix = top.rstrip(b"/") + b"/"
         if (target + b"/").startswith(prefix):
             return target[len(prefix) :]
-    raise Forbidden(OUTSIDE)
+    raise Forbidden(OUTSIDE, FileProblem.OUTSIDE_ROOT)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from pybootd.config.loader import Config, ConfigError, Fault, HttpdConfig, Section, TftpConfig
 from pybootd.core import plugins
+from pybootd.core.events import FileProblem
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
 from pybootd.files import paths
@@ -183,7 +184,7 @@ class Files:
             try:
                 target = Target("", paths.clean(name))
             except FileError as error:
-                raise type(error)(f"{listing.served}: {error}") from error
+                raise error.prefixed(listing.served) from error
         opened = yield from self._open(target, request)
         inside = opened.served.removeprefix(f"{self.base}/")
         outside = inside.startswith("/") or is_url(inside)
@@ -224,6 +225,8 @@ class Files:
             return (yield from self._served(source, name, request))
         except FileError as error:
             error.served = target.base + target.name  # the source knows what is below base alone
+            if error.problem is FileProblem.NOT_FOUND:
+                error.problem = FileProblem.FILTER_TARGET
             raise
 
     def _served(self, source: Source, name: str, request: FileRequest) -> Steps[Opened]:
@@ -235,7 +238,8 @@ class Files:
         body = opened.body
         try:
             if not isinstance(body, StaticBody):
-                raise Unavailable(f"{name} is pinned, and its source can't say what it is")
+                text = f"{name} is pinned, and its source can't say what it is"
+                raise Unavailable(text, FileProblem.UNCHECKED)
             digest = self._pins.known(body)
             if not digest:
                 digest = yield Later(lambda: self._pins.measure(body), "checksums", 2)
@@ -277,7 +281,8 @@ class Files:
             try:
                 source = _source_of(Section("filters", options={"root": url}))
             except ConfigError as error:
-                raise Unavailable(f"{url}: {error.faults[0].problem}") from error
+                text = f"{url}: {error.faults[0].problem}"
+                raise Unavailable(text, FileProblem.CONFIGURATION) from error
             source.equip(self._equipment)
             if self._loop is not None:
                 source.start(self._loop)
@@ -371,7 +376,8 @@ def _rendered(source: LocalSource, template: str, request: FileRequest) -> Body:
     try:
         from pybootd.files import templates  # where there is a template: jinja2 is dear to load
     except ImportError as error:  # the user that we have become may not read it
-        raise Unavailable(f"{template}: jinja2 can't be loaded: {error}") from error
+        text = f"{template}: jinja2 can't be loaded: {error}"
+        raise Unavailable(text, FileProblem.TEMPLATE) from error
     return templates.render(source, template, request)
 
 
@@ -414,12 +420,13 @@ def _first_line(listing: Opened) -> Steps[str]:
         elif isinstance(body, StreamBody):
             data = yield Later(lambda: _read_some(body, _LISTED), "lists")
         else:
-            raise Forbidden(f"{listing.served} is no text")
+            raise Forbidden(f"{listing.served} is no text", FileProblem.CONFIGURATION)
     finally:
         body.close()
     line = data.decode("utf-8-sig", "surrogateescape").partition("\n")[0].strip()
     if not line:
-        raise Missing(f"{listing.served} holds no name on its first line")
+        text = f"{listing.served} holds no name on its first line"
+        raise Missing(text, FileProblem.FILTER_TARGET)
     return line
 
 
@@ -430,5 +437,5 @@ def _read_some(body: StreamBody, count: int) -> bytes:
         arrived.clear()
         body.when_ready(lambda now: arrived.set())
         if not arrived.wait(_PATIENCE):
-            raise Unavailable("silent")
+            raise Unavailable("silent", FileProblem.ORIGIN_BROKE_OFF)
     return data

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pybootd.config.loader import Section
 from pybootd.core.client import KnownClient
+from pybootd.core.events import FileProblem
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
 
@@ -18,24 +19,42 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class FileError(Exception):
-    """A file can't be served; the text says why, for people.
+    """A file can't be served; the text says why, for people, and ``problem`` for programs.
 
-    ``served``: the name that was looked for, if it isn't the one that was asked for.
+    ``status``: what a web server answered (RFC 9110 15), 0: no web server did. ``served``: the
+    name that was looked for, if it isn't the one that was asked for.
     """
 
+    problem = FileProblem.OTHER
     served = ""
+
+    def __init__(self, text: str, problem: FileProblem | None = None, *, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+        if problem is not None:
+            self.problem = problem
+
+    def prefixed(self, where: str) -> FileError:
+        """Return the same error with ``where`` in front of its text."""
+        return type(self)(f"{where}: {self}", self.problem, status=self.status)
 
 
 class Missing(FileError):
     """There is no such file: a plain miss, which is normal traffic."""
 
+    problem = FileProblem.NOT_FOUND
+
 
 class Forbidden(FileError):
     """The name leads where no client may go, or the file may not be read."""
 
+    problem = FileProblem.NO_PERMISSION
+
 
 class Altered(Forbidden):
     """The file isn't what ``[pins]`` says that it must be."""
+
+    problem = FileProblem.ALTERED
 
 
 class Unavailable(FileError):

@@ -21,6 +21,7 @@ from typing import Any
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
+from pybootd.core.events import FileProblem
 from pybootd.files import paths
 from pybootd.files.filters import VARIABLES
 from pybootd.files.local import LocalFile, LocalSource
@@ -78,7 +79,8 @@ class _Loader(jinja2.BaseLoader):
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise Unavailable(f"{template} is no UTF-8 text: octet {error.start}") from None
+            text = f"{template} is no UTF-8 text: octet {error.start}"
+            raise Unavailable(text, FileProblem.TEMPLATE) from None
         return _keep_ends(text), template, lambda: self._is(template, key)
 
     def _open(self, template: str) -> LocalFile:
@@ -165,7 +167,7 @@ def render(source: LocalSource, name: str, request: FileRequest) -> TextBody:
             if length > LARGEST:
                 raise TooMuch(f"makes more than {LARGEST} characters")
     except Exception as error:  # whatever a template can do wrong
-        raise Unavailable(_explain(error, name)) from error
+        raise Unavailable(_explain(error, name), FileProblem.TEMPLATE) from error
     finally:
         sys.settrace(before)
     return TextBody("".join(pieces).encode("utf-8", "surrogateescape"))

@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 
 from pybootd.config.loader import Config, ConfigError, Fault, Section
+from pybootd.core.events import FileProblem
 from pybootd.files import paths
 from pybootd.files.local import explain
 from pybootd.files.resolver import TEMPLATE
@@ -31,9 +32,13 @@ _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 class Exists(FileError):
     """There is something of this name already, and nothing is ever written over."""
 
+    problem = FileProblem.EXISTS
+
 
 class NoSpace(FileError):
     """The file is larger than the disk, or the administrator, has room for."""
+
+    problem = FileProblem.NO_SPACE
 
 
 class Uploads:
@@ -71,9 +76,13 @@ class Uploads:
         name = paths.clean(name)
         base = posixpath.basename(name)
         if base.lower().endswith(TEMPLATE):
-            raise Forbidden(f"no {TEMPLATE} is taken: it would be a template")
+            raise Forbidden(
+                f"no {TEMPLATE} is taken: it would be a template", FileProblem.UPLOADS_REFUSED
+            )
         if base.startswith(_UNFINISHED):
-            raise Forbidden(f"no name that begins with {_UNFINISHED} is taken")
+            raise Forbidden(
+                f"no name that begins with {_UNFINISHED} is taken", FileProblem.UPLOADS_REFUSED
+            )
         try:
             parent = self._parent(name)
             try:
@@ -86,7 +95,7 @@ class Uploads:
         except OSError as error:
             raise _explained(error) from error
         if stat.S_ISDIR(status.st_mode):
-            raise Forbidden("is a directory")
+            raise Forbidden("is a directory", FileProblem.NOT_A_FILE)
         raise Exists("there is a file of this name already")
 
     def begin(self, name: str) -> Incoming:
@@ -104,7 +113,8 @@ class Uploads:
         for _, _, found in os.walk(self.folder):
             left -= len(found)
             if left <= 0:
-                raise Forbidden(f"{self._most} files are here: upload_count allows no more")
+                text = f"{self._most} files are here: upload_count allows no more"
+                raise Forbidden(text, FileProblem.UPLOADS_REFUSED)
 
     def _parent(self, name: str) -> int:
         """Open the directory that a file of this name belongs into; raises OSError, FileError."""
@@ -114,10 +124,11 @@ class Uploads:
         try:
             opened = paths.open_beneath(os.fsencode(self.folder), paths.encode(folder))
         except (FileNotFoundError, NotADirectoryError):
-            raise Forbidden(f"there is no directory {folder}, and none is made") from None
+            text = f"there is no directory {folder}, and none is made"
+            raise Forbidden(text, FileProblem.UPLOADS_REFUSED) from None
         if not stat.S_ISDIR(os.fstat(opened).st_mode):
             os.close(opened)
-            raise Forbidden(f"{folder} is no directory")
+            raise Forbidden(f"{folder} is no directory", FileProblem.UPLOADS_REFUSED)
         return opened
 
 
@@ -195,7 +206,12 @@ def _explained(error: OSError) -> FileError:
     if error.errno in _FULL:
         return NoSpace("no space is left on the disk")
     if error.errno == errno.EROFS:
-        return Forbidden("the upload directory is on a file system that is read only")
+        return Forbidden(
+            "the upload directory is on a file system that is read only",
+            FileProblem.UPLOADS_REFUSED,
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
-        return Forbidden("the upload directory can't be written to: no right to")
+        return Forbidden(
+            "the upload directory can't be written to: no right to", FileProblem.UPLOADS_REFUSED
+        )
     return explain(error)

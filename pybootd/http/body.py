@@ -8,6 +8,7 @@ import socket
 from abc import ABC, abstractmethod
 from enum import Enum, auto
 
+from pybootd.core.events import FileProblem
 from pybootd.files.source import StaticBody, StreamBody, Unavailable
 from pybootd.http.connection import Connection
 
@@ -119,7 +120,7 @@ class FileFlow(Flow):
             self._copying = True
             return 0
         if not moved:
-            raise Unavailable("the file was cut while it was sent")
+            raise Unavailable("the file was cut while it was sent", FileProblem.CHANGED)
         return moved
 
 

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from pybootd.core.events import FileProblem
 from pybootd.files.checksums import differs
 from pybootd.files.remote.cache_store import CacheEntry, CacheStore, Full, PartialFile
 from pybootd.files.remote.origin import HttpOrigin, OriginResponse, Version
@@ -75,7 +76,8 @@ class Fetch:
             if whole:  # the web server's silence has a limit, so it comes to an end
                 self.lock.wait_for(lambda: self.over)
             elif not self.lock.wait_for(lambda: self.over or self.part is not None, ANSWER):
-                raise Unavailable(f"{self.url}: no answer for {ANSWER:g} s")
+                text = f"{self.url}: no answer for {ANSWER:g} s"
+                raise Unavailable(text, FileProblem.ORIGIN_UNREACHABLE)
             if self.error is not None:
                 raise self.error
 
@@ -100,7 +102,7 @@ class Fetch:
             error = refusal
         except Exception:
             log.exception("error while fetching %s", self.url)
-            error = Unavailable(f"{self.url}: internal error")
+            error = Unavailable(f"{self.url}: internal error", FileProblem.INTERNAL)
         self.stop(error)
         if self._answer is not None:
             self._answer.close()
@@ -267,7 +269,7 @@ class FileCache:
             self._closed = True
             fetches = list(self._fetches.values())
         for fetch in fetches:
-            fetch.stop(Unavailable("the daemon stops"))
+            fetch.stop(Unavailable("the daemon stops", FileProblem.STOPPED))
 
     def _fetch(self, url: str, pin: str) -> Fetch:
         """Join the fetch that is under way, or was a moment ago, or begin one."""
@@ -279,9 +281,10 @@ class FileCache:
             if fetch is not None and fetch.pin == pin and not (fetch.error and fetch.part):
                 return fetch
             if self._closed:
-                raise Unavailable("the daemon stops")
+                raise Unavailable("the daemon stops", FileProblem.STOPPED)
             if sum(not one.over for one in self._fetches.values()) >= MOST:
-                raise Unavailable(f"{url}: {MOST} fetches are under way, and no more at once")
+                text = f"{url}: {MOST} fetches are under way, and no more at once"
+                raise Unavailable(text, FileProblem.BUSY)
             entry = None if pin else self.store.find(url)
             fetch = self._fetches[url] = Fetch(self, url, entry, pin)
         # daemon: one that hangs must not hold up the end of the process
@@ -295,7 +298,8 @@ class FileCache:
 
     def _passed(self, url: str, pin: str) -> StreamBody:
         if pin:
-            raise Unavailable(f"{url} is pinned, and can't be kept on disk to be checked")
+            text = f"{url} is pinned, and can't be kept on disk to be checked"
+            raise Unavailable(text, FileProblem.UNCHECKED)
         return self.passing.pass_on(url)
 
     def _stale(self, url: str) -> Body | None:

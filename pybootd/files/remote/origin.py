@@ -14,6 +14,7 @@ import urllib3
 from urllib3 import exceptions as http
 
 from pybootd import __version__
+from pybootd.core.events import FileProblem
 from pybootd.files.remote.credentials import origin_of
 from pybootd.files.source import FileError, Forbidden, Missing, Unavailable
 
@@ -74,7 +75,7 @@ class OriginResponse:
         """Read past the first ``count`` octets; raises Unavailable."""
         while self._offset < count:
             if not self._read(min(PIECE, count - self._offset)):
-                raise Unavailable(f"{self.url}: shorter than it was")
+                raise Unavailable(f"{self.url}: shorter than it was", FileProblem.CHANGED)
 
     def stop(self) -> None:
         """Wake up, from another thread, the one that waits for octets; they end in an error."""
@@ -93,7 +94,8 @@ class OriginResponse:
                 data = self._response.read1(most, decode_content=self._decode)
             except http.HTTPError as error:
                 if not self._resume(error):
-                    raise Unavailable(f"{self.url}: {self._broken(error)}") from error
+                    text = f"{self.url}: {self._broken(error)}"
+                    raise Unavailable(text, FileProblem.ORIGIN_BROKE_OFF) from error
             else:
                 self._offset += len(data)
                 return data
@@ -154,7 +156,7 @@ class HttpOrigin:
         answer = OriginResponse(self, url, self._ask(url))
         try:
             if version is not None and answer.version != version:
-                raise Unavailable(f"{url}: changed at its origin")
+                raise Unavailable(f"{url}: changed at its origin", FileProblem.CHANGED)
             answer.skip(offset)
         except FileError:
             answer.close()
@@ -170,7 +172,7 @@ class HttpOrigin:
         if re.fullmatch(rf"bytes {offset}-\d+/({total}|\*)", span):
             return response
         response.close()
-        raise Unavailable(f"{url}: the rest can't be had")
+        raise Unavailable(f"{url}: the rest can't be had", FileProblem.ORIGIN_BROKE_OFF)
 
     def get_if_changed(self, url: str, etag: str, modified: str) -> OriginResponse | None:
         """Ask for a file unless it is still the one with these validators (RFC 9110 13.1).
@@ -207,7 +209,8 @@ class HttpOrigin:
                 # a connection that served before may have been closed meanwhile: once more
                 response = self._send(url, headers)
         except (http.HTTPError, ValueError, OSError) as error:
-            raise Unavailable(f"{url}: {self._reason(error)}") from error
+            text = f"{url}: {self._reason(error)}"
+            raise Unavailable(text, FileProblem.ORIGIN_UNREACHABLE) from error
         if response.status in expected:
             return response
         response.close()
@@ -247,10 +250,10 @@ def _printable(text: str) -> str:
 def _refusal(url: str, response: urllib3.BaseHTTPResponse) -> FileError:
     reason = f"{url}: {response.status} {_printable(response.reason or '')}".rstrip()
     if response.status in _NOT_THERE:
-        return Missing(reason)
+        return Missing(reason, status=response.status)
     if response.status in _NOT_ALLOWED:
-        return Forbidden(reason)
-    return Unavailable(reason)
+        return Forbidden(reason, FileProblem.ORIGIN_STATUS, status=response.status)
+    return Unavailable(reason, FileProblem.ORIGIN_STATUS, status=response.status)
 
 
 def _must_decode(url: str, response: urllib3.BaseHTTPResponse) -> bool:
@@ -263,9 +266,8 @@ def _must_decode(url: str, response: urllib3.BaseHTTPResponse) -> bool:
         return False
     if encoding not in _UNDONE:
         response.close()
-        raise Unavailable(
-            f"{url}: comes in an encoding that can't be undone: {_printable(encoding)}"
-        )
+        text = f"{url}: comes in an encoding that can't be undone: {_printable(encoding)}"
+        raise Unavailable(text, FileProblem.ORIGIN_ANSWER)
     return not _COMPRESSED.search(urlsplit(url).path)
 
 

@@ -14,6 +14,7 @@ from time import monotonic
 from urllib.parse import quote, urlsplit
 
 from pybootd.config.loader import ConfigError, Section
+from pybootd.core.events import FileProblem
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
 from pybootd.files.filters import is_url
@@ -169,7 +170,8 @@ class Download:
             self.lock.wait_for(lambda: self.answered or self.error is not None, ANSWER)
             if self.answered and self.version is not None:
                 return self.version.size
-            raise self.error or Unavailable(f"{self.url}: no answer for {ANSWER:g} s")
+            text = f"{self.url}: no answer for {ANSWER:g} s"
+            raise self.error or Unavailable(text, FileProblem.ORIGIN_UNREACHABLE)
 
     def make_room(self) -> None:
         """Wake the download up when a quarter of the full window has been read by all."""
@@ -198,7 +200,7 @@ class Download:
             self.fail(error)
         except Exception:
             log.exception("error while fetching %s", self.url)
-            self.fail(Unavailable(f"{self.url}: internal error"))
+            self.fail(Unavailable(f"{self.url}: internal error", FileProblem.INTERNAL))
         finally:
             if self._answer is not None:
                 self._answer.close()
@@ -251,7 +253,7 @@ class Download:
             return
         self.lock.wait_for(lambda: self.readers or self.error or self._source.closed, LINGER)
         if not self.readers and self.error is None:
-            self.error = Unavailable(f"{self.url}: nobody was left to read it")
+            self.error = Unavailable(f"{self.url}: no reader is left", FileProblem.STOPPED)
 
     def _trim(self) -> None:
         """Drop from a full window what all its readers have taken."""
@@ -355,7 +357,7 @@ class RemoteSource(Source):
         with self._lock:
             downloads = list(self._downloads)
         for download in downloads:
-            download.fail(Unavailable("the daemon stops"))
+            download.fail(Unavailable("the daemon stops", FileProblem.STOPPED))
         self.origin.close()
 
     def open(self, name: str, request: FileRequest) -> Later[Body]:
@@ -417,17 +419,17 @@ class RemoteSource(Source):
         if self._keeper is not None:
             return self._keeper.open(url, pin)
         if pin:
-            raise Unavailable(f"{url} is pinned, and without [cache] dir it can't be checked")
+            text = f"{url} is pinned, and without [cache] dir it can't be checked"
+            raise Unavailable(text, FileProblem.UNCHECKED)
         return self.pass_on(url)
 
     def _begin(self, reader: RemoteBody, url: str, version: Version | None) -> Download:
         """Start a download for a reader, from where it is."""
         if self.closed:
-            raise Unavailable("the daemon stops")
+            raise Unavailable("the daemon stops", FileProblem.STOPPED)
         if len(self._downloads) >= MOST:
-            raise Unavailable(
-                f"{url}: {MOST} downloads are under way, and no more are made at once"
-            )
+            text = f"{url}: {MOST} downloads are under way, and no more are made at once"
+            raise Unavailable(text, FileProblem.BUSY)
         download = Download(self, url, reader.offset, version)
         reader.follow(download)
         self._downloads.add(download)
