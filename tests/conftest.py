@@ -8,16 +8,19 @@ it up, says so: its reason starts with "this system".
 import ctypes
 import os
 import subprocess
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
+from pybootd.core.loop import Loop
 from pybootd.lab import debian_installer, machine
 from pybootd.lab import network as private
 
 # dhclient, dnsmasq and ip are where a user's PATH doesn't look
 os.environ["PATH"] = private.PATH
 
+MAX_CALLBACK_S, MAX_WAIT_S = 0.05, 0.5
 ALL = os.environ.get("PYBOOTD_TEST_ALL") == "1"
 
 
@@ -52,6 +55,46 @@ def pytest_runtest_makereport(
             report.outcome = "failed"
             report.longrepr = f"skipped, but every test must run here: {reason}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def _no_callback_holds_the_loop_up(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test in which a callback of the loop held it up.
+
+    It may take MAX_CALLBACK_S of the processor. What it waits for is told by the clock, less the
+    time for which the system let others run; other threads of the test wait for the same
+    interpreter, so that bound is wider. ``slow_callbacks`` marks tests that are a callback.
+    """
+    slow: list[str] = []
+
+    def guard(callback: Callable[[float], None]) -> Callable[[float], None]:
+        def timed(now: float) -> None:
+            began, used, delayed = time.monotonic(), time.thread_time(), run_delay()
+            try:
+                callback(now)
+            finally:
+                used = time.thread_time() - used
+                waited = time.monotonic() - began - (run_delay() - delayed)
+                if used > MAX_CALLBACK_S or waited > MAX_WAIT_S:
+                    name = getattr(callback, "__qualname__", repr(callback))
+                    slow.append(f"{name}: {used * 1000:.0f} ms of CPU, {waited * 1000:.0f} ms")
+
+        return timed
+
+    Loop.guard = staticmethod(guard)
+    yield
+    Loop.guard = None
+    if not request.node.get_closest_marker("slow_callbacks"):
+        assert slow == []
+
+
+def run_delay() -> float:
+    """Return the seconds for which this thread was ready and others ran (proc(5))."""
+    try:
+        with open("/proc/thread-self/schedstat", encoding="ascii") as file:  # noqa: PTH123
+            return int(file.read().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from pybootd.core.workers import Later, TaskResult, TooManyWaitingError, WorkerPool
 
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Callback = Callable[[float], None]
+Guard = Callable[[Callback], Callback]
 
 
 class HasFileno(Protocol):
@@ -78,8 +79,12 @@ else:
 class Loop:
     """One thread that waits for files, timers, workers and signals, and calls back.
 
-    A callback that raises is logged with its traceback and ends nothing else.
+    A callback that raises is logged with its traceback and ends nothing else. ``guard`` wraps every
+    callback as it is handed over, None: they are called as they are. The tests use it to fail a
+    callback that holds the loop up.
     """
+
+    guard: ClassVar[Guard | None] = None
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, workers: int = 16) -> None:
         self._clock = clock
@@ -144,6 +149,9 @@ class Loop:
         if readable is None and writable is None:
             self.unwatch(file)
             return
+        if (guard := Loop.guard) is not None:
+            readable = readable and guard(readable)
+            writable = writable and guard(writable)
         number, poller = file.fileno(), self._open_poller()
         if once and readable is not None and writable is None:
             if number in self._edges:
@@ -198,7 +206,7 @@ class Loop:
 
     def at(self, when: float, callback: Callback) -> Timer:
         """Call back once at ``when`` (seconds, monotonic) or soon after."""
-        timer = Timer(when, callback)
+        timer = Timer(when, _guarded(callback))
         heapq.heappush(self._timers, (when, next(self._order), timer))
         return timer
 
@@ -210,11 +218,11 @@ class Loop:
 
     def soon(self, callback: Callback) -> None:
         """Call back at the end of this turn; for callbacks, in the loop's own thread."""
-        self._soon.append(callback)
+        self._soon.append(_guarded(callback))
 
     def post(self, callback: Callback) -> None:
         """Call back in the loop's thread, in the next turn; may be called from any thread."""
-        self._soon.append(callback)
+        self._soon.append(_guarded(callback))
         self._wake()
 
     def work(self, later: Later[T], done: Callable[[TaskResult[T], float], None]) -> None:
@@ -341,6 +349,10 @@ class Loop:
             callback(now)
         except Exception:
             log.exception("error in a timer or a worker's result; the daemon goes on")
+
+
+def _guarded(callback: Callback) -> Callback:
+    return callback if Loop.guard is None else Loop.guard(callback)
 
 
 def _noone(now: float) -> None:
