@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pybootd import __version__
-from pybootd.config.loader import ConfigError, find_file, sample
+from pybootd.config.ini import ConfigError, find_file, sample
 
 COMMANDS = {
     "demo": "boot a virtual machine in a private network and show how it goes",

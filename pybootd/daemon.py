@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from pybootd import __version__
 from pybootd.config.cache import cant_keep
-from pybootd.config.loader import ANY, Config, ConfigError, Fault, examine
+from pybootd.config.ini import ConfigError
+from pybootd.config.loader import Config, examine
+from pybootd.config.values import ANY
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus
+from pybootd.core.finding import Finding
 from pybootd.core.loop import Loop
 from pybootd.files.resolver import Files
 from pybootd.observe.log.event_log import EventLog, LogError, open_log
@@ -81,7 +84,7 @@ class Daemon:
         self.loop = loop or Loop()
         self.bus = EventBus()
         self.clients = ClientTable()
-        self._faults: list[Fault] = []
+        self._faults: list[Finding] = []
         self._services: list[Service] = []
         self._reloads: list[Callable[[Daemon], None]] = []
         self._files: dict[str, Files] = {}
@@ -111,7 +114,7 @@ class Daemon:
     def from_file(cls, path: Path, services: Collection[str] = USUAL) -> Daemon:
         """Read a configuration and build its daemon; raises ConfigError with every fault."""
         config, faults = examine(path, services)
-        if not config.sections and any(not fault.section for fault in faults):
+        if not config.sections and any(not fault.place.section for fault in faults):
             raise ConfigError(faults)  # nothing of it could be read: nothing else is known
         try:
             daemon = cls(config, services)
@@ -119,7 +122,7 @@ class Daemon:
             faults += error.faults
         if faults:
             faults += config.warnings
-            raise ConfigError(sorted(faults, key=lambda fault: fault.line))
+            raise ConfigError(sorted(faults, key=lambda fault: fault.place.line))
         return daemon
 
     def _dhcp(self) -> None:

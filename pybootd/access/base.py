@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from pybootd.config.loader import Config, ConfigError, Fault, Section
+from pybootd.config.ini import ConfigError, Section
+from pybootd.config.loader import Config
 from pybootd.core import plugins
 from pybootd.core.client import Client
+from pybootd.core.finding import Finding
 from pybootd.core.workers import Later
 
 # lists that may stand in a file that doesn't use them
@@ -63,7 +65,7 @@ def configured(config: Config) -> Access | None:
     used = config.bootp.access.lower()
     written = [name for name in _LISTS if name in config.sections and config.sections[name].options]
     built: dict[str, Access] = {}
-    faults: list[Fault] = []
+    faults: list[Finding] = []
     for name in dict.fromkeys((used, *written) if used else written):
         try:
             built[name] = _build(name, config)

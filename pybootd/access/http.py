@@ -18,7 +18,8 @@ from uuid import UUID
 
 from pybootd import __version__
 from pybootd.access.base import Access, AccessDecision
-from pybootd.config.loader import ConfigError, Section, parse_boolean
+from pybootd.config.ini import ConfigError, Section
+from pybootd.config.values import parse_boolean
 from pybootd.core.client import Client
 from pybootd.core.mac import format_mac
 from pybootd.core.workers import Later

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pybootd.access.base import Access, AccessDecision
-from pybootd.config.loader import ConfigError, Section, parse_boolean
+from pybootd.config.ini import ConfigError, Section
+from pybootd.config.values import parse_boolean
 from pybootd.core.client import Client
 from pybootd.core.mac import MacPrefix, parse_mac_prefix
 

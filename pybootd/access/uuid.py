@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from pybootd.access.base import Access, AccessDecision
-from pybootd.config.loader import ConfigError, Section, parse_boolean
+from pybootd.config.ini import ConfigError, Section
+from pybootd.config.values import parse_boolean
 from pybootd.core.client import Client
 
 

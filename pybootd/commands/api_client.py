@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 from urllib.parse import quote, urlencode
 
 from pybootd.config.ini import SEARCHED
-from pybootd.config.loader import StatusConfig, examine
+from pybootd.config.loader import examine
+from pybootd.config.options.service import StatusConfig
 
 Json = dict[str, Any]
 _PATIENCE = 10.0  # seconds

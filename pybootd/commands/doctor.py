@@ -18,8 +18,11 @@ from uuid import UUID
 from pybootd.commands import host_checks
 from pybootd.commands.display import terminal, text
 from pybootd.commands.prober import ProbeError, Prober
-from pybootd.config.loader import ANY, Config, ConfigError, Fault, find_file
+from pybootd.config.ini import ConfigError, find_file
+from pybootd.config.loader import Config
 from pybootd.config.loader import examine as examine_config
+from pybootd.config.values import ANY
+from pybootd.core import finding
 from pybootd.core.architecture import architecture_name
 from pybootd.files.resolver import Files
 from pybootd.observe.boots.roles import bios_only, examine
@@ -306,7 +309,9 @@ def examine_host(given: str | None, wait: float) -> list[Finding]:
     except ConfigError as error:
         config, files, faults = Config(), (), list(error.faults)
     findings = [
-        warning(str(one), "") if one.warning else fault(str(one), "Correct that line.")
+        warning(str(one), "")
+        if one.grade is finding.Grade.WARNING
+        else fault(str(one), "Correct that line.")
         for one in faults
     ]
     if any(one.grade == "fault" for one in findings):
@@ -318,7 +323,7 @@ def examine_host(given: str | None, wait: float) -> list[Finding]:
     return findings
 
 
-def _files(config: Config, faults: list[Fault]) -> Iterator[Files]:
+def _files(config: Config, faults: list[finding.Finding]) -> Iterator[Files]:
     """Yield what TFTP and HTTP serve, noting what is wrong with their roots."""
     sections = ["tftp"] if config.tftp.root else []
     if config.httpd.enable and config.httpd.root:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pybootd.config.loader import Config, ConfigError, examine, find_file
+from pybootd.config.ini import ConfigError, find_file
+from pybootd.config.loader import Config, examine
 from pybootd.core.mac import format_mac, parse_mac
 from pybootd.leases.importer import import_leases
 from pybootd.leases.pool import FOREVER, Lease, State, StoreError

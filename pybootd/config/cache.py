@@ -8,24 +8,16 @@ import pwd
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pybootd.config import values
+from pybootd.config.options.files import CacheConfig
 from pybootd.config.reader import ConfigReader, Parser
 from pybootd.system.privileges import may_write
 
 _SUM = re.compile(r"sha256:([0-9a-fA-F]{64})")
-
-
-@dataclass(frozen=True, slots=True)
-class CacheConfig:
-    """``[cache]``: ``dir`` None: nothing is kept; ``size`` in octets."""
-
-    dir: Path | None = None
-    size: int = 10 << 30
 
 
 def checksum(text: str) -> str:

@@ -9,44 +9,19 @@ from __future__ import annotations
 import configparser
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pybootd.core.text import make_printable
+from pybootd.core.finding import Finding, Grade, Place
 
 SEARCHED = (Path("./pybootd.ini"), Path("/etc/pybootd.ini"))
 _HEADER = re.compile(r"\[(?P<name>.+)\]")
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing wrong with a configuration file, where it stands, and a guess at what was meant.
-
-    ``line`` 0: the fault has no line (a section or an option that is missing). A ``warning`` is
-    passed over; it stops nothing.
-    """
-
-    path: Path
-    line: int
-    section: str
-    option: str
-    problem: str
-    meant: str = ""
-    warning: bool = False
-
-    def __str__(self) -> str:
-        where = f"{self.path}:{self.line}:" if self.line else f"{self.path}:"
-        place = f" [{self.section}]" if self.section else ""
-        place += f" {self.option}:" if self.option else ":" if place else ""
-        hint = f" (did you mean {self.meant}?)" if self.meant else ""
-        grade = " warning:" if self.warning else ""
-        return make_printable(f"{where}{place}{grade} {self.problem}{hint}")
-
-
 class ConfigError(Exception):
     """A configuration that can't be used; ``faults`` holds everything that is wrong with it."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[Finding]) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = tuple(faults)
 
@@ -65,30 +40,33 @@ class Section:
     lines: Mapping[str, int] = field(default_factory=dict)
     line: int = 0
 
-    def fault(self, option: str, problem: str, meant: str = "") -> Fault:
+    def fault(self, option: str, problem: str, meant: str = "") -> Finding:
         """Say what is wrong with one of the section's options."""
-        line = self.lines.get(option, self.line)
-        return Fault(self.path, line, self.name, option, problem, meant)
+        return Finding(Grade.FAULT, problem, meant=meant, place=self._place(option))
 
-    def warning(self, option: str, problem: str, meant: str = "") -> Fault:
-        """Say what is passed over."""
-        return replace(self.fault(option, problem, meant), warning=True)
+    def warning(self, option: str, problem: str, meant: str = "") -> Finding:
+        """Say what is ignored, or most likely not meant; it stops nothing."""
+        return Finding(Grade.WARNING, problem, meant=meant, place=self._place(option))
+
+    def _place(self, option: str) -> Place:
+        return Place(self.path, self.lines.get(option, self.line), self.name, option)
 
 
-def read(path: Path) -> tuple[dict[str, Section], list[Fault]]:
+def read(path: Path) -> tuple[dict[str, Section], list[Finding]]:
     """Read a file into its sections, as they were written, and the faults of its form."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        return {}, [Fault(path, line, "", "", "not UTF-8 text: save the file as UTF-8")]
+        problem = "not UTF-8 text: save the file as UTF-8"
+        return {}, [Finding(Grade.FAULT, problem, place=Place(path, line))]
     except OSError as error:
         problem = f"can't be read: {error.strerror}: name another file with -c"
-        return {}, [Fault(path, 0, "", "", problem)]
+        return {}, [Finding(Grade.FAULT, problem, place=Place(path))]
     return parse(text, path)
 
 
-def parse(text: str, path: Path) -> tuple[dict[str, Section], list[Fault]]:
+def parse(text: str, path: Path) -> tuple[dict[str, Section], list[Finding]]:
     """Read text into its sections, as they were written, and the faults of its form."""
     scan = _Scan(path)
     kept = [
@@ -116,7 +94,7 @@ class _Scan:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.faults: list[Fault] = []
+        self.faults: list[Finding] = []
         self.headers: dict[str, int] = {}
         self.lines: dict[str, dict[str, int]] = {}
         self._section = ""
@@ -157,7 +135,8 @@ class _Scan:
             f"indented, so it is read as a part of line {self._begun}; where it is meant to be a"
             " line of its own, move it to the left"
         )
-        self.faults.append(Fault(self.path, number, *place, problem, warning=True))
+        where = Place(self.path, number, *place)
+        self.faults.append(Finding(Grade.WARNING, problem, place=where))
 
     def _header(self, number: int, name: str) -> bool:
         self._section = name
@@ -184,7 +163,8 @@ class _Scan:
         return False
 
     def _fault(self, number: int, option: str, problem: str) -> None:
-        self.faults.append(Fault(self.path, number, self._section, option, problem))
+        place = Place(self.path, number, self._section, option)
+        self.faults.append(Finding(Grade.FAULT, problem, place=place))
 
 
 def find_file(given: str | None) -> Path:
@@ -198,7 +178,7 @@ def find_file(given: str | None) -> Path:
         except PermissionError:
             return path  # what is wrong shows when it is read
     problem = f"no such file, nor {SEARCHED[1]}: name one with -c, or write one: pybootd --sample"
-    raise ConfigError([Fault(SEARCHED[0], 0, "", "", problem)])
+    raise ConfigError([Finding(Grade.FAULT, problem, place=Place(SEARCHED[0]))])
 
 
 def sample() -> str:

@@ -9,19 +9,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from pybootd.config import values
-from pybootd.config.ini import Fault, Section
+from pybootd.config.ini import Section
+from pybootd.core.finding import Finding
 
 Sections = dict[str, Section]
-Change = Callable[[Sections, str], Iterator[Fault]]
+Change = Callable[[Sections, str], Iterator[Finding]]
 
 
-def modernize(sections: Mapping[str, Section]) -> tuple[Sections, list[Fault]]:
+def modernize(sections: Mapping[str, Section]) -> tuple[Sections, list[Finding]]:
     """Put today's options in the place of old ones; sections go by their names of today.
 
     A section or an option that is no old one stays as it is. Returns the warnings, too.
     """
     changed = dict(sections)
-    warnings: list[Fault] = []
+    warnings: list[Finding] = []
     for (section, old), change in _CHANGES.items():
         for option in sections[section].options if section in sections else ():
             if option.lower() == old:
@@ -29,18 +30,18 @@ def modernize(sections: Mapping[str, Section]) -> tuple[Sections, list[Fault]]:
     return changed, warnings
 
 
-def _servername(sections: Sections, option: str) -> Iterator[Fault]:
+def _servername(sections: Sections, option: str) -> Iterator[Finding]:
     section = sections["bootp"]
     name = section.options[option]
     yield section.warning(option, f"is called servername: write servername = {name}")
     sections["bootp"] = _put(section, option, "servername", name)
 
 
-def _set_gateway(sections: Sections, option: str) -> Iterator[Fault]:
+def _set_gateway(sections: Sections, option: str) -> Iterator[Finding]:
     section = sections["bootp"]
     given = _get(section, "gateway")
     try:
-        wanted = values.boolean(section.options[option])
+        wanted = values.parse_boolean(section.options[option])
     except ValueError as error:
         yield section.fault(option, str(error))
         sections["bootp"] = _put(section, option)
@@ -55,7 +56,7 @@ def _set_gateway(sections: Sections, option: str) -> Iterator[Fault]:
         sections["bootp"] = _put(section, option, "gateway", "self" if wanted else "none")
 
 
-def _http_timeout(sections: Sections, option: str) -> Iterator[Fault]:
+def _http_timeout(sections: Sections, option: str) -> Iterator[Finding]:
     section = sections["http"]
     timeout = section.options[option]
     yield section.warning(option, f"belongs to [bootp]: write timeout = {timeout} there")

@@ -16,150 +16,15 @@ from typing import Any
 from pybootd.config import cache as cache_module
 from pybootd.config import client_classes, legacy, values
 from pybootd.config.bootfile import BootFileConfig, read_bootfile
-from pybootd.config.cache import CacheConfig
 from pybootd.config.client_classes import Profiles, SubnetConfig
-from pybootd.config.ini import ConfigError, Fault, Section, find_file, read, sample
+from pybootd.config.ini import ConfigError, Section, read
+from pybootd.config.options.bootp import BootpConfig
+from pybootd.config.options.files import CacheConfig, HttpdConfig, TftpConfig
+from pybootd.config.options.service import LoggerConfig, SecurityConfig, StatusConfig
 from pybootd.config.reader import ConfigReader, Parser
-from pybootd.config.values import Gateway
-from pybootd.config.values import boolean as parse_boolean
+from pybootd.core.finding import Finding, Grade, Place
 from pybootd.core.mac import MacPrefix, parse_mac, parse_mac_prefix
 from pybootd.core.text import did_you_mean
-
-__all__ = [
-    "BootFileConfig",
-    "BootpConfig",
-    "Config",
-    "ConfigError",
-    "Fault",
-    "Gateway",
-    "HttpdConfig",
-    "LoggerConfig",
-    "Section",
-    "SecurityConfig",
-    "StatusConfig",
-    "TftpConfig",
-    "examine",
-    "find_file",
-    "load",
-    "parse_boolean",
-    "sample",
-]
-
-ANY = IPv4Address("0.0.0.0")
-LOOPBACK = IPv4Address("127.0.0.1")
-DEFAULT_LEASES = "/var/lib/pybootd/leases.db"
-DEFAULT_COPY = "/var/lib/pybootd/copy.db"  # leases.db has what was given before they were shared
-
-
-@dataclass(frozen=True, slots=True)
-class LoggerConfig:
-    """``[logger]``."""
-
-    type: str = "stderr"
-    level: str = "info"
-    file: Path | None = None
-    format: str = "text"
-
-
-@dataclass(frozen=True, slots=True)
-class BootpConfig:
-    """``[bootp]``. Times are seconds; an empty string or tuple is "not set"."""
-
-    mode: str = "dhcp"
-    access: str = ""
-    address: IPv4Address = ANY
-    interface: tuple[str, ...] = ()
-    port: int = 67
-    allow_simple_dhcp: bool = False
-    boot_classes: tuple[str, ...] = ()
-    boot_file: str = ""
-    next_server: IPv4Address | None = None
-    servername: str = "pybootd"
-    domain: str = ""
-    dns: tuple[IPv4Address, ...] = ()
-    ntp: tuple[IPv4Address, ...] = ()
-    gateway: Gateway = "self"
-    netmask: IPv4Address | None = None
-    pool_start: IPv4Address | None = None
-    pool_count: int = 10
-    lease_time: int = 86400
-    max_lease_time: int = 86400
-    identity: str = "mac"
-    authoritative: bool = True
-    reclaim: str = "never"
-    leases: str = DEFAULT_LEASES
-    lease_copy: str = DEFAULT_COPY
-    share: tuple[int, int] = (1, 1)
-    conflict_check: bool = True
-    notify: tuple[tuple[str, int], ...] = ()
-    timeout: float = 5.0
-
-    @property
-    def shared(self) -> bool:
-        """Whether leases are in a database that several daemons share."""
-        return self.leases.startswith(values.DATABASES)
-
-
-@dataclass(frozen=True, slots=True)
-class TftpConfig:
-    """``[tftp]``. ``timeout`` in seconds; ``port_range`` is inclusive, None lets the system choose.
-
-    ``root`` is an absolute path or a URL prefix; ``filters`` are asked in this order; ``cache``
-    and ``upload_size`` are in octets; ``upload`` is as it was written, "" where nobody may write.
-    """
-
-    root: str = ""
-    filters: tuple[str, ...] = ("patterns",)
-    address: IPv4Address = ANY
-    port: int = 69
-    blocksize: int = 65464
-    windowsize: int = 64
-    timeout: float = 1.0
-    retries: int = 5
-    port_range: tuple[int, int] | None = None
-    fragments: bool = False
-    offload: bool = True
-    cache: int = 64 << 20
-    requests: int = 500
-    upload: str = ""
-    upload_size: int = 64 << 20
-    upload_count: int = 1000
-    credentials: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HttpdConfig:
-    """``[httpd]``. ``root`` is "" where it is that of ``[tftp]``.
-
-    ``connections``: the most that one address may have at once.
-    """
-
-    enable: bool = False
-    root: str = ""
-    address: IPv4Address = ANY
-    port: int = 80
-    check_ip: bool = False
-    connections: int = 128
-
-
-@dataclass(frozen=True, slots=True)
-class SecurityConfig:
-    """``[security]``: names of a user and a group of this system; "": not set."""
-
-    user: str = ""
-    group: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StatusConfig:
-    """``[status]``: the status page, JSON and metrics; ``port`` 0: off.
-
-    ``token`` is asked of whoever looks, where the address isn't a loopback one.
-    """
-
-    address: IPv4Address = LOOPBACK
-    port: int = 8067
-    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,21 +38,21 @@ class Config:
     """
 
     path: Path = Path()
-    logger: LoggerConfig = LoggerConfig()
-    bootp: BootpConfig = BootpConfig()
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    bootp: BootpConfig = field(default_factory=BootpConfig)
     bootfile: BootFileConfig = field(default_factory=BootFileConfig)
     static: Mapping[bytes, IPv4Address] = field(default_factory=dict)
     buggy: tuple[tuple[MacPrefix, bool], ...] = ()
     subnets: tuple[SubnetConfig, ...] = ()
     profiles: Profiles = field(default_factory=Profiles)
-    tftp: TftpConfig = TftpConfig()
-    httpd: HttpdConfig = HttpdConfig()
-    security: SecurityConfig = SecurityConfig()
-    status: StatusConfig = StatusConfig()
+    tftp: TftpConfig = field(default_factory=TftpConfig)
+    httpd: HttpdConfig = field(default_factory=HttpdConfig)
+    security: SecurityConfig = field(default_factory=SecurityConfig)
+    status: StatusConfig = field(default_factory=StatusConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     pins: Mapping[str, str] = field(default_factory=dict)
     sections: Mapping[str, Section] = field(default_factory=dict)
-    warnings: tuple[Fault, ...] = ()
+    warnings: tuple[Finding, ...] = ()
 
 
 _PORT = values.integer(1, 65535)
@@ -209,7 +74,7 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "address": values.address,
             "interface": values.names,
             "port": _PORT,
-            "allow_simple_dhcp": values.boolean,
+            "allow_simple_dhcp": values.parse_boolean,
             "boot_classes": values.names,
             "boot_file": values.word,
             "next_server": values.address,
@@ -224,12 +89,12 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "lease_time": _LEASE,
             "max_lease_time": _LEASE,
             "identity": values.choice("mac", "client-id"),
-            "authoritative": values.boolean,
+            "authoritative": values.parse_boolean,
             "reclaim": values.choice("never", "expired"),
             "leases": values.leases,
             "lease_copy": values.word,
             "share": values.share,
-            "conflict_check": values.boolean,
+            "conflict_check": values.parse_boolean,
             "notify": values.endpoints,
             "timeout": values.seconds(0.1, 60),
         },
@@ -245,8 +110,8 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "timeout": values.seconds(0.01, 255),
             "retries": values.integer(0, 100),
             "port_range": values.port_range,
-            "fragments": values.boolean,
-            "offload": values.boolean,
+            "fragments": values.parse_boolean,
+            "offload": values.parse_boolean,
             "cache": values.integer(1 << 16, 1 << 40),
             "requests": values.integer(0, 1_000_000),
             "upload": values.word,
@@ -255,11 +120,11 @@ TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
             "credentials": Path,
         },
         "httpd": {
-            "enable": values.boolean,
+            "enable": values.parse_boolean,
             "root": values.word,
             "address": values.address,
             "port": _PORT,
-            "check_ip": values.boolean,
+            "check_ip": values.parse_boolean,
             "connections": values.integer(1, 65535),
         },
         "security": {"user": values.user, "group": values.group},
@@ -280,12 +145,12 @@ def load(path: Path, services: Collection[str] = ("bootp", "tftp")) -> Config:
     return config
 
 
-def examine(path: Path, services: Collection[str]) -> tuple[Config, list[Fault]]:
+def examine(path: Path, services: Collection[str]) -> tuple[Config, list[Finding]]:
     """Read a configuration and all its faults; a value at fault is left at its default."""
     written, faults = read(path)
     reader = _Reader(path, written, faults)
     config = reader.config(services)
-    return config, sorted(reader.faults, key=lambda fault: fault.line)
+    return config, sorted(reader.faults, key=lambda fault: fault.place.line)
 
 
 def _plugins(written: Mapping[str, Section]) -> set[str]:
@@ -306,14 +171,14 @@ def _plugins(written: Mapping[str, Section]) -> set[str]:
 class _Reader(ConfigReader):
     """Turns the sections of one file into a Config, noting every fault on its way."""
 
-    def __init__(self, path: Path, written: Mapping[str, Section], faults: list[Fault]) -> None:
+    def __init__(self, path: Path, written: Mapping[str, Section], faults: list[Finding]) -> None:
         super().__init__(path, faults)
         self._plugins = _plugins(written)
         for section in written.values():
             self._note(section)
         self.sections, old = legacy.modernize(self.sections)
-        self.faults += (fault for fault in old if not fault.warning)
-        self.warnings += (fault for fault in old if fault.warning)
+        self.faults += (fault for fault in old if fault.grade is Grade.FAULT)
+        self.warnings += (fault for fault in old if fault.grade is Grade.WARNING)
 
     def config(self, services: Collection[str]) -> Config:
         """Read everything."""
@@ -410,7 +275,8 @@ class _Reader(ConfigReader):
         section = self.section("static_dhcp")
         found = dict(addresses)
         for kept in {kept for kept in found.values() if list(found.values()).count(kept) > 1}:
-            self.faults.append(Fault(self.path, 0, "", "", f"{kept} is kept for two clients"))
+            problem = f"{kept} is kept for two clients"
+            self.faults.append(Finding(Grade.FAULT, problem, place=Place(self.path)))
         for option, text in section.options.items():
             mac = self.value(section, option, parse_mac, option)
             kept = self.value(section, option, values.address, text)
@@ -430,7 +296,7 @@ class _Reader(ConfigReader):
         found = []
         for option, text in section.options.items():
             prefix = self.value(section, option, parse_mac_prefix, option)
-            buggy = self.value(section, option, values.boolean, text)
+            buggy = self.value(section, option, values.parse_boolean, text)
             if prefix is not None and buggy is not None:
                 found.append((prefix, buggy))
         return tuple(sorted(found, key=lambda rule: -rule[0].bits))

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from pybootd.config import values
-from pybootd.config.ini import Fault, Section
+from pybootd.config.ini import Section
+from pybootd.core.finding import Finding, Grade, Place
 from pybootd.core.text import did_you_mean
 
 Parser = Callable[[str], Any]
@@ -20,10 +21,10 @@ _NO_OTHERS: Tables = MappingProxyType({})
 class ConfigReader:
     """What has been read of a file so far: its sections by name, what is wrong with them."""
 
-    def __init__(self, path: Path, faults: list[Fault]) -> None:
+    def __init__(self, path: Path, faults: list[Finding]) -> None:
         self.path = path
-        self.faults = [fault for fault in faults if not fault.warning]
-        self.warnings = [fault for fault in faults if fault.warning]
+        self.faults = [fault for fault in faults if fault.grade is Grade.FAULT]
+        self.warnings = [fault for fault in faults if fault.grade is Grade.WARNING]
         self.sections: dict[str, Section] = {}
 
     def section(self, name: str) -> Section:
@@ -33,7 +34,8 @@ class ConfigReader:
     def missing(self, section: str, option: str, problem: str) -> None:
         """Note that an option must be there, and isn't."""
         known = self.section(section)
-        self.faults.append(Fault(self.path, known.line, known.name, option, problem))
+        place = Place(self.path, known.line, known.name, option)
+        self.faults.append(Finding(Grade.FAULT, problem, place=place))
 
     def table(self, name: str, tables: Tables) -> dict[str, Any]:
         """Read the options of a section, each as the table of this name says."""

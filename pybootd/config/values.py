@@ -15,6 +15,8 @@ TRUE = frozenset(("on", "true", "enable", "enabled", "yes", "high", "ok", "1"))
 FALSE = frozenset(("off", "false", "disable", "disabled", "no", "low", "ko", "0"))
 DATABASES = ("postgresql://", "postgres://")  # how URLs begin that libpq knows
 
+ANY = IPv4Address("0.0.0.0")
+
 Gateway = IPv4Address | Literal["none", "self"]
 
 # iPXE as its binaries are named: undionly.kpxe, ipxe-arm64.efi
@@ -32,7 +34,7 @@ class Unmeant(ValueError):
         self.meant = did_you_mean(text, words)
 
 
-def boolean(text: str) -> bool:
+def parse_boolean(text: str) -> bool:
     """Read a boolean in any of its spellings."""
     word = text.lower()
     if word in TRUE:

@@ -11,7 +11,9 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from pybootd.access.base import Access
-from pybootd.config.loader import ANY, Config, Section
+from pybootd.config.ini import Section
+from pybootd.config.loader import Config
+from pybootd.config.values import ANY
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus, Malformed
 from pybootd.core.loop import Loop, Timer

@@ -8,7 +8,9 @@ from ipaddress import IPv4Address, IPv4Network
 
 from pybootd.config.bootfile import host_of
 from pybootd.config.client_classes import NOTHING, ClientProfile, SubnetConfig
-from pybootd.config.loader import ANY, BootpConfig, Config
+from pybootd.config.loader import Config
+from pybootd.config.options.bootp import BootpConfig
+from pybootd.config.values import ANY
 from pybootd.core.client import Client
 from pybootd.dhcp4.wire import options
 from pybootd.dhcp4.wire.packet import NOBODY, Packet

@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from pybootd.config.loader import ConfigError, Fault, Section
+from pybootd.config.ini import ConfigError, Section
 from pybootd.core.architecture import architecture_name
 from pybootd.core.events import FileProblem
+from pybootd.core.finding import Finding
 from pybootd.core.text import compile_wildcard, did_you_mean
 from pybootd.core.workers import Later
 from pybootd.files import paths
@@ -180,7 +181,7 @@ class Patterns(Filter):
             raise ConfigError(faults)
         return made
 
-    def _faults(self, section: Section, own: Collection[str]) -> Iterator[Fault]:
+    def _faults(self, section: Section, own: Collection[str]) -> Iterator[Finding]:
         for pattern, (_, value) in zip(section.options, self.lines, strict=True):
             problem, meant = value.problem(own)
             if problem:

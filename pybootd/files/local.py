@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from pybootd.config.loader import ConfigError, Section
+from pybootd.config.ini import ConfigError, Section
 from pybootd.core.events import FileProblem
 from pybootd.files import paths
 from pybootd.files.source import (

@@ -12,9 +12,12 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from pybootd.config.loader import Config, ConfigError, Fault, HttpdConfig, Section, TftpConfig
+from pybootd.config.ini import ConfigError, Section
+from pybootd.config.loader import Config
+from pybootd.config.options.files import HttpdConfig, TftpConfig
 from pybootd.core import plugins
 from pybootd.core.events import FileProblem
+from pybootd.core.finding import Finding
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
 from pybootd.files import paths
@@ -311,10 +314,10 @@ def _source_of(section: Section) -> Source:
     return found.from_config(section)  # type: ignore[no-any-return]
 
 
-def _filters_of(config: Config, named: Section) -> tuple[list[Filter], list[Fault]]:
+def _filters_of(config: Config, named: Section) -> tuple[list[Filter], list[Finding]]:
     """Build the filters in the order in which ``[tftp] filters`` names them."""
     built: list[Filter] = []
-    faults: list[Fault] = []
+    faults: list[Finding] = []
     for name in config.tftp.filters:
         section = config.sections.get(_SECTIONS.get(name, name), Section(name, config.path))
         try:
@@ -330,7 +333,7 @@ def _filters_of(config: Config, named: Section) -> tuple[list[Filter], list[Faul
     return built, faults
 
 
-def _equipment_of(config: Config) -> tuple[Equipment, list[Fault]]:
+def _equipment_of(config: Config) -> tuple[Equipment, list[Finding]]:
     cache, path = config.cache, config.tftp.credentials
     found: Mapping[str, str] = _NONE
     faults = []

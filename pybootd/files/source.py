@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from pybootd.config.loader import Section
+from pybootd.config.ini import Section
 from pybootd.core.client import KnownClient
 from pybootd.core.events import FileProblem
 from pybootd.core.loop import Loop

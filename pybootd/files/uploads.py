@@ -14,8 +14,10 @@ import stat
 import threading
 from pathlib import Path
 
-from pybootd.config.loader import Config, ConfigError, Fault, Section
+from pybootd.config.ini import ConfigError, Section
+from pybootd.config.loader import Config
 from pybootd.core.events import FileProblem
+from pybootd.core.finding import Finding
 from pybootd.files import paths
 from pybootd.files.local import explain
 from pybootd.files.resolver import TEMPLATE
@@ -197,7 +199,7 @@ def _problem(folder: Path, roots: list[str]) -> str:
     return ""
 
 
-def _fault(section: Section, problem: str) -> Fault:
+def _fault(section: Section, problem: str) -> Finding:
     written = {option.lower(): option for option in section.options}
     return section.fault(written.get("upload", "upload"), problem)
 

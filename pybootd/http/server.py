@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from pybootd.config.loader import HttpdConfig
+from pybootd.config.options.files import HttpdConfig
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus, TransferOutcome
 from pybootd.core.loop import Loop, Timer

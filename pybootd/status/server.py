@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
-from pybootd.config.loader import HttpdConfig
+from pybootd.config.options.files import HttpdConfig
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus
 from pybootd.core.loop import Loop

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from pybootd.config.loader import StatusConfig
+from pybootd.config.options.service import StatusConfig
 from pybootd.core.client import Client, KnownClient
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus

@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Protocol
 
-from pybootd.config.loader import TftpConfig
+from pybootd.config.options.files import TftpConfig
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import (
     ANEW,

@@ -7,7 +7,7 @@ import logging
 import socket
 from typing import Protocol
 
-from pybootd.config.loader import TftpConfig
+from pybootd.config.options.files import TftpConfig
 from pybootd.core.events import EventBus, TransferOutcome, Uploaded
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later, TaskResult

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from pybootd.access.http import HttpAccess
-from pybootd.config.loader import ConfigError, Section
+from pybootd.config.ini import ConfigError, Section
 from pybootd.core.client import Client
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later

@@ -11,7 +11,9 @@ from pybootd.access.base import configured
 from pybootd.access.http import HttpAccess
 from pybootd.access.mac import MacAccess
 from pybootd.access.uuid import UuidAccess
-from pybootd.config.loader import BootpConfig, Config, ConfigError, Section
+from pybootd.config.ini import ConfigError, Section
+from pybootd.config.loader import Config
+from pybootd.config.options.bootp import BootpConfig
 from pybootd.core.client import Client
 
 PATH = Path("pybootd.ini")
@@ -149,7 +151,7 @@ def test_a_list_that_is_not_in_use_is_read_all_the_same(used):
     lists = [section("mac", **{"12": "on"}), section("uuid", **{"34": "on"}), section("http")]
     with pytest.raises(ConfigError) as caught:
         configured(config(used, lists))
-    assert {fault.section for fault in caught.value.faults} == {"mac", "uuid"}
+    assert {fault.place.section for fault in caught.value.faults} == {"mac", "uuid"}
     assert configured(config("", [section("mac", **{"00/0": "on"})])) is None
 
 

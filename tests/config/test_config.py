@@ -5,17 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.config.ini import parse
-from pybootd.config.loader import (
-    FREE,
-    TABLE,
-    BootpConfig,
-    Config,
-    ConfigError,
-    examine,
-    load,
-    sample,
-)
+from pybootd.config.ini import ConfigError, parse, sample
+from pybootd.config.loader import FREE, TABLE, Config, examine, load
+from pybootd.config.options.bootp import BootpConfig
 
 README = Path(__file__).parents[2].joinpath("README.rst").read_text()
 
@@ -199,7 +191,7 @@ def test_a_file_that_is_missing_or_no_text_is_one_clear_line(tmp_path: Path) -> 
     path = tmp_path / "binary.ini"
     path.write_bytes(b"[tftp]\nroot = \xff\xfe\n")
     found = examine(path, ("tftp",))[1]
-    assert [(fault.line, fault.problem) for fault in found] == [
+    assert [(fault.place.line, fault.problem) for fault in found] == [
         (2, "not UTF-8 text: save the file as UTF-8")
     ]
 
@@ -271,7 +263,7 @@ def test_what_continues_a_refused_line_is_left_out_with_it(tmp_path: Path, inden
     sections, faults = parse(text, tmp_path)
     assert sections["tftp"].options == {"root": ".", "port": "1", "retries": "x"}
     assert sections["tftp"].lines == {"root": 2, "port": 3, "retries": 7}
-    assert [fault.line for fault in faults] == [4, 6]
+    assert [fault.place.line for fault in faults] == [4, 6]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from pathlib import Path
 from pybootd.access.base import configured
 from pybootd.core.client import Client
 from pybootd.core.mac import parse_mac
-from pybootd.config.loader import ConfigError, examine
+from pybootd.config.ini import ConfigError
+from pybootd.config.loader import examine
 from pybootd.files.resolver import Files
 from pybootd.files.source import FileError, FileRequest
 

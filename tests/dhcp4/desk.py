@@ -6,7 +6,9 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
 from pybootd.access.base import Access
-from pybootd.config.loader import BootFileConfig, BootpConfig, Config
+from pybootd.config.bootfile import BootFileConfig
+from pybootd.config.loader import Config
+from pybootd.config.options.bootp import BootpConfig
 from pybootd.core.client_table import ClientTable
 from pybootd.core.mac import MacPrefix
 from pybootd.dhcp4.actions import Effect, Publish

@@ -16,7 +16,8 @@ import psycopg
 import pytest
 
 from pybootd.config.client_classes import SubnetConfig
-from pybootd.config.loader import BootpConfig, Config
+from pybootd.config.loader import Config
+from pybootd.config.options.bootp import BootpConfig
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus, Released
 from pybootd.core.loop import Loop

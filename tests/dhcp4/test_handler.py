@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from pybootd.access.base import Access, AccessDecision
-from pybootd.config.loader import BootFileConfig, Section
+from pybootd.config.bootfile import BootFileConfig
+from pybootd.config.ini import Section
 from pybootd.core.client import Client
 from pybootd.core.events import (
     AddressConflict,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pybootd.config.loader import ConfigError, Section
+from pybootd.config.ini import ConfigError, Section
 from pybootd.dhcp4.wire.options import TABLE, from_config, name, parse_option
 
 
@@ -68,7 +68,7 @@ def test_a_section_with_every_fault_at_once() -> None:
     section = Section("options", options={"router": "x", "nosuch": "1", "42": "10.0.0.1"})
     with pytest.raises(ConfigError) as caught:
         from_config(section)
-    assert [fault.option for fault in caught.value.faults] == ["router", "nosuch"]
+    assert [fault.place.option for fault in caught.value.faults] == ["router", "nosuch"]
 
 
 def test_an_option_set_twice_is_a_fault() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pybootd.config.loader import BootFileConfig
+from pybootd.config.bootfile import BootFileConfig
 from pybootd.dhcp4.wire.packet import MessageType, Packet, decode
 
 from .desk import FIRST, SERVER, Desk, events, request

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pybootd.access.base import Access, AccessDecision
-from pybootd.config.loader import BootFileConfig, ConfigError, Section, load
+from pybootd.config.bootfile import BootFileConfig
+from pybootd.config.ini import ConfigError, Section
+from pybootd.config.loader import load
 from pybootd.core.client import Client
 from pybootd.core.events import Advice, Confirmed, Offered, Refused
 from pybootd.dhcp4.actions import Effect

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.config.loader import BootFileConfig
+from pybootd.config.bootfile import BootFileConfig
 from pybootd.config.values import is_ipxe
 from pybootd.core.client import Client
 from pybootd.dhcp4.wire import pxe

@@ -10,7 +10,9 @@ from ipaddress import IPv4Interface
 import pytest
 
 from pybootd.access.base import Access, AccessDecision
-from pybootd.config.loader import BootpConfig, Config, ConfigError, Section
+from pybootd.config.ini import ConfigError, Section
+from pybootd.config.loader import Config
+from pybootd.config.options.bootp import BootpConfig
 from pybootd.core.client import Client
 from pybootd.core.workers import Later
 from pybootd.dhcp4.subnets import Subnets

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pybootd.config.loader import BootpConfig, Config, ConfigError, Section
+from pybootd.config.ini import ConfigError, Section
+from pybootd.config.loader import Config
+from pybootd.config.options.bootp import BootpConfig
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import Confirmed, EventBus, Malformed
 from pybootd.core.loop import Loop

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.config.loader import ConfigError, load
+from pybootd.config.ini import ConfigError
+from pybootd.config.loader import load
 from pybootd.core.client import Client
 from pybootd.dhcp4.wire.packet import MessageType, Packet
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.config.loader import ConfigError, examine
+from pybootd.config.ini import ConfigError
+from pybootd.config.loader import examine
 from pybootd.core.loop import Loop
 from pybootd.files.remote.credentials import CredentialsError, origin_of, read
 from pybootd.files.remote.source import RemoteSource

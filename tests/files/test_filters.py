@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pybootd.config.loader import Config, ConfigError, Section, TftpConfig, examine, load
+from pybootd.config.ini import ConfigError, Section
+from pybootd.config.loader import Config, examine, load
+from pybootd.config.options.files import TftpConfig
 from pybootd.core.client import Client, KnownClient
 from pybootd.core.workers import Later
 from pybootd.files.filters import Filter, Patterns, Target, compile_pattern

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.config.loader import Config, ConfigError, Section
+from pybootd.config.ini import ConfigError, Section
+from pybootd.config.loader import Config
 from pybootd.core.workers import Later
 from pybootd.files import paths
 from pybootd.files.local import LocalSource

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.config.loader import ConfigError, Section
+from pybootd.config.ini import ConfigError, Section
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
 from pybootd.files.filters import Patterns
@@ -314,7 +314,8 @@ def test_filters_lead_to_web_servers_and_back(site: Site, loop: Loop, tmp_path: 
 
 def test_what_needs_no_web_server_loads_no_http_client(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from pybootd.config.loader import *\n"
+        "import sys; from pathlib import Path; from pybootd.config.loader import Config\n"
+        "from pybootd.config.options.files import TftpConfig\n"
         "from pybootd.files.resolver import Files\n"
         f"Files.from_config(Config(Path('x.ini'), tftp=TftpConfig(root={str(tmp_path)!r})))\n"
         "print([name for name in ('urllib3', 'ssl', 'http.client') if name in sys.modules])"

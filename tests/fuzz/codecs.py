@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address
 from uuid import UUID
 
-from pybootd.config.loader import BootFileConfig
+from pybootd.config.bootfile import BootFileConfig
 from pybootd.core.client import Client
 from pybootd.dhcp4.subnets import override
 from pybootd.dhcp4.wire import pxe

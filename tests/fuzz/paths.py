@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from uuid import UUID
 
-from pybootd.config.loader import ConfigError, Section
+from pybootd.config.ini import ConfigError, Section
 from pybootd.core.client import Client, KnownClient
 from pybootd.core.workers import Later
 from pybootd.files import paths

@@ -7,7 +7,9 @@ from math import inf
 
 from pybootd.access.base import Access, AccessDecision
 from pybootd.config.client_classes import SubnetConfig
-from pybootd.config.loader import BootpConfig, Config, Section
+from pybootd.config.ini import Section
+from pybootd.config.loader import Config
+from pybootd.config.options.bootp import BootpConfig
 from pybootd.core.client import Client
 from pybootd.core.events import AddressConflict, Released
 from pybootd.core.workers import Later, TaskResult

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pybootd.config.loader import sample
+from pybootd.config.ini import sample
 from tests.dhcp4.vectors import VECTORS
 from tests.tftp.test_packet import VECTORS as TFTP
 

@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from pybootd.config import ini
-from pybootd.config.loader import TABLE, ConfigError
+from pybootd.config.ini import ConfigError
+from pybootd.config.loader import TABLE
 from pybootd.daemon import Daemon
 
 SERVICES = ("bootp", "tftp", "httpd")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pybootd.config.loader import HttpdConfig
+from pybootd.config.options.files import HttpdConfig
 from pybootd.core.client import Client
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import (

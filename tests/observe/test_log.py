@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.config.loader import LoggerConfig
+from pybootd.config.options.service import LoggerConfig
 from pybootd.core import events
 from pybootd.core.client import Client
 from pybootd.core.events import TransferOutcome

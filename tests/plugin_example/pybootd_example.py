@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from pybootd.access.base import Access, AccessDecision
-from pybootd.config.loader import ConfigError, Section
+from pybootd.config.ini import ConfigError, Section
 from pybootd.core.client import Client
 from pybootd.core.mac import parse_mac
 from pybootd.core.workers import Later

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pybootd.config.loader import StatusConfig
+from pybootd.config.options.service import StatusConfig
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus
 from pybootd.core.loop import Loop

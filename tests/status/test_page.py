@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from pybootd.config.loader import BootpConfig, Config, StatusConfig
+from pybootd.config.loader import Config
+from pybootd.config.options.bootp import BootpConfig
+from pybootd.config.options.service import StatusConfig
 from pybootd.core import events
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus, TransferOutcome

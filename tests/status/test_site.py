@@ -12,7 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from pybootd.config.loader import BootpConfig, Config
+from pybootd.config.loader import Config
+from pybootd.config.options.bootp import BootpConfig
 from pybootd.core import events
 from pybootd.core.client_table import ClientTable
 from pybootd.dhcp4.server import DhcpServer

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pybootd.config.loader import TftpConfig
+from pybootd.config.options.files import TftpConfig
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import (
     EventBus,

@@ -24,7 +24,8 @@ from pybootd.commands.replay.replayer import (
     exchanges,
     unanswered,
 )
-from pybootd.config.loader import Config, ConfigError, load
+from pybootd.config.ini import ConfigError
+from pybootd.config.loader import Config, load
 from pybootd.core.events import EventBus
 from pybootd.dhcp4.wire import options, packet
 from pybootd.dhcp4.wire.packet import MessageType, Packet

@@ -9,7 +9,8 @@ from ipaddress import IPv4Address, IPv4Interface
 from pybootd.access import base
 from pybootd.commands.replay.pcap import Datagram
 from pybootd.config.bootfile import host_of
-from pybootd.config.loader import Config, Section
+from pybootd.config.ini import Section
+from pybootd.config.loader import Config
 from pybootd.core import events
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import LAST_ACK, EventBus, TransferOutcome

@@ -16,7 +16,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Protocol
 
-from pybootd.config.loader import BootpConfig
+from pybootd.config.options.bootp import BootpConfig
 from pybootd.core.loop import Loop, Timer
 from pybootd.core.workers import Later, TaskResult
 from pybootd.dhcp4.actions import Effect, Probe, Wait

@@ -9,7 +9,8 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from pybootd.access.base import AccessDecision
-from pybootd.config.loader import ANY, Config
+from pybootd.config.loader import Config
+from pybootd.config.values import ANY
 from pybootd.core.client import KnownClient
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import Confirmed, Offered, RefusalCause

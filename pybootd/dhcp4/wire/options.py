@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
 
-from pybootd.config.loader import ConfigError, Section, parse_boolean
+from pybootd.config.ini import ConfigError, Section
+from pybootd.config.values import parse_boolean
 from pybootd.core.text import did_you_mean
 
 MASK, ROUTER, DNS, HOSTNAME, DOMAIN, MTU, BROADCAST = 1, 3, 6, 12, 15, 26, 28

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from uuid import UUID
 
-from pybootd.config.loader import BootFileConfig
+from pybootd.config.bootfile import BootFileConfig
 from pybootd.config.values import is_ipxe
 from pybootd.core.architecture import architecture_name
 from pybootd.core.client import Client

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from time import monotonic
 from urllib.parse import quote, urlsplit
 
-from pybootd.config.loader import ConfigError, Section
+from pybootd.config.ini import ConfigError, Section
 from pybootd.core.events import FileProblem
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later

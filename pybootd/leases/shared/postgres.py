@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pybootd.config import values
-from pybootd.config.loader import Config, ConfigError
+from pybootd.config.ini import ConfigError
+from pybootd.config.loader import Config
 from pybootd.leases.pool import EVERYWHERE, FOREVER, OFFER_HOLD, Lease, State, StoreError
 from pybootd.leases.shared import schema
 from pybootd.leases.store import LeaseStore

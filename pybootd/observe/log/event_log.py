@@ -17,7 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from pybootd.config.loader import LoggerConfig
+from pybootd.config.options.service import LoggerConfig
 from pybootd.core import events
 from pybootd.core.architecture import architecture_name
 from pybootd.core.client import Client

@@ -1,0 +1,1 @@
+"""Every option of the configuration, declared once."""
