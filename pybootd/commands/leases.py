@@ -14,10 +14,12 @@ from pybootd.config.ini import ConfigError, find_file
 from pybootd.config.loader import Config, examine
 from pybootd.core.mac import format_mac, parse_mac
 from pybootd.leases.importer import import_leases
-from pybootd.leases.pool import FOREVER, Lease, State, StoreError
+from pybootd.leases.lease import FOREVER, Lease, LeaseState
+from pybootd.leases.lease_file import is_in_use, read_lease_file, remove_leases
 from pybootd.leases.shared import postgres
 from pybootd.leases.shared.postgres import is_url, read_database
-from pybootd.leases.sqlite import MEMORY, in_use, read_file, remove
+from pybootd.leases.sqlite import MEMORY
+from pybootd.leases.store import StoreError
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
             return _migrate(where)
         if options.release is not None:
             return _release(where, options.release)
-        leases = read_database(where) if is_url(where) else read_file(Path(where))
+        leases = read_database(where) if is_url(where) else read_lease_file(Path(where))
     except (ConfigError, StoreError) as error:
         print(f"pybootd: {error}", file=sys.stderr)
         return 1
@@ -96,7 +98,7 @@ def _import(path: str | None, source: str) -> int:
     source = source if is_url(source) else str(Path(source).resolve())
     if source == (where if is_url(where) else str(Path(where).resolve())):
         raise StoreError("--import: [bootp] leases names the same; it is to name the new place")
-    if not is_url(source) and in_use(Path(source)):
+    if not is_url(source) and is_in_use(Path(source)):
         print(
             f"pybootd: a daemon uses {source}: leases that it gives from now on stay there; "
             "stop it, and import again",
@@ -125,7 +127,7 @@ def _release(where: str, mac: bytes) -> int:
     if is_url(where):
         name, addresses = postgres.shown(where), postgres.remove(where, mac)
     else:
-        name, addresses = where, remove(Path(where), mac)
+        name, addresses = where, remove_leases(Path(where), mac)
     if not addresses:
         print(f"pybootd: {format_mac(mac)} has no lease in {name}", file=sys.stderr)
         return 1
@@ -136,8 +138,8 @@ def _release(where: str, mac: bytes) -> int:
 
 def state(lease: Lease) -> str:
     """Name the state of a lease whose times count from now."""
-    if lease.state in (State.BOUND, State.DECLINED) and lease.expires <= 0:
-        return "expired" if lease.state is State.BOUND else "free"
+    if lease.state in (LeaseState.BOUND, LeaseState.DECLINED) and lease.expires <= 0:
+        return "expired" if lease.state is LeaseState.BOUND else "free"
     return lease.state.value
 
 

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from uuid import UUID
 
 from pybootd.core.mac import PI_MACS
+
+IPAddress = IPv4Address | IPv6Address
+
+
+def make_identity(mac: bytes, client_id: bytes | None, by_client_id: bool = False) -> bytes:
+    """Return what tells clients apart: the hardware address, else the client-id.
+
+    ``by_client_id``: the client-id first, as RFC 2131 4.2 has it. Empty for a client that shows
+    neither.
+    """
+    if client_id and (by_client_id or not mac):
+        return b"id:" + client_id
+    return mac
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +42,9 @@ class Client:
     network_boot: bool = False
     ipxe: bool = False
     plain_bootp: bool = False
-    relay: IPv4Address | None = None
+    relay: IPAddress | None = None
     interface: str = ""
-    address: IPv4Address | None = None
+    address: IPAddress | None = None
     circuit_id: str = ""
 
     @property
@@ -49,13 +62,13 @@ class KnownClient:
     """
 
     client: Client
-    address: IPv4Address | None = None
+    address: IPAddress | None = None
     booted: bool = False
     uuid: UUID | None = None
     hostname: str = ""
     file: str = ""
     boot_file: str = ""
-    server: IPv4Address | None = None
+    server: IPAddress | None = None
     variables: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
-from ipaddress import IPv4Address
 from typing import Generic, TypeVar
 
-from pybootd.core.client import Client, KnownClient
+from pybootd.core.client import Client, IPAddress, KnownClient
 
 K = TypeVar("K", bound=Hashable)
 
@@ -53,7 +52,7 @@ class ClientTable:
         self._limit = limit
         self._by_mac: OrderedDict[bytes, KnownClient] = OrderedDict()
         self._strangers: Newcomers[bytes] = Newcomers(limit)
-        self._by_address: dict[IPv4Address, KnownClient] = {}
+        self._by_address: dict[IPAddress, KnownClient] = {}
 
     def __len__(self) -> int:
         return len(self._by_mac)
@@ -62,7 +61,7 @@ class ClientTable:
         """Return what is known of the client with this MAC."""
         return self._by_mac.get(mac)
 
-    def by_address(self, address: IPv4Address) -> KnownClient | None:
+    def by_address(self, address: IPAddress) -> KnownClient | None:
         """Return what is known of the client at this address."""
         return self._by_address.get(address)
 
@@ -84,7 +83,7 @@ class ClientTable:
         known.uuid = client.uuid or known.uuid
         return known
 
-    def place(self, known: KnownClient, address: IPv4Address | None) -> None:
+    def place(self, known: KnownClient, address: IPAddress | None) -> None:
         """Note that the client is at this address, and no other client is."""
         if known.address == address:
             return

@@ -11,10 +11,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Address
 from typing import Any, NamedTuple, TypeVar
 
-from pybootd.core.client import Client
+from pybootd.core.client import Client, IPAddress
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +110,7 @@ class Offered:
     """
 
     client: Client
-    address: IPv4Address
+    address: IPAddress
     boot_file: str
     file_server: str = ""
     proxy: bool = False
@@ -122,7 +121,7 @@ class ChoseAnother:
     """A client took the offer of another DHCP server, ``server`` if it says which."""
 
     client: Client
-    server: IPv4Address | None
+    server: IPAddress | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +133,7 @@ class Confirmed:
     """
 
     client: Client
-    address: IPv4Address
+    address: IPAddress
     boot_file: str
     booting: bool
     file_server: str = ""
@@ -146,7 +145,7 @@ class Released:
     """A client gave its address back."""
 
     client: Client
-    address: IPv4Address
+    address: IPAddress
     booting: bool
 
 
@@ -174,7 +173,7 @@ class ModeChosen:
 
     interface: str
     mode: str
-    other: IPv4Address | None
+    other: IPAddress | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +181,7 @@ class AddressConflict:
     """An address is used by somebody else: a DHCPDECLINE, or a probe that was answered."""
 
     client: Client
-    address: IPv4Address
+    address: IPAddress
     reason: str
 
 

@@ -14,7 +14,7 @@ from pybootd.core.rate_limit import REMIND_S, once_per
 from pybootd.core.workers import TaskResult
 from pybootd.dhcp4.actions import Effect, Publish, Wait
 from pybootd.dhcp4.subnets import DhcpRequest
-from pybootd.leases.pool import Lease
+from pybootd.leases.lease import Lease
 
 log = logging.getLogger(__name__)
 

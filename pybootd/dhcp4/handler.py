@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 
 from pybootd.access.base import Access, AccessDecision
 from pybootd.config.loader import Config
-from pybootd.core.client import Client
+from pybootd.core.client import Client, IPAddress, make_identity
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import (
     AddressConflict,
@@ -29,7 +29,7 @@ from pybootd.dhcp4.reply import ReplyBuilder
 from pybootd.dhcp4.subnets import Arrival, DhcpRequest, Subnets, override
 from pybootd.dhcp4.wire import options, pxe
 from pybootd.dhcp4.wire.packet import BOOTREQUEST, NOBODY, MessageType, Packet
-from pybootd.leases.pool import FOREVER, Lease, State, identify
+from pybootd.leases.lease import FOREVER, Lease, LeaseState
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +72,11 @@ class DhcpHandler:
         if kind in (MessageType.DECLINE, MessageType.RELEASE):
             return self._given_up(packet, origin, kind, now)
         place = self._networks.choose(packet, origin)
-        owner = self.identify(packet.chaddr, packet.options.get(options.CLIENT_ID))
+        owner = self.identify_client(packet.chaddr, packet.options.get(options.CLIENT_ID))
         if place is None or not owner:
             return []
         network, server = place
-        lease = network.pool.find(owner)
+        lease = network.pool.find_lease(owner)
         known = self._clients.by_mac(packet.chaddr)
         uuid = (known.uuid if known else None) or (lease.uuid if lease else None)
         had = lease.address if lease else None
@@ -92,23 +92,23 @@ class DhcpHandler:
             return self._admission.refuse(request, "it does not boot from the network", now)
         return self._admission.ask(request, self._decide, now)
 
-    def identify(self, mac: bytes, client_id: bytes | None) -> bytes:
+    def identify_client(self, mac: bytes, client_id: bytes | None) -> bytes:
         """Return what tells clients apart here; empty for one that shows nothing."""
-        return identify(mac, client_id, self._by_client_id)
+        return make_identity(mac, client_id, self._by_client_id)
 
     def recall(self, now: float) -> None:
         """Note the clients of the leases that a store kept, so that other protocols know them."""
         for network in self._networks:
-            for lease in network.pool.leases():
-                if lease.active(now):
+            for lease in network.pool.list_leases():
+                if lease.is_active(now):
                     self._note(lease)
 
     def place(self, lease: Lease, now: float) -> None:
         """Note whose the address is after another daemon has changed its lease."""
         known = self._clients.by_address(lease.address)
-        if lease.active(now):
+        if lease.is_active(now):
             self._note(lease)
-        elif known is not None and lease.state is not State.OFFERED:
+        elif known is not None and lease.state is not LeaseState.OFFERED:
             self._clients.place(known, None)
 
     def _note(self, lease: Lease) -> None:
@@ -121,12 +121,12 @@ class DhcpHandler:
         """Return the requests whose answers wait for somebody else."""
         return list(self._admission.waiting.values())
 
-    def forget(self, addresses: Collection[IPv4Address], now: float) -> list[Effect]:
+    def forget(self, addresses: Collection[IPAddress], now: float) -> list[Effect]:
         """Take these addresses from their clients: a person took them out of the store."""
         effects: list[Effect] = []
         for address in addresses:
             network = self._networks.holding(address)
-            lease = network.pool.forget(address, now) if network is not None else None
+            lease = network.pool.forget_lease(address, now) if network is not None else None
             if lease is not None and lease.owner:
                 known = self._clients.by_mac(lease.mac)
                 if known is not None and known.address == address:
@@ -160,7 +160,7 @@ class DhcpHandler:
         pool = request.network.pool
         wanted = _wanted_address(request.packet)
         move = not self.offline  # known clients keep what the database is known to hold
-        lease = pool.offer(request.owner, request.client.mac, now, wanted, move=move)
+        lease = pool.offer_address(request.owner, request.client.mac, now, wanted, move=move)
         if lease is None:
             return self._exhausted(request, now)
         pi = pxe.is_pi(request.packet)
@@ -171,9 +171,9 @@ class DhcpHandler:
         boot_file = self._boot_file(request, verdict)
         seconds = self._lease_time(request, lease, now)
         reply = self._replies.give(
-            request, MessageType.OFFER, lease.address, seconds, boot_file, verdict.hostname
+            request, MessageType.OFFER, lease.ipv4, seconds, boot_file, verdict.hostname
         )
-        pool.made(lease, idle=not pi)
+        pool.note_offer_sent(lease, idle=not pi)
         if pi:
             self._expect_no_request(request, lease)
         elsewhere = self._networks.elsewhere(request, boot_file)
@@ -189,8 +189,8 @@ class DhcpHandler:
 
     def _keeps(self, request: DhcpRequest, now: float) -> bool:
         """Tell whether the lease database, which is away, is known to hold the client's lease."""
-        lease = request.network.pool.find(request.owner)
-        return lease is not None and lease.kept > now
+        lease = request.network.pool.find_lease(request.owner)
+        return lease is not None and lease.stored_until > now
 
     def _put_off(self, request: DhcpRequest, now: float) -> list[Effect]:
         reason = "the lease database is away, and new clients wait for it"
@@ -200,7 +200,9 @@ class DhcpHandler:
     def _lease_time(self, request: DhcpRequest, lease: Lease, now: float) -> float:
         seconds = self._replies.lease_time(request)
         if self.offline:  # no longer than the others know of
-            return min(seconds, int(lease.kept - now) if lease.kept != FOREVER else seconds)
+            return min(
+                seconds, int(lease.stored_until - now) if lease.stored_until != FOREVER else seconds
+            )
         return seconds
 
     def _exhausted(self, request: DhcpRequest, now: float) -> list[Effect]:
@@ -212,18 +214,18 @@ class DhcpHandler:
     def _probe(
         self, request: DhcpRequest, verdict: AccessDecision, lease: Lease, deadline: float
     ) -> list[Effect]:
-        owner, address, pool = request.owner, lease.address, request.network.pool
+        owner, address, pool = request.owner, lease.ipv4, request.network.pool
         self._admission.waiting[owner] = request
 
         def resume(user: bytes, now: float) -> list[Effect]:
             newest = self._admission.waiting.pop(owner)
             # a second identity of the same machine, or who was offered it before, may have it now
-            there = lease if pool.moves(lease) else pool.at(address) or lease
+            there = lease if pool.is_moving(lease) else pool.find_lease_at(address) or lease
             theirs = newest.client.mac if there.owner == owner else there.mac
             if user in (b"", theirs):
                 there.checked = True
                 return self._decide(newest, verdict, now)
-            pool.block(address, now)
+            pool.block_address(address, now)
             reason = f"{user.hex(':')} uses it already"
             conflict = Publish(AddressConflict(newest.client, address, reason))
             if newest.kind != MessageType.DISCOVER:
@@ -248,8 +250,8 @@ class DhcpHandler:
         """Confirm the address of a client that comes back (RFC 2131 4.3.2)."""
         if address not in request.network.network:
             return self._nak_unknown(request, f"{address} is not of this network", now)
-        had = request.network.pool.find(request.owner)
-        if had is None or (had.state is State.OFFERED and had.address != address):
+        had = request.network.pool.find_lease(request.owner)
+        if had is None or (had.state is LeaseState.OFFERED and had.address != address):
             return []  # no record of it: another server may have one
         lease = self._claim(request, address, now)
         if lease is None:
@@ -263,11 +265,11 @@ class DhcpHandler:
         if address not in request.network.network:
             return self._nak_unknown(request, f"{address} is not of this network", now)
         pool = request.network.pool
-        had = pool.find(request.owner)
+        had = pool.find_lease(request.owner)
         lease = self._claim(request, address, now)
         if lease is not None:
             return self._confirm(request, verdict, lease, now)
-        if had is not None or pool.at(address) is not None:
+        if had is not None or pool.find_lease_at(address) is not None:
             return self._nak(request, f"{address} is not this client's", now)
         return self._nak_unknown(request, f"{address} is not in the pool", now)
 
@@ -276,12 +278,12 @@ class DhcpHandler:
     ) -> Lease | None:
         """Return the lease of the address that the client names, if it is or can be its own."""
         pool = request.network.pool
-        had, mac = pool.find(request.owner), request.client.mac
+        had, mac = pool.find_lease(request.owner), request.client.mac
         # who chooses the address that is kept for it gives up the other one now
-        moves = chosen and not self.offline and pool.keeps(address, mac)
+        moves = chosen and not self.offline and pool.is_reserved_for(address, mac)
         if had is not None and had.address != address and not moves:
             return None
-        return pool.adopt(address, request.owner, mac, now, chosen=chosen)
+        return pool.claim_address(address, request.owner, mac, now, chosen=chosen)
 
     def _confirm(
         self, request: DhcpRequest, verdict: AccessDecision, lease: Lease, now: float
@@ -298,7 +300,9 @@ class DhcpHandler:
             boot_file = self._boot_file(request, verdict)
             return [self._replies.give(request, None, NOBODY, FOREVER, boot_file)]
         move = not self.offline
-        lease = request.network.pool.offer(request.owner, request.client.mac, now, move=move)
+        lease = request.network.pool.offer_address(
+            request.owner, request.client.mac, now, move=move
+        )
         if lease is None:
             return self._exhausted(request, now)
         return self._bind(request, verdict, lease, None, FOREVER, now)
@@ -323,7 +327,7 @@ class DhcpHandler:
         known = self._clients.seen(client)
         known.booted = known.booted or lease.booted or client.network_boot
         lease.booted = known.booted
-        request.network.pool.bind(lease, seconds, now)
+        request.network.pool.bind_lease(lease, seconds, now)
         self._clients.place(known, lease.address)
         known.hostname = lease.hostname or known.hostname
         known.server = request.server
@@ -333,9 +337,7 @@ class DhcpHandler:
             known.boot_file = boot_file
         elsewhere = self._networks.elsewhere(request, boot_file)
         event = Confirmed(client, lease.address, boot_file, client.network_boot, elsewhere)
-        reply = self._replies.give(
-            request, kind, lease.address, seconds, boot_file, verdict.hostname
-        )
+        reply = self._replies.give(request, kind, lease.ipv4, seconds, boot_file, verdict.hostname)
         return [reply, Publish(event, durable=True)]
 
     def _inform(self, request: DhcpRequest, verdict: AccessDecision) -> list[Effect]:
@@ -373,8 +375,8 @@ class DhcpHandler:
         return other is not None and named == other.packed
 
     def _chose_another(self, request: DhcpRequest, lease: Lease | None, now: float) -> list[Effect]:
-        if lease is not None and lease.state is State.OFFERED:
-            request.network.pool.withdraw(lease, now)
+        if lease is not None and lease.state is LeaseState.OFFERED:
+            request.network.pool.withdraw_offer(lease, now)
         named = request.packet.options[options.SERVER_ID]
         other = IPv4Address(named) if len(named) == 4 else None
         return [Publish(ChoseAnother(request.client, other))]
@@ -384,17 +386,17 @@ class DhcpHandler:
         wanted = _wanted_address(packet)
         address = (wanted or NOBODY) if kind == MessageType.DECLINE else packet.ciaddr
         network = self._networks.holding(address)
-        owner = self.identify(packet.chaddr, packet.options.get(options.CLIENT_ID))
-        lease = network.pool.find(owner) if network is not None and owner else None
+        owner = self.identify_client(packet.chaddr, packet.options.get(options.CLIENT_ID))
+        lease = network.pool.find_lease(owner) if network is not None and owner else None
         if network is None or lease is None or lease.address != address:
             return []
-        if not self.is_for_us(packet) or lease.state not in (State.OFFERED, State.BOUND):
+        if not self.is_for_us(packet) or lease.state not in (LeaseState.OFFERED, LeaseState.BOUND):
             return []
         client = pxe.read_client(packet, origin.interface.name, lease.uuid, address)
         if kind == MessageType.DECLINE:
-            network.pool.block(address, now)
+            network.pool.block_address(address, now)
             return [Publish(AddressConflict(client, address, "the client found it in use"))]
-        network.pool.release(lease, now)
+        network.pool.release_lease(lease, now)
         known = self._clients.by_mac(client.mac)
         if known is not None:
             self._clients.place(known, None)

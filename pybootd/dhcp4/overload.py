@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 
 from pybootd.core.rate_limit import REMIND_S, once_per
-from pybootd.leases.pool import Lease, State
+from pybootd.leases.lease import Lease, LeaseState
 from pybootd.system import sockets
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class OverloadFilter:
     def _look(self, now: float) -> None:
         if now - self._remembered >= _REMEMBER:
             self._remembered = now
-            held = (State.BOUND, State.RELEASED)
+            held = (LeaseState.BOUND, LeaseState.RELEASED)
             self._known = frozenset(one.mac for one in self._leases() if one.state in held)
         if self._reminder.take_token("rush", now):
             log.warning("dhcp: more requests than can be answered: known clients go first")

@@ -19,7 +19,7 @@ from pybootd.dhcp4.wire.packet import (
     Packet,
     encode,
 )
-from pybootd.leases.pool import FOREVER
+from pybootd.leases.lease import FOREVER
 from pybootd.system.sockets import BROADCAST
 
 _HEADERS = 28  # IP and UDP

@@ -14,6 +14,7 @@ from pybootd.access.base import Access
 from pybootd.config.ini import Section
 from pybootd.config.loader import Config
 from pybootd.config.values import ANY
+from pybootd.core.client import IPAddress
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus, Malformed
 from pybootd.core.loop import Loop, Timer
@@ -30,9 +31,9 @@ from pybootd.dhcp4.subnets import Arrival, Subnets
 from pybootd.dhcp4.wire import options
 from pybootd.dhcp4.wire.ethernet import Ethernet, datagram
 from pybootd.dhcp4.wire.packet import NOBODY, DhcpPacketError, MessageType, Packet, decode
-from pybootd.leases.pool import Lease, State, StoreError, StoreLost
-from pybootd.leases.sqlite import MemoryStore, open_store
-from pybootd.leases.store import LeaseStore
+from pybootd.leases.lease import Lease, LeaseState
+from pybootd.leases.sqlite import open_store
+from pybootd.leases.store import LeaseStore, MemoryStore, StoreError, StoreLost
 from pybootd.system import interfaces, sockets
 
 if TYPE_CHECKING:
@@ -206,12 +207,12 @@ class DhcpServer:
             return
         if self._store is None:
             self._store = open_store(self._config.bootp.leases)
-        self._take(list(self._store.load(now)), now)
+        self._take(list(self._store.load_leases(now)), now)
 
     def _take(self, leases: Collection[Lease], now: float) -> None:
         for lease in leases:
             if lease.owner:
-                lease.owner = self._responder.identify(lease.mac, lease.client_id)
+                lease.owner = self._responder.identify_client(lease.mac, lease.client_id)
         self._networks.restore(leases)
         self._responder.recall(now)
 
@@ -280,9 +281,9 @@ class DhcpServer:
         if saves and self._rush.emptied:
             (self._boot_ports if boot_server else self._ports).rest(sock, PAUSE)
 
-    def _removed(self) -> Collection[IPv4Address]:
+    def _removed(self) -> Collection[IPAddress]:
         try:
-            return self._store.removed() if self._store is not None else ()
+            return self._store.list_removed() if self._store is not None else ()
         except StoreError:
             return ()  # what is wrong shows when leases are saved
 
@@ -408,11 +409,13 @@ class DhcpServer:
             return True
         try:
             try:
-                self._store.save(changed.values(), now)
+                self._store.save_leases(changed.values(), now)
             except StoreLost as lost:
                 known = self._networks.leases()
-                kept = [one for one in known if one.state not in (State.OFFERED, State.FREE)]
-                self._store.begin_anew(kept, now, str(lost))
+                kept = [
+                    one for one in known if one.state not in (LeaseState.OFFERED, LeaseState.FREE)
+                ]
+                self._store.rebuild_store(kept, now, str(lost))
         except StoreError as error:
             if self._reminder.take_token("store", now):
                 log.error("no lease is confirmed: %s", error)

@@ -11,11 +11,12 @@ from pybootd.config.client_classes import NOTHING, ClientProfile, SubnetConfig
 from pybootd.config.loader import Config
 from pybootd.config.options.bootp import BootpConfig
 from pybootd.config.values import ANY
-from pybootd.core.client import Client
+from pybootd.core.client import Client, IPAddress
 from pybootd.dhcp4.wire import options
 from pybootd.dhcp4.wire.packet import NOBODY, Packet
 from pybootd.dhcp4.wire.pxe import relay_agent
-from pybootd.leases.pool import EVERYWHERE, Lease, Pool
+from pybootd.leases.lease import Lease
+from pybootd.leases.pool import EVERYWHERE, Pool
 from pybootd.leases.shared.pool import SharedPool
 from pybootd.system.interfaces import Interface
 
@@ -127,7 +128,7 @@ class Subnets:
         # where one network is inside another, the smaller one counts
         self._networks.sort(key=lambda one: -one.network.prefixlen)
         for one in self._networks:
-            one.pool.own(self.own)
+            one.pool.exclude_addresses(self.own)
         self.restore(self._take_homeless())
 
     def _move(self, network: IPv4Network, start: IPv4Address) -> None:
@@ -140,7 +141,7 @@ class Subnets:
         self._networks.append(self._main)
         if before is not None:
             self._networks.remove(before)
-            self._homeless += before.pool.leases()
+            self._homeless += before.pool.list_leases()
 
     def restore(self, leases: Iterable[Lease]) -> None:
         """Take back what a store kept; what no network holds waits for one that does."""
@@ -149,7 +150,7 @@ class Subnets:
             if network is None:
                 self._homeless.append(lease)
             else:
-                network.pool.restore(lease)
+                network.pool.restore_lease(lease)
 
     def elsewhere(self, request: DhcpRequest, boot_file: str) -> str:
         """Name the host that the client is sent to for its boot file; empty: this very one."""
@@ -161,7 +162,9 @@ class Subnets:
 
     def leases(self) -> list[Lease]:
         """Return every lease and offer, those that no network holds too."""
-        return [lease for one in self._networks for lease in one.pool.leases()] + self._homeless
+        return [
+            lease for one in self._networks for lease in one.pool.list_leases()
+        ] + self._homeless
 
     def complaints(self, interfaces: Iterable[Interface]) -> list[str]:
         """Say what is odd about the pool of ``[bootp]``, beside the interfaces that are served.
@@ -189,14 +192,14 @@ class Subnets:
             return [f"{listed}: kept, but in no network here: the client gets another address"]
         return []
 
-    def holding(self, address: IPv4Address) -> Subnet | None:
+    def holding(self, address: IPAddress) -> Subnet | None:
         """Return the network that the address is in."""
         for one in self._networks:
             if address in one.network:
                 return one
         return None
 
-    def around(self, address: IPv4Address) -> IPv4Network:
+    def around(self, address: IPAddress) -> IPv4Network:
         """Return the network within which a client has one lease; all there is if none is ours."""
         found = self.holding(address)
         return EVERYWHERE if found is None else found.network

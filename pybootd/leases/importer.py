@@ -7,13 +7,16 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from pathlib import Path
 
+from pybootd.core.client import IPAddress, make_identity
 from pybootd.core.mac import format_mac
-from pybootd.leases.pool import EVERYWHERE, FOREVER, Lease, State, identify
+from pybootd.leases.lease import FOREVER, Lease, LeaseState
+from pybootd.leases.lease_file import read_lease_file
+from pybootd.leases.pool import EVERYWHERE
 from pybootd.leases.shared import postgres
-from pybootd.leases.sqlite import SqliteStore, read_file
+from pybootd.leases.sqlite import SqliteStore
 from pybootd.system.privileges import hand_over
 
 _STEP = 1.0  # seconds by which the same lease may seem to be later in one store than in another
@@ -55,7 +58,7 @@ def plan(
 
     ``networks``: a client may have one lease in each of them, and one elsewhere, as in a database.
     """
-    made, here = ImportPlan(), dict[IPv4Address, Lease]()
+    made, here = ImportPlan(), dict[IPAddress, Lease]()
     had: dict[tuple[bytes, IPv4Network], Lease] = {}
 
     def place(lease: Lease) -> tuple[bytes, IPv4Network]:
@@ -70,14 +73,14 @@ def plan(
     for lease in ours:
         note(lease)
     for lease in sorted(theirs, key=_since, reverse=True):
-        if lease.state in (State.OFFERED, State.FREE) or _is_over(lease, now):
+        if lease.state in (LeaseState.OFFERED, LeaseState.FREE) or _is_over(lease, now):
             continue
         held, other = here.get(lease.address), had.get(place(lease))
         why = _objection(lease, held, now)
         if not why and other is not None and other.address != lease.address:
             why = _preference(lease, other, now)
             if not why:
-                gone = Lease(other.address, b"", b"", state=State.FREE, expires=now)
+                gone = Lease(other.address, b"", b"", state=LeaseState.FREE, expires=now)
                 made.free.append(gone)
                 here.pop(other.address, None)
         if why:
@@ -96,13 +99,13 @@ def import_leases(
     """Take the leases of a file or database over into another, all at once; raises StoreError.
 
     ``networks``: in each of which a client may have a lease. ``by_client_id``: what tells clients
-    apart, as in ``identify``.
+    apart, as in ``make_identity``.
     """
     now = time.monotonic()  # before: what is read late must not seem to be later than it is
     if postgres.is_url(source):
         theirs = postgres.read_database(source)
     else:
-        theirs = read_file(Path(source), whole=True)
+        theirs = read_lease_file(Path(source), whole=True)
     theirs = [replace(lease, expires=lease.expires + now) for lease in theirs]
     _identify(theirs, by_client_id)
     if postgres.is_url(target):
@@ -136,10 +139,10 @@ def _into_file(theirs: Sequence[Lease], path: Path, by_client_id: bool) -> Impor
     store.open()
     with contextlib.closing(store):
         _give(path)
-        ours = list(store.load(time.monotonic()))
+        ours = list(store.load_leases(time.monotonic()))
         _identify(ours, by_client_id)
         made = plan(theirs, ours, time.monotonic())
-        store.save(made.write, time.monotonic())
+        store.save_leases(made.write, time.monotonic())
     return made
 
 
@@ -156,12 +159,12 @@ def _give(path: Path) -> None:
 def _identify(leases: Iterable[Lease], by_client_id: bool) -> None:
     for lease in leases:
         if lease.owner:
-            lease.owner = identify(lease.mac, lease.client_id, by_client_id)
+            lease.owner = make_identity(lease.mac, lease.client_id, by_client_id)
 
 
 def _since(lease: Lease) -> float:
     """Return when the lease became what it is: given, extended or released."""
-    if lease.state is State.RELEASED:
+    if lease.state is LeaseState.RELEASED:
         return lease.expires
     return -FOREVER if lease.seconds == FOREVER else lease.expires - lease.seconds
 
@@ -173,27 +176,27 @@ def _is_later(lease: Lease, other: Lease) -> bool:
 
 def _is_over(lease: Lease, now: float) -> bool:
     """Tell whether nobody is held to it any more; a lease that ran out is still its client's."""
-    return lease.state in (State.OFFERED, State.DECLINED) and lease.expires <= now
+    return lease.state in (LeaseState.OFFERED, LeaseState.DECLINED) and lease.expires <= now
 
 
 def _same(one: Lease, other: Lease) -> bool:
     """Tell whether both are the same client's leases, or both are blocks."""
-    return one.owner == other.owner and one.state is not State.OFFERED
+    return one.owner == other.owner and one.state is not LeaseState.OFFERED
 
 
 def _objection(lease: Lease, held: Lease | None, now: float) -> str:
     """Say why the lease can't have its address; "": it can."""
     if held is None or held.owner == lease.owner or _is_over(held, now):
         return ""
-    if held.state is State.DECLINED:
+    if held.state is LeaseState.DECLINED:
         return "somebody else uses it"
-    how = "is offered to" if held.state is State.OFFERED else "belongs to"
+    how = "is offered to" if held.state is LeaseState.OFFERED else "belongs to"
     return f"it {how} {_client(held)}"
 
 
 def _preference(lease: Lease, other: Lease, now: float) -> str:
     """Say why the client keeps another address that it has or is offered; "": it doesn't."""
-    if other.state is State.OFFERED:
+    if other.state is LeaseState.OFFERED:
         return "" if _is_over(other, now) else f"the client is offered {other.address}"
     return "" if _is_later(lease, other) else f"the client has {other.address}"
 

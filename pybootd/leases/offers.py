@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from itertools import islice
 
-SHARE = 8
+OFFER_SHARE = 8
 """Of so many addresses one may be offered before offers are taken back rather than old leases."""
-FEW = 16
+MIN_OFFERS = 16
 """So many offers are never too many."""
 _LOOKED = 256  # of the older offers of a shared pool one is chosen
 _LEAST = 4  # so many may be taken back at a time however few there are
@@ -32,47 +32,47 @@ class Offers:
         self._made: OrderedDict[int, bool] = OrderedDict()  # the oldest first
         self.scarce_until = float("-inf")
 
-    def many(self, addresses: int) -> bool:
+    def exceed_share(self, addresses: int) -> bool:
         """Tell whether more are offered than clients that mean it are likely to wait for."""
-        return len(self._preparing) + len(self._made) >= max(FEW, addresses // SHARE)
+        return len(self._preparing) + len(self._made) >= max(MIN_OFFERS, addresses // OFFER_SHARE)
 
-    def prepare(self, number: int) -> None:
+    def prepare_offer(self, number: int) -> None:
         """Note that the address is somebody's from now on, but not offered yet."""
         self._made.pop(number, None)
         self._preparing.add(number)
 
-    def make(self, number: int, idle: bool) -> None:
+    def add_offer(self, number: int, idle: bool) -> None:
         """Note that the offer leaves. ``idle``: nobody uses the address before he requests it."""
         self._preparing.discard(number)
         self._made[number] = idle
         self._made.move_to_end(number)
 
-    def wait(self, number: int) -> None:
+    def await_store(self, number: int) -> None:
         """Note that the shared store has to hear of the offer before it may be taken back."""
         self._unsaved.add(number)
 
-    def saved(self, number: int) -> None:
+    def mark_stored(self, number: int) -> None:
         """Note that the shared store has the offer."""
         self._unsaved.discard(number)
 
-    def is_saved(self, number: int) -> bool:
+    def is_stored(self, number: int) -> bool:
         """Tell whether the shared store has the offer, if there is one."""
         return number not in self._unsaved
 
-    def end(self, number: int) -> None:
+    def end_offer(self, number: int) -> None:
         """Note that the address was requested, or is nobody's."""
         self._preparing.discard(number)
         self._unsaved.discard(number)
         self._made.pop(number, None)
 
-    def take_back(self) -> tuple[int, bool]:
+    def pop_oldest(self) -> tuple[int, bool]:
         """Take the oldest offer that was made: its address, and whether that is idle.
 
         -1: there is none.
         """
         return self._made.popitem(last=False) if self._made else (-1, False)
 
-    def take_any(self, key: int) -> tuple[int, bool]:
+    def pop_any_stored(self, key: int) -> tuple[int, bool]:
         """Take one of the older offers that the shared store has, as ``take_back`` does.
 
         ``key`` says which. Half of them at most are taken before the store has answered: another

@@ -8,89 +8,25 @@ monotonic seconds here; a store turns them into wall-clock time.
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Collection, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, replace
-from enum import Enum
-from ipaddress import IPv4Address, IPv4Network
-from uuid import UUID
+from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network
 
+from pybootd.core.client import IPAddress
+from pybootd.leases.lease import NEVER, Lease, LeaseState
 from pybootd.leases.offers import Offers
 from pybootd.leases.range import AddressRange
 
-OFFER_HOLD = 60.0  # seconds that an offer is kept for a client that has not yet requested it
-DECLINE_HOLD = 600.0  # seconds that an address found in use is left alone
-FOREVER = math.inf  # the lease of a BOOTP client (RFC 1534 3)
-NEVER = math.inf
+OFFER_HOLD_S = 60.0
+"""Seconds that an offer is kept for a client that has not yet requested it."""
+DECLINE_HOLD_S = 600.0
+"""Seconds that an address found in use is left alone."""
+IPNetwork = IPv4Network | IPv6Network
 EVERYWHERE = IPv4Network("0.0.0.0/0")
-
-
-class StoreError(Exception):
-    """Leases could not be read or written; the text says why, for people."""
-
-
-class StoreLost(StoreError):
-    """What was kept is damaged, or not there any more; ``LeaseStore.begin_anew`` helps."""
-
-
-class State(Enum):
-    """What an address is to its client; DECLINED: somebody else uses it; FREE: it has none.
-
-    A lease that ran out is BOUND or RELEASED, its ``expires`` past.
-    """
-
-    OFFERED = "offered"
-    BOUND = "bound"
-    RELEASED = "released"
-    DECLINED = "declined"
-    FREE = "free"
-
-
-@dataclass(slots=True)
-class Lease:
-    """One address and whose it is.
-
-    ``owner`` is the client's identity (MAC or client-id, see ``identity``), empty for nobody;
-    ``expires`` when the offer, the lease or the block ends (monotonic seconds); ``seconds`` the
-    time granted; ``booted``: the client network-booted from us, so its system is served as well;
-    ``checked``: nobody else answered at the address, or its client has used it. ``due``: the
-    pool's own note of when to look at it again. Where several daemons share a store, ``version``
-    is the state of the store that this is based on (0: the store has none), and until ``kept`` it
-    is known to hold the lease as bound (monotonic seconds).
-    """
-
-    address: IPv4Address
-    owner: bytes
-    mac: bytes
-    client_id: bytes | None = None
-    state: State = State.OFFERED
-    expires: float = 0.0
-    seconds: float = 0.0
-    hostname: str = ""
-    uuid: UUID | None = None
-    booted: bool = False
-    checked: bool = False
-    due: float = NEVER
-    version: int = 0
-    kept: float = 0.0
-
-    def active(self, now: float) -> bool:
-        """Tell whether its client may use the address now."""
-        return self.state is State.BOUND and self.expires > now
-
+"""The network of an address that is in none of ours."""
 
 # an address in one of these states is anybody's as soon as it expires
-_LOOSE = frozenset((State.OFFERED, State.DECLINED, State.FREE))
-
-
-def identify(mac: bytes, client_id: bytes | None, by_client_id: bool) -> bytes:
-    """Return what tells clients apart: RFC 2131 4.2 says client-id, else MAC; else MAC first.
-
-    Empty for a client that shows neither.
-    """
-    if client_id and (by_client_id or not mac):
-        return b"id:" + client_id
-    return mac
+_LOOSE = frozenset((LeaseState.OFFERED, LeaseState.DECLINED, LeaseState.FREE))
 
 
 class Pool:
@@ -102,12 +38,12 @@ class Pool:
 
     def __init__(
         self,
-        network: IPv4Network,
-        start: IPv4Address,
+        network: IPNetwork,
+        start: IPAddress,
         count: int,
         *,
-        static: Mapping[bytes, IPv4Address] | None = None,
-        own: Iterable[IPv4Address] = (),
+        static: Mapping[bytes, IPAddress] | None = None,
+        own: Iterable[IPAddress] = (),
         reclaim: bool = False,
         changed: MutableMapping[int, Lease] | None = None,
     ) -> None:
@@ -115,7 +51,7 @@ class Pool:
         self.first, self.last = self._range.first, self._range.last
         self.changed: MutableMapping[int, Lease] = {} if changed is None else changed
         self._reclaim = reclaim
-        self.own(own)
+        self.exclude_addresses(own)
         self._by_address: dict[int, Lease] = {}
         self._by_owner: dict[bytes, Lease] = {}
         self._moves: dict[bytes, Lease] = {}  # offers to clients that keep another address so long
@@ -128,20 +64,20 @@ class Pool:
         self._expiring: list[tuple[float, int]] = []
 
     def __str__(self) -> str:
-        return f"{IPv4Address(self.first)} - {IPv4Address(self.last)}"
+        return f"{self._range.make_address(self.first)} - {self._range.make_address(self.last)}"
 
     def __len__(self) -> int:
         return len(self._by_address)
 
-    def leases(self) -> Collection[Lease]:
+    def list_leases(self) -> Collection[Lease]:
         """Return every lease, of whatever state."""
         return self._by_address.values()
 
-    def own(self, addresses: Iterable[IPv4Address]) -> None:
+    def exclude_addresses(self, addresses: Iterable[IPAddress]) -> None:
         """Note which addresses are the server's: they are never given."""
-        self._range.own(addresses)
+        self._range.set_excluded(addresses)
 
-    def restore(self, lease: Lease) -> None:
+    def restore_lease(self, lease: Lease) -> None:
         """Take back a lease that a store kept, or another configuration's pool."""
         number = int(lease.address)
         lease.due = NEVER  # no queue of this pool holds it yet
@@ -150,29 +86,29 @@ class Pool:
             keep, lose = sorted((lease, other), key=lambda one: -one.expires)
             self._by_address[number] = lease
             self._by_owner[keep.owner] = keep
-            self._free(lose, lose.expires)
+            self._free_address(lose, lose.expires)
             lease = keep
         self._by_address[int(lease.address)] = lease
         if lease.owner:
-            lease.checked = lease.checked or lease.state is not State.OFFERED
+            lease.checked = lease.checked or lease.state is not LeaseState.OFFERED
             self._by_owner[lease.owner] = lease
-            self.made(lease, idle=False)
-        self._note(lease)
+            self.note_offer_sent(lease, idle=False)
+        self._queue_return(lease)
 
-    def find(self, owner: bytes) -> Lease | None:
+    def find_lease(self, owner: bytes) -> Lease | None:
         """Return the client's lease, whatever its state."""
         return self._by_owner.get(owner)
 
-    def at(self, address: IPv4Address) -> Lease | None:
+    def find_lease_at(self, address: IPAddress) -> Lease | None:
         """Return what is known of the address."""
         return self._by_address.get(int(address))
 
-    def offer(
+    def offer_address(
         self,
         owner: bytes,
         mac: bytes,
         now: float,
-        wanted: IPv4Address | None = None,
+        wanted: IPAddress | None = None,
         *,
         move: bool = True,
     ) -> Lease | None:
@@ -181,43 +117,45 @@ class Pool:
         RFC 2131 4.3.1: the one kept for it, the one it had, the one it asks for, a new one.
         A lease that it has ends when the one kept for it is bound; ``move``: if it may.
         """
-        kept, had = self._range.kept(mac), self._by_owner.get(owner)
+        kept, had = self._range.reserved_address(mac), self._by_owner.get(owner)
         if kept is not None:
-            moves = had is not None and had.state is not State.OFFERED and int(had.address) != kept
+            moves = (
+                had is not None and had.state is not LeaseState.OFFERED and int(had.address) != kept
+            )
             lease = None
             if not moves:
-                lease = self._take(kept, owner, mac, now)
+                lease = self._take_address(kept, owner, mac, now)
             elif move:
-                lease = self._move(kept, owner, mac, now)
+                lease = self._offer_move(kept, owner, mac, now)
             if lease is not None:
                 return lease
-        if had is not None and self._range.allows(int(had.address), mac):
-            self._hold(had, now)
+        if had is not None and self._range.allows_client(int(had.address), mac):
+            self._hold_offer(had, now)
             return had
         if wanted is not None:
-            lease = self._take(int(wanted), owner, mac, now)
+            lease = self._take_address(int(wanted), owner, mac, now)
             if lease is not None:
                 return lease
-        number = self._fresh(owner, now)
-        return None if number is None else self._give(number, owner, mac, now)
+        number = self._choose_address(owner, now)
+        return None if number is None else self._assign_address(number, owner, mac, now)
 
-    def made(self, lease: Lease, idle: bool) -> None:
+    def note_offer_sent(self, lease: Lease, idle: bool) -> None:
         """Note that the offer leaves: in need, it may be taken back. ``idle`` as in Offers."""
-        if lease.state is not State.OFFERED or self.moves(lease):
+        if lease.state is not LeaseState.OFFERED or self.is_moving(lease):
             return
         if int(lease.address) in self._range:
-            self._offers.make(int(lease.address), idle)
+            self._offers.add_offer(int(lease.address), idle)
 
-    def moves(self, lease: Lease) -> bool:
+    def is_moving(self, lease: Lease) -> bool:
         """Tell whether the offer is for a client that has another address until it is bound."""
         return self._moves.get(lease.owner) is lease
 
-    def keeps(self, address: IPv4Address, mac: bytes) -> bool:
+    def is_reserved_for(self, address: IPAddress, mac: bytes) -> bool:
         """Tell whether the address is reserved for this client."""
-        return self._range.kept(mac) == int(address)
+        return self._range.reserved_address(mac) == int(address)
 
-    def adopt(
-        self, address: IPv4Address, owner: bytes, mac: bytes, now: float, *, chosen: bool = False
+    def claim_address(
+        self, address: IPAddress, owner: bytes, mac: bytes, now: float, *, chosen: bool = False
     ) -> Lease | None:
         """Give the client the very address that it names; None when it can't be its.
 
@@ -225,99 +163,99 @@ class Pool:
         """
         number = int(address)
         lease = self._by_address.get(number)
-        rival = lease is not None and lease.state is State.OFFERED and lease.owner != owner
+        rival = lease is not None and lease.state is LeaseState.OFFERED and lease.owner != owner
         if chosen and rival and now < self._offers.scarce_until and number in self._range:
-            return self._give(number, owner, mac, now)
-        return self._take(number, owner, mac, now)
+            return self._assign_address(number, owner, mac, now)
+        return self._take_address(number, owner, mac, now)
 
-    def bind(self, lease: Lease, seconds: float, now: float) -> None:
+    def bind_lease(self, lease: Lease, seconds: float, now: float) -> None:
         """Lease the address for this long (``FOREVER``: for good)."""
-        if self.moves(lease):
-            self._put(lease, now)
-        if lease.state is State.OFFERED:
+        if self.is_moving(lease):
+            self._register_lease(lease, now)
+        if lease.state is LeaseState.OFFERED:
             lease.due = NEVER  # it leaves the queue of offers
-            self._offers.end(int(lease.address))
-        lease.state = State.BOUND
+            self._offers.end_offer(int(lease.address))
+        lease.state = LeaseState.BOUND
         lease.expires = now + seconds
         lease.seconds = seconds
         lease.checked = True
-        self._note(lease)
+        self._queue_return(lease)
         self.changed[int(lease.address)] = lease
 
-    def release(self, lease: Lease, now: float) -> None:
+    def release_lease(self, lease: Lease, now: float) -> None:
         """Note that the client gave the address back; it stays the client's own."""
-        if lease.state is State.OFFERED:
-            self.withdraw(lease, now)
+        if lease.state is LeaseState.OFFERED:
+            self.withdraw_offer(lease, now)
             return
-        lease.state = State.RELEASED
+        lease.state = LeaseState.RELEASED
         lease.expires = now
-        self._note(lease)
+        self._queue_return(lease)
         self.changed[int(lease.address)] = lease
 
-    def withdraw(self, lease: Lease, now: float) -> None:
+    def withdraw_offer(self, lease: Lease, now: float) -> None:
         """Take back an offer: the client chose another server's, or may not have it."""
-        if lease.state is State.OFFERED:
+        if lease.state is LeaseState.OFFERED:
             lease.expires = now
-            self._note(lease)
+            self._queue_return(lease)
 
-    def block(self, address: IPv4Address, now: float, hold: float = DECLINE_HOLD) -> None:
+    def block_address(self, address: IPAddress, now: float, hold: float = DECLINE_HOLD_S) -> None:
         """Leave an address alone for this long: somebody else uses it."""
         number = int(address)
         lease = self._by_address.get(number)
         if lease is None:
             lease = self._by_address[number] = Lease(address, b"", b"")
-        self._free(lease, now + hold)
-        lease.state, lease.seconds = State.DECLINED, hold
+        self._free_address(lease, now + hold)
+        lease.state, lease.seconds = LeaseState.DECLINED, hold
 
-    def forget(self, address: IPv4Address, now: float) -> Lease | None:
+    def forget_lease(self, address: IPAddress, now: float) -> Lease | None:
         """Take the address from its client, which starts anew; returns the lease as it was."""
         lease = self._by_address.get(int(address))
-        if lease is None or lease.state is State.OFFERED:
+        if lease is None or lease.state is LeaseState.OFFERED:
             return None
         was = replace(lease)
-        self._free(lease, now)
+        self._free_address(lease, now)
         return was
 
     # inside
 
-    def _take(self, number: int, owner: bytes, mac: bytes, now: float) -> Lease | None:
+    def _take_address(self, number: int, owner: bytes, mac: bytes, now: float) -> Lease | None:
         """Give this very address if it is free, or the client's own."""
-        if not self._free_for(number, owner, mac, now):
+        if not self._is_free_for(number, owner, mac, now):
             return None
         lease = self._by_address.get(number)
         if lease is None or lease.owner != owner:
-            return self._give(number, owner, mac, now)
-        self._hold(lease, now)
+            return self._assign_address(number, owner, mac, now)
+        self._hold_offer(lease, now)
         return lease
 
-    def _free_for(self, number: int, owner: bytes, mac: bytes, now: float) -> bool:
-        if not self._range.allows(number, mac):
+    def _is_free_for(self, number: int, owner: bytes, mac: bytes, now: float) -> bool:
+        if not self._range.allows_client(number, mac):
             return False
         lease = self._by_address.get(number)
         if lease is None or lease.owner == owner:
             return True
-        if self._range.kept(mac) == number and lease.state is not State.DECLINED:
+        if self._range.reserved_address(mac) == number and lease.state is not LeaseState.DECLINED:
             # a reservation outweighs whoever had the address before, but for as long as that one
             # uses it; its own MAC may come with another client-id, though
             return lease.mac == mac or lease.expires <= now
         return lease.state in _LOOSE and lease.expires <= now
 
-    def _move(self, number: int, owner: bytes, mac: bytes, now: float) -> Lease | None:
+    def _offer_move(self, number: int, owner: bytes, mac: bytes, now: float) -> Lease | None:
         """Offer the address that is kept for a client, and leave it the one that it has."""
-        if not self._free_for(number, owner, mac, now):
+        if not self._is_free_for(number, owner, mac, now):
             return None
         lease = self._moves.get(owner)
         if lease is None or int(lease.address) != number or lease.expires <= now:
-            lease = self._moves[owner] = Lease(IPv4Address(number), owner, mac)
-        lease.expires = now + OFFER_HOLD
+            lease = self._moves[owner] = Lease(self._range.make_address(number), owner, mac)
+        lease.expires = now + OFFER_HOLD_S
         return lease
 
-    def _give(self, number: int, owner: bytes, mac: bytes, now: float) -> Lease:
-        lease = Lease(IPv4Address(number), owner, mac)
-        self._put(lease, now)
+    def _assign_address(self, number: int, owner: bytes, mac: bytes, now: float) -> Lease:
+        lease = Lease(self._range.make_address(number), owner, mac)
+        self._register_lease(lease, now)
         return lease
 
-    def _put(self, lease: Lease, now: float) -> None:
+    def _register_lease(self, lease: Lease, now: float) -> None:
         """Make the address this client's and nobody else's; its former one becomes free."""
         number, owner = int(lease.address), lease.owner
         before = self._by_address.get(number)
@@ -325,55 +263,60 @@ class Pool:
             del self._by_owner[before.owner]
         had = self._by_owner.get(owner)
         if had is not None:
-            self._free(had, now)
+            self._free_address(had, now)
         self._moves.pop(owner, None)
         if before is not None:
             lease.version = before.version
-            if before.state is State.OFFERED and before.expires > now:  # taken back
+            if before.state is LeaseState.OFFERED and before.expires > now:  # taken back
                 lease.checked = lease.checked or before.checked
-        self._offers.prepare(number)
+        self._offers.prepare_offer(number)
         self._by_address[number] = self._by_owner[owner] = lease
-        self._hold(lease, now)
-        self._note(lease)
+        self._hold_offer(lease, now)
+        self._queue_return(lease)
 
-    def _free(self, lease: Lease, when: float) -> None:
+    def _free_address(self, lease: Lease, when: float) -> None:
         """Take the address from its client; anybody may have it from ``when`` on."""
-        self._clear(lease, when)
+        self._clear_lease(lease, when)
         self.changed[int(lease.address)] = lease
 
-    def _clear(self, lease: Lease, when: float) -> None:
+    def _clear_lease(self, lease: Lease, when: float) -> None:
         if lease.owner and self._by_owner.get(lease.owner) is lease:
             del self._by_owner[lease.owner]
-        self._offers.end(int(lease.address))
+        self._offers.end_offer(int(lease.address))
         lease.owner, lease.mac, lease.client_id = b"", b"", None
         lease.hostname, lease.uuid, lease.booted, lease.checked = "", None, False, False
-        lease.state, lease.expires, lease.due, lease.kept = State.FREE, when, NEVER, 0.0
-        self._note(lease)
+        lease.state, lease.expires, lease.due, lease.stored_until = (
+            LeaseState.FREE,
+            when,
+            NEVER,
+            0.0,
+        )
+        self._queue_return(lease)
 
-    def _hold(self, lease: Lease, now: float) -> None:
+    def _hold_offer(self, lease: Lease, now: float) -> None:
         """Keep what is offered from being taken by others until its client requests it."""
-        if not lease.active(now):
-            if lease.state is State.BOUND:
-                lease.state = State.RELEASED  # it ran out
-            lease.expires = now + OFFER_HOLD
+        if not lease.is_active(now):
+            if lease.state is LeaseState.BOUND:
+                lease.state = LeaseState.RELEASED  # it ran out
+            lease.expires = now + OFFER_HOLD_S
 
-    def _fresh(self, owner: bytes, now: float) -> int | None:
+    def _choose_address(self, owner: bytes, now: float) -> int | None:
         """Find an address never given, else one that came back, else one that ran out.
 
         In need it is that of the oldest offer that nobody has requested.
         """
-        number = self._untouched(owner)
+        number = self._next_untouched(owner)
         if number < 0:
-            number = self._due(self._returning, now)
-        if number < 0 and self._offers.many(self.last - self.first + 1):
-            number = self._take_back(owner, now)
+            number = self._pop_due(self._returning, now)
+        if number < 0 and self._offers.exceed_share(self.last - self.first + 1):
+            number = self._reclaim_offer(owner, now)
         if number < 0 and self._reclaim:
-            number = self._due(self._expiring, now)
+            number = self._pop_due(self._expiring, now)
         if number < 0:
-            number = self._take_back(owner, now)
+            number = self._reclaim_offer(owner, now)
         return number if number >= 0 else None
 
-    def _untouched(self, owner: bytes) -> int:
+    def _next_untouched(self, owner: bytes) -> int:
         """Find an address never given; -1 when each was."""
         while self._next <= self.last:
             number = self._next
@@ -382,23 +325,23 @@ class Pool:
                 return number
         return -1
 
-    def _take_back(self, owner: bytes, now: float) -> int:
+    def _reclaim_offer(self, owner: bytes, now: float) -> int:
         """Take the address of an offer that nobody requested; -1 where there is none."""
         while True:
-            number, idle = self._choose(owner)
+            number, idle = self._choose_offer(owner)
             lease = self._by_address.get(number)
-            if number < 0 or (lease is not None and lease.state is State.OFFERED):
+            if number < 0 or (lease is not None and lease.state is LeaseState.OFFERED):
                 break
         if lease is not None:
             lease.checked = lease.checked and idle
-            self._offers.scarce_until = now + OFFER_HOLD
+            self._offers.scarce_until = now + OFFER_HOLD_S
         return number if number in self._range else -1
 
-    def _choose(self, owner: bytes) -> tuple[int, bool]:
+    def _choose_offer(self, owner: bytes) -> tuple[int, bool]:
         """Choose the offer that is taken back for this client, as ``Offers.take_back`` does."""
-        return self._offers.take_back()
+        return self._offers.pop_oldest()
 
-    def _due(self, queue: list[tuple[float, int]], now: float) -> int:
+    def _pop_due(self, queue: list[tuple[float, int]], now: float) -> int:
         """Take the first address that is due out of the queue; -1 when none is."""
         while queue and queue[0][0] <= now:
             due, number = heapq.heappop(queue)
@@ -407,12 +350,12 @@ class Pool:
                 continue
             lease.due = NEVER
             if lease.expires > now:
-                self._note(lease)
+                self._queue_return(lease)
             elif number in self._range:
                 return number
         return -1
 
-    def _note(self, lease: Lease) -> None:
+    def _queue_return(self, lease: Lease) -> None:
         """Queue the address for when it may be given to others."""
         loose = lease.state in _LOOSE
         if lease.expires < lease.due and (loose or self._reclaim):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network, IPv6Network
+
+from pybootd.core.client import IPAddress
 
 
 class AddressRange:
@@ -11,21 +13,23 @@ class AddressRange:
 
     def __init__(
         self,
-        network: IPv4Network,
-        start: IPv4Address,
+        network: IPv4Network | IPv6Network,
+        start: IPAddress,
         count: int,
-        static: Mapping[bytes, IPv4Address],
+        static: Mapping[bytes, IPAddress],
     ) -> None:
+        self.make_address = type(start)
+        """Turns a number into an address of this family."""
         self.first = int(start)
         self.last = min(self.first + count - 1, int(network.broadcast_address))
         self._static = {mac: one for mac, one in static.items() if one in network}
         self._reserved = {int(address) for address in self._static.values()}
         self._edges: set[int] = set()
-        if network.prefixlen < 31:  # RFC 3021: a /31 has neither
+        if network.version == 4 and network.prefixlen < 31:  # RFC 3021: a /31 has neither
             self._edges = {int(network.network_address), int(network.broadcast_address)}
         self._own: set[int] = set()
 
-    def own(self, addresses: Iterable[IPv4Address]) -> None:
+    def set_excluded(self, addresses: Iterable[IPAddress]) -> None:
         """Note which addresses are the server's: they are never given."""
         self._own = {int(address) for address in addresses}
 
@@ -38,11 +42,11 @@ class AddressRange:
             and number not in self._own
         )
 
-    def kept(self, mac: bytes) -> int | None:
+    def reserved_address(self, mac: bytes) -> int | None:
         """Return the address that is kept for this MAC."""
         address = self._static.get(mac)
         return None if address is None else int(address)
 
-    def allows(self, number: int, mac: bytes) -> bool:
+    def allows_client(self, number: int, mac: bytes) -> bool:
         """Tell whether this client may have the address."""
-        return number in self or (self.kept(mac) == number and number not in self._own)
+        return number in self or (self.reserved_address(mac) == number and number not in self._own)

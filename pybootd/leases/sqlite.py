@@ -1,4 +1,4 @@
-"""Where leases are kept: in memory alone, or in a file."""
+"""Leases in an SQLite file."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from uuid import UUID
 
-from pybootd.leases.pool import FOREVER, Lease, State, StoreError, StoreLost
-from pybootd.leases.store import LeaseStore
+from pybootd.core.client import IPAddress
+from pybootd.leases.lease import FOREVER, Lease, LeaseState
+from pybootd.leases.store import LeaseStore, MemoryStore, StoreError, StoreLost
 
 log = logging.getLogger(__name__)
 
 MEMORY = "memory"
 SCHEMA = 1  # PRAGMA user_version; a later one adds its steps to _migrate
 _MAGIC = b"SQLite format 3\0"
-_PATIENCE = 0.05  # seconds that a transaction waits, and the daemon with it, for another program
+_BUSY_TIMEOUT_S = (
+    0.05  # seconds that a transaction waits, and the daemon with it, for another program
+)
 # what SQLite says of a file that is none of its own any more; ERROR: a table is missing, say
 _DAMAGED = frozenset((sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
-_STEP = 1.0  # seconds by which the wall clock may wander before that is written down
+_MAX_CLOCK_STEP_S = 1.0  # seconds by which the wall clock may wander before that is written down
 
 # ``expires``: wall clock less the drift, NULL: never; ``seconds``: NULL: for ever
 _TABLES = (
@@ -48,23 +51,6 @@ _SAVE = "INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 Row = tuple[int, bytes, bytes | None, str, float | None, float | None, str, bytes | None, int]
 
 
-class MemoryStore(LeaseStore):
-    """Keeps nothing: leases last as long as the daemon."""
-
-    def open(self) -> None:
-        """Do nothing."""
-
-    def load(self, now: float) -> Iterable[Lease]:
-        """Return nothing."""
-        return ()
-
-    def save(self, batch: Collection[Lease], now: float) -> None:
-        """Do nothing: the pools hold all there is."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 class SqliteStore(LeaseStore):
     """Keeps leases in an SQLite file; one batch is one transaction, on disk when ``save`` returns.
 
@@ -75,22 +61,22 @@ class SqliteStore(LeaseStore):
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self._clock = clock
-        self._file: sqlite3.Connection | None = None
+        self.database: sqlite3.Connection | None = None
         self._lock: int | None = None
         self._offset = 0.0  # wall clock less monotonic clock when the leases were loaded
         self._drift = 0.0
         self._version = 0
-        self._kept: set[int] = set()
-        self._identity: list[tuple[int, int] | None] = []
-        self._patient = True
+        self._stored: set[int] = set()
+        self._inodes: list[tuple[int, int] | None] = []
+        self._waits_for_others = True
 
     def open(self) -> None:
         """Open or make the file; a damaged one is set aside. Raises StoreError."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._take_lock()
+            self._lock_file()
             try:
-                self._connect()
+                self._open_database()
             except sqlite3.OperationalError:
                 raise  # no space, no right, locked: nothing is wrong with the file
             except sqlite3.DatabaseError as error:
@@ -103,15 +89,15 @@ class SqliteStore(LeaseStore):
                     error,
                     aside,
                 )
-                self._connect()
+                self._open_database()
         except (OSError, sqlite3.Error) as error:
             self.close()
-            raise StoreError(f"lease file {self.path}: {_reason(error)}") from error
+            raise StoreError(f"lease file {self.path}: {explain_error(error)}") from error
         except StoreError:
             self.close()
             raise
 
-    def load(self, now: float) -> Iterable[Lease]:
+    def load_leases(self, now: float) -> Iterable[Lease]:
         """Return every lease kept; raises StoreError."""
         wall = self._clock()
         self._offset, self._drift = wall - now, 0.0
@@ -122,59 +108,59 @@ class SqliteStore(LeaseStore):
                 file.execute("UPDATE clock SET drift = 0")
             rows = file.execute("SELECT * FROM lease").fetchall()
         self._version = self._data_version()
-        self._kept = {row[0] for row in rows}
-        return list(_leases(rows, now - wall, now))
+        self._stored = {row[0] for row in rows}
+        return list(read_rows(rows, now - wall, now))
 
-    def save(self, batch: Collection[Lease], now: float) -> None:
+    def save_leases(self, batch: Collection[Lease], now: float) -> None:
         """Keep these leases, all or none, safe on disk; raises StoreError."""
-        free = [(int(one.address),) for one in batch if one.state is State.FREE]
-        kept = [_row(one, self._offset) for one in batch if one.state is not State.FREE]
+        free = [(int(one.address),) for one in batch if one.state is LeaseState.FREE]
+        kept = [_row(one, self._offset) for one in batch if one.state is not LeaseState.FREE]
         drift = self._clock() - now - self._offset
-        if self._file is None or self._identity != self._identify():
+        if self.database is None or self._inodes != self._read_inodes():
             raise StoreLost(f"lease file {self.path} was taken away")
         with self._transaction() as file:
             if free:
                 file.executemany("DELETE FROM lease WHERE address = ?", free)
             file.executemany(_SAVE, kept)
-            if abs(drift - self._drift) > _STEP:
+            if abs(drift - self._drift) > _MAX_CLOCK_STEP_S:
                 file.execute("UPDATE clock SET drift = ?", (drift,))
-        if abs(drift - self._drift) > _STEP:
+        if abs(drift - self._drift) > _MAX_CLOCK_STEP_S:
             self._drift = drift
-        self._kept.difference_update(number for (number,) in free)
-        self._kept.update(row[0] for row in kept)
+        self._stored.difference_update(number for (number,) in free)
+        self._stored.update(row[0] for row in kept)
 
-    def begin_anew(self, leases: Collection[Lease], now: float, why: str) -> None:
+    def rebuild_store(self, leases: Collection[Lease], now: float, why: str) -> None:
         """Write all leases to a fresh file; what is at its path is set aside. Raises StoreError."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             aside = self._set_aside()
             self.close()
-            self._take_lock()
-            self._connect()
+            self._lock_file()
+            self._open_database()
         except (OSError, sqlite3.Error) as error:
             self.close()
-            raise StoreError(f"{why}, and can't be made anew: {_reason(error)}") from error
+            raise StoreError(f"{why}, and can't be made anew: {explain_error(error)}") from error
         self._drift = 0.0
-        self._kept.clear()
-        self.save(leases, now)
+        self._stored.clear()
+        self.save_leases(leases, now)
         self._version = self._data_version()
         there = f"; what was there is kept as {aside}" if aside else ""
         log.error("%s: a fresh one holds all %d leases%s", why, len(leases), there)
 
-    def removed(self) -> Collection[IPv4Address]:
+    def list_removed(self) -> Collection[IPAddress]:
         """Return the addresses whose leases somebody else took out of the file since last time."""
-        if self._file is None or (version := self._data_version()) == self._version:
+        if self.database is None or (version := self._data_version()) == self._version:
             return ()
         self._version = version
         with self._transaction() as file:
             there = {number for (number,) in file.execute("SELECT address FROM lease")}
-        gone = self._kept - there
-        self._kept -= gone
+        gone = self._stored - there
+        self._stored -= gone
         return [IPv4Address(number) for number in gone]
 
     def close(self) -> None:
         """Close the file; may be called twice."""
-        file, self._file = self._file, None
+        file, self.database = self.database, None
         if file is not None:
             with contextlib.suppress(sqlite3.Error):
                 file.close()
@@ -184,7 +170,7 @@ class SqliteStore(LeaseStore):
 
     # inside
 
-    def _take_lock(self) -> None:
+    def _lock_file(self) -> None:
         """Make sure that no other daemon gives addresses from this file."""
         # not on the file itself: closing any descriptor of it would drop SQLite's own locks
         self._lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -193,15 +179,15 @@ class SqliteStore(LeaseStore):
         except BlockingIOError:
             raise StoreError(f"lease file {self.path}: another pybootd uses it") from None
 
-    def _connect(self) -> None:
-        file = self._file = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
+    def _open_database(self) -> None:
+        file = self.database = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = FULL")
-        version = _check(file, self.path)
+        version = check_schema(file, self.path)
         if version < SCHEMA:
-            _migrate(file, version)
-        self._identity = self._identify()
-        self._wait(_PATIENCE)
+            _migrate_file(file, version)
+        self._inodes = self._read_inodes()
+        self._set_busy_timeout(_BUSY_TIMEOUT_S)
 
     def _check_ours(self) -> None:
         """Leave alone what never was a database: a path written by mistake. Raises StoreError."""
@@ -220,19 +206,19 @@ class SqliteStore(LeaseStore):
                 Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
                 moved = aside
         # last, for it takes away a journal that it finds in its place
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self.database is not None:
+            self.database.close()
+            self.database = None
         return moved
 
-    def _identify(self) -> list[tuple[int, int] | None]:
+    def _read_inodes(self) -> list[tuple[int, int] | None]:
         """Say which files are at the paths of the database and its journal."""
         return [_inode(Path(f"{self.path}{suffix}")) for suffix in ("", "-wal")]
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing; raises StoreError, after which the next one may succeed."""
-        file = self._file
+        file = self.database
         if file is None:
             raise StoreError(f"lease file {self.path}: not open")
         try:
@@ -246,23 +232,25 @@ class SqliteStore(LeaseStore):
             if code in _DAMAGED:
                 raise StoreLost(f"lease file {self.path} is damaged ({error})") from error
             if code == sqlite3.SQLITE_BUSY:
-                self._wait(0.0)  # all who ask now would wait, and everybody else for them
-            raise StoreError(f"lease file {self.path}: {_reason(error)}") from error
-        if not self._patient:
-            self._wait(_PATIENCE)
+                self._set_busy_timeout(
+                    0.0
+                )  # all who ask now would wait, and everybody else for them
+            raise StoreError(f"lease file {self.path}: {explain_error(error)}") from error
+        if not self._waits_for_others:
+            self._set_busy_timeout(_BUSY_TIMEOUT_S)
 
-    def _wait(self, seconds: float) -> None:
+    def _set_busy_timeout(self, seconds: float) -> None:
         """Set how long a transaction waits for another program's."""
-        self._patient = seconds > 0
-        if self._file is not None:
-            self._file.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+        self._waits_for_others = seconds > 0
+        if self.database is not None:
+            self.database.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
     def _data_version(self) -> int:
         """Return a number that changes when another process writes the file."""
-        if self._file is None:
+        if self.database is None:
             return 0
         try:
-            (version,) = self._file.execute("PRAGMA data_version").fetchone()
+            (version,) = self.database.execute("PRAGMA data_version").fetchone()
         except sqlite3.Error:
             return self._version
         return int(version)
@@ -286,61 +274,7 @@ def open_store(where: str) -> LeaseStore:
     return store
 
 
-def read_file(
-    path: Path, clock: Callable[[], float] = time.time, *, whole: bool = False
-) -> list[Lease]:
-    """Read the leases of a file, also while a daemon uses it; ``expires`` in seconds from now.
-
-    Raises StoreError; with ``whole`` also where some leases may be missing.
-    """
-    with _visit(path) as file:
-        if whole:
-            _check(file, path)
-        (drift,) = file.execute("SELECT drift FROM clock").fetchone()
-        rows = file.execute("SELECT * FROM lease ORDER BY address").fetchall()
-    leases = list(_leases(rows, drift - clock(), 0.0))
-    if whole and len(leases) < len(rows):
-        raise StoreError(f"lease file {path}: some of its leases can't be read")
-    return leases
-
-
-def in_use(path: Path) -> bool:
-    """Tell whether a daemon gives addresses from this file."""
-    try:
-        lock = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
-
-
-def remove(path: Path, mac: bytes) -> list[IPv4Address]:
-    """Take the leases of a client out of a file; a running daemon notes it before its next answer.
-
-    Raises StoreError.
-    """
-    with _visit(path) as file:
-        rows = file.execute("DELETE FROM lease WHERE mac = ? RETURNING address", (mac,)).fetchall()
-    return [IPv4Address(number) for (number,) in rows]
-
-
-@contextlib.contextmanager
-def _visit(path: Path) -> Iterator[sqlite3.Connection]:
-    try:
-        if not path.exists():
-            raise StoreError(f"lease file {path}: there is none")
-        with contextlib.closing(sqlite3.connect(path, timeout=5.0)) as file, file:
-            yield file
-    except (OSError, sqlite3.Error) as error:  # systemd keeps others out of the folder
-        raise StoreError(f"lease file {path}: {_reason(error)}") from error
-
-
-def _check(file: sqlite3.Connection, path: Path) -> int:
+def check_schema(file: sqlite3.Connection, path: Path) -> int:
     """Return the schema of a file; raises sqlite3.DatabaseError: damaged, StoreError: newer."""
     (state,) = file.execute("PRAGMA quick_check(1)").fetchone()
     if state != "ok":
@@ -360,7 +294,7 @@ def _may_write(path: Path) -> bool:
     return os.access(folder, os.W_OK) and (os.access(path, os.W_OK) or not path.exists())
 
 
-def _migrate(file: sqlite3.Connection, version: int) -> None:
+def _migrate_file(file: sqlite3.Connection, version: int) -> None:
     """Bring the file's tables up from an older schema, 0: an empty file."""
     file.execute("BEGIN IMMEDIATE")
     if version < 1:
@@ -384,7 +318,8 @@ def _row(lease: Lease, offset: float) -> Row:
     )
 
 
-def _leases(rows: Iterable[Row], offset: float, now: float) -> Iterator[Lease]:
+def read_rows(rows: Iterable[Row], offset: float, now: float) -> Iterator[Lease]:
+    """Turn rows into leases; a faulty one is logged. ``offset``: monotonic less wall clock."""
     for row in rows:
         try:
             yield _lease(row, offset, now)
@@ -397,10 +332,10 @@ def _lease(row: Row, offset: float, now: float) -> Lease:
     granted = math.inf if seconds is None else seconds
     return Lease(
         address=IPv4Address(number),
-        owner=b"" if state == State.DECLINED.value else mac or b"id:" + (client_id or b""),
+        owner=b"" if state == LeaseState.DECLINED.value else mac or b"id:" + (client_id or b""),
         mac=mac,
         client_id=client_id,
-        state=State(state),
+        state=LeaseState(state),
         # the clock may have been behind when the daemon started: never more than was granted
         expires=FOREVER if expires is None else min(expires + offset, now + granted),
         seconds=granted,
@@ -419,5 +354,6 @@ def _inode(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _reason(error: Exception) -> str:
+def explain_error(error: Exception) -> str:
+    """Say in a few words what the system or SQLite said."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Iterable
-from ipaddress import IPv4Address
 
-from pybootd.core.client import Client
+from pybootd.core.client import Client, IPAddress
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import Confirmed, EventBus, Released
 from pybootd.core.mac import format_mac
@@ -64,7 +63,7 @@ class Notifier:
     def _released(self, event: Released) -> None:
         self._send("RELEASE", event.client, event.address)
 
-    def _send(self, what: str, client: Client, address: IPv4Address) -> None:
+    def _send(self, what: str, client: Client, address: IPAddress) -> None:
         if self._socket is None or not self.targets:
             return
         known = self._clients.by_mac(client.mac)

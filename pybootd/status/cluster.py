@@ -138,7 +138,7 @@ class ClusterPresence:
 
     def _leases(self, now: float) -> int:
         networks = self._dhcp.networks
-        return sum(lease.active(now) for one in networks for lease in one.pool.leases())
+        return sum(lease.is_active(now) for one in networks for lease in one.pool.list_leases())
 
     def _exchange(
         self, counts: str, texts: list[str], wall: float

@@ -8,11 +8,10 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from pybootd.config.options.service import StatusConfig
-from pybootd.core.client import Client, KnownClient
+from pybootd.core.client import Client, IPAddress, KnownClient
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus
 from pybootd.core.loop import Loop
@@ -24,7 +23,7 @@ from pybootd.system import sockets
 
 if TYPE_CHECKING:
     from pybootd.dhcp4.server import DhcpServer
-    from pybootd.leases.pool import Lease
+    from pybootd.leases.lease import Lease
     from pybootd.observe.diagnosis.evidence import FileLook
     from pybootd.status.cluster import ClusterPresence
     from pybootd.status.documents import Documents, LeaseRow, PoolRow
@@ -125,13 +124,13 @@ class StatusService:
                 self._made.site = self.presence
         return self._made
 
-    def _who(self, address: IPv4Address) -> KnownClient | None:
+    def _who(self, address: IPAddress) -> KnownClient | None:
         """Say who is at an address, by what it asked here, or by its lease from anywhere."""
         known = self._clients.by_address(address)
         if known is not None or self._dhcp is None:
             return known
         network = self._dhcp.networks.holding(address)
-        lease = network.pool.at(address) if network is not None else None
+        lease = network.pool.find_lease_at(address) if network is not None else None
         # an offer counts: its client may be here before we hear that another daemon confirmed it
         if lease is None or lease.state.value not in _ITS or lease.expires <= self._loop.now:
             return None
@@ -172,7 +171,7 @@ class StatusService:
 
         now = self._loop.now
         for network in self._dhcp.networks if self._dhcp else ():
-            for lease in network.pool.leases():
+            for lease in network.pool.list_leases():
                 forever = lease.expires == float("inf")
                 yield LeaseRow(
                     str(lease.address),
@@ -180,7 +179,7 @@ class StatusService:
                     lease.hostname,
                     str(lease.uuid or ""),
                     lease.state.value
-                    if lease.active(now) or lease.state.value != "bound"
+                    if lease.is_active(now) or lease.state.value != "bound"
                     else "expired",
                     None if forever else lease.expires - now,
                     str(network.network),
@@ -193,12 +192,12 @@ class StatusService:
         now = self._loop.now
         for network in self._dhcp.networks if self._dhcp else ():
             pool = network.pool
-            taken = sum(lease.expires > now for lease in pool.leases())
+            taken = sum(lease.expires > now for lease in pool.list_leases())
             yield PoolRow(str(network.network), max(0, pool.last - pool.first + 1), taken)
 
 
 def _state(lease: Lease, now: float) -> str:
-    ran_out = lease.state.value == "bound" and not lease.active(now)
+    ran_out = lease.state.value == "bound" and not lease.is_active(now)
     return "expired" if ran_out else str(lease.state.value)
 
 

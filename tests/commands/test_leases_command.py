@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pybootd.cli import main
-from pybootd.leases.pool import FOREVER, Lease, State
+from pybootd.leases.lease import FOREVER, Lease, LeaseState
 from pybootd.leases.sqlite import SqliteStore
 
 ONE, TWO = b"\2\0\0\0\0\1", b"\2\0\0\0\0\2"
@@ -24,15 +24,15 @@ def ini(tmp_path: Path) -> Path:
 def store(ini: Path) -> SqliteStore:
     made = SqliteStore(ini.parent / "leases.db")
     made.open()
-    list(made.load(0.0))
+    list(made.load_leases(0.0))
     leases = [
-        Lease(A("10.0.0.10"), ONE, ONE, None, State.BOUND, 90000.5, 90000.0, "box"),
-        Lease(A("10.0.0.9"), TWO, TWO, b"\1x", State.BOUND, -5.0, 60.0),
-        Lease(A("10.0.0.8"), b"", b"", None, State.DECLINED, 75.5, 600.0),
-        Lease(A("10.0.0.7"), b"\3", b"\3", None, State.BOUND, FOREVER, FOREVER),
-        Lease(A("10.0.0.6"), b"\4", b"\4", None, State.RELEASED, -9.0, 60.0),
+        Lease(A("10.0.0.10"), ONE, ONE, None, LeaseState.BOUND, 90000.5, 90000.0, "box"),
+        Lease(A("10.0.0.9"), TWO, TWO, b"\1x", LeaseState.BOUND, -5.0, 60.0),
+        Lease(A("10.0.0.8"), b"", b"", None, LeaseState.DECLINED, 75.5, 600.0),
+        Lease(A("10.0.0.7"), b"\3", b"\3", None, LeaseState.BOUND, FOREVER, FOREVER),
+        Lease(A("10.0.0.6"), b"\4", b"\4", None, LeaseState.RELEASED, -9.0, 60.0),
     ]
-    made.save(leases, 0.0)
+    made.save_leases(leases, 0.0)
     return made
 
 
@@ -70,7 +70,7 @@ def test_taking_a_lease_away(
     words = ["leases", "-c", str(ini), "--release", "02-00-00-00-00-01"]
     assert main(words) == 0
     assert capsys.readouterr().out == "10.0.0.10 is free again\n"
-    assert store.removed() == [A("10.0.0.10")]
+    assert store.list_removed() == [A("10.0.0.10")]
     assert main(words) == 1
     assert "02:00:00:00:00:01 has no lease" in capsys.readouterr().err
     store.close()

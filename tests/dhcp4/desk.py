@@ -110,8 +110,8 @@ class Desk:
 
     def leased(self, address: IPv4Address) -> bool:
         network = self.networks.holding(address)
-        lease = network.pool.at(address) if network else None
-        return lease is not None and lease.active(self.now)
+        lease = network.pool.find_lease_at(address) if network else None
+        return lease is not None and lease.is_active(self.now)
 
 
 def answer(effects: Sequence[Effect]) -> Packet | None:

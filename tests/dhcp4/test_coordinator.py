@@ -24,9 +24,10 @@ from pybootd.core.loop import Loop
 from pybootd.dhcp4.cluster import coordinator
 from pybootd.dhcp4.server import PAUSE, DhcpServer
 from pybootd.dhcp4.wire.packet import MessageType, Packet, decode, encode
-from pybootd.leases.pool import State, StoreError
+from pybootd.leases.lease import LeaseState
 from pybootd.leases.shared import postgres
 from pybootd.leases.sqlite import SqliteStore
+from pybootd.leases.store import StoreError
 from tests.postgres import Cluster, running
 
 from .desk import MAC, OTHER, request
@@ -153,9 +154,9 @@ class One:
     def renewal(self, address: A, mac: bytes = MAC) -> Packet:
         return request(MessageType.REQUEST, mac=mac, ciaddr=address)
 
-    def state(self, address: A) -> tuple[State, bytes] | None:
+    def state(self, address: A) -> tuple[LeaseState, bytes] | None:
         network = self.server.networks.holding(address)
-        lease = network.pool.at(address) if network else None
+        lease = network.pool.find_lease_at(address) if network else None
         return (lease.state, lease.mac) if lease else None
 
     def close(self) -> None:
@@ -205,7 +206,7 @@ def test_all_offer_one_address_and_any_confirms_it(site: Site) -> None:
     (address,) = addresses
     assert two.choose(address) == (MessageType.ACK, address)
     site.agree()
-    assert [server.state(address) for server in site.servers] == [(State.BOUND, MAC)] * 3
+    assert [server.state(address) for server in site.servers] == [(LeaseState.BOUND, MAC)] * 3
     assert three.ask(three.renewal(address)).options[53] == b"\5"
 
 
@@ -263,7 +264,7 @@ def test_a_client_that_another_daemon_knows_is_asked_for(site: Site) -> None:
     # at once, before any news came
     assert two.ask(two.renewal(address)).options[53] == b"\5"
     reboot = request(MessageType.REQUEST, mac=OTHER, wanted=address, ciaddr=A(0), giaddr=CLIENT)
-    assert one.state(address) == (State.BOUND, MAC)
+    assert one.state(address) == (LeaseState.BOUND, MAC)
     assert two.silent(reboot)  # no record of that client, and the address is another's
 
 
@@ -301,7 +302,7 @@ def test_offers_that_nobody_requests_are_taken_back_by_any_of_them(site: Site) -
         assert server.offer(mac) != kept
     assert two.lease() != kept
     site.agree()
-    assert [server.state(kept) for server in site.servers] == [(State.BOUND, THIRD)] * 2
+    assert [server.state(kept) for server in site.servers] == [(LeaseState.BOUND, THIRD)] * 2
 
 
 def test_what_was_offered_to_several_is_the_first_ones_that_requests_it(site: Site) -> None:
@@ -313,7 +314,7 @@ def test_what_was_offered_to_several_is_the_first_ones_that_requests_it(site: Si
     assert two.choose(address, THIRD)[0] == MessageType.NAK
     assert one.choose(address, OTHER)[0] == MessageType.NAK
     site.agree()
-    assert [server.state(address) for server in site.servers] == [(State.BOUND, MAC)] * 2
+    assert [server.state(address) for server in site.servers] == [(LeaseState.BOUND, MAC)] * 2
     assert two.silent(request(MessageType.DISCOVER, mac=THIRD, ciaddr=CLIENT))
 
 
@@ -324,7 +325,7 @@ def test_one_takes_back_what_another_confirms_at_the_same_moment(site: Site) -> 
     one.send(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
     assert two.choose(address) == (MessageType.ACK, address)
     site.agree()
-    assert [server.state(address) for server in site.servers] == [(State.BOUND, MAC)] * 2
+    assert [server.state(address) for server in site.servers] == [(LeaseState.BOUND, MAC)] * 2
     one.received()  # perhaps its offer left before that
     assert one.choose(address, OTHER)[0] == MessageType.NAK
 
@@ -339,8 +340,8 @@ def test_who_moves_to_a_reserved_address_keeps_the_other_until_it_has_it(site: S
     assert two.ask(two.renewal(address)).options[53] == b"\5"
     assert one.choose(reserved) == (MessageType.ACK, reserved)
     site.agree()
-    assert [server.state(reserved) for server in site.servers] == [(State.BOUND, MAC)] * 2
-    assert [server.state(address) for server in site.servers] == [(State.FREE, b"")] * 2
+    assert [server.state(reserved) for server in site.servers] == [(LeaseState.BOUND, MAC)] * 2
+    assert [server.state(address) for server in site.servers] == [(LeaseState.FREE, b"")] * 2
 
 
 def test_who_is_to_move_stays_while_the_database_is_away(site: Site, own: Cluster) -> None:
@@ -374,17 +375,17 @@ def test_a_client_that_goes_to_another_network_and_back(site: Site) -> None:
         assert had.setdefault(net, offered) == offered
         site.agree()
     for daemon in (one, two):
-        assert [daemon.state(address) for address in had.values()] == [(State.BOUND, MAC)] * 2
+        assert [daemon.state(address) for address in had.values()] == [(LeaseState.BOUND, MAC)] * 2
 
 
 def test_a_release_and_a_decline_reach_the_others(site: Site) -> None:
     one, two = site.add(), site.add()
     address = one.lease()
     two.send(request(MessageType.RELEASE, ciaddr=address, server=HERE))
-    site.turn(lambda: one.state(address) == (State.RELEASED, MAC))
+    site.turn(lambda: one.state(address) == (LeaseState.RELEASED, MAC))
     declined = one.lease(OTHER)
     two.send(request(MessageType.DECLINE, mac=OTHER, wanted=declined, server=HERE))
-    site.turn(lambda: one.state(declined) == (State.DECLINED, b""))
+    site.turn(lambda: one.state(declined) == (LeaseState.DECLINED, b""))
     assert one.lease(OTHER) != declined
 
 
@@ -407,9 +408,9 @@ def test_known_clients_are_served_while_the_database_is_away(
         assert one.silent(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
         assert two.silent(request(MessageType.DISCOVER, mac=THIRD, ciaddr=CLIENT))
         one.send(request(MessageType.RELEASE, ciaddr=address, server=HERE))
-        site.turn(lambda: one.state(address) == (State.RELEASED, MAC))
+        site.turn(lambda: one.state(address) == (LeaseState.RELEASED, MAC))
     back(site, one, two)
-    site.turn(lambda: two.state(address) == (State.RELEASED, MAC))
+    site.turn(lambda: two.state(address) == (LeaseState.RELEASED, MAC))
     assert two.lease(OTHER) != address
     said = caplog.text
     assert said.count("clients known here keep their addresses, new ones wait") == 2
@@ -429,7 +430,7 @@ def test_a_conflict_is_named(site: Site, own: Cluster, caplog: pytest.LogCapture
     mac, other = MAC.hex(":"), OTHER.hex(":")
     assert f"{address} was bound for {mac} while the lease database was away, but" in caplog.text
     assert f"it is {other}'s now" in caplog.text
-    assert one.state(address) == (State.BOUND, OTHER)
+    assert one.state(address) == (LeaseState.BOUND, OTHER)
     assert one.lease() != address
 
 

@@ -24,7 +24,8 @@ from pybootd.dhcp4.reply import Reply
 from pybootd.dhcp4.subnets import Arrival
 from pybootd.dhcp4.wire.options import Setting
 from pybootd.dhcp4.wire.packet import NOBODY, MessageType, Packet
-from pybootd.leases.pool import DECLINE_HOLD, Lease, State
+from pybootd.leases.lease import Lease, LeaseState
+from pybootd.leases.pool import DECLINE_HOLD_S
 
 from .desk import (
     FIRST,
@@ -276,7 +277,7 @@ def test_a_declined_address_is_left_alone() -> None:
     assert answer(effects) is None
     assert desk.lease(wanted=FIRST).yiaddr == SECOND
     assert desk.ask(request(DISCOVER, mac=OTHER, wanted=FIRST)) is None
-    desk.now += DECLINE_HOLD
+    desk.now += DECLINE_HOLD_S
     assert desk.lease(mac=OTHER).yiaddr == FIRST
 
 
@@ -428,7 +429,7 @@ def test_a_lease_for_ever_has_no_t1() -> None:
 
 def test_a_lease_that_was_kept_on_disk_is_still_the_clients() -> None:
     desk = Desk(allow_simple_dhcp=False)
-    kept = Lease(SECOND, MAC, MAC, None, State.BOUND, 2000.0, 1000.0, booted=True)
+    kept = Lease(SECOND, MAC, MAC, None, LeaseState.BOUND, 2000.0, 1000.0, booted=True)
     desk.networks.restore([kept])
     assert desk.lease().yiaddr == SECOND  # it network-booted from us before the restart
 
@@ -694,7 +695,7 @@ def test_two_identities_of_one_machine_do_not_take_its_address_from_each_other_f
 def moving() -> tuple[Desk, Lease]:
     """Make a server where the client has a lease, and another address is kept for it since."""
     desk = Desk(static={MAC: KEPT}, conflict_check=True)
-    lease = Lease(FIRST, MAC, MAC, None, State.BOUND, desk.now + 1000, 1000)
+    lease = Lease(FIRST, MAC, MAC, None, LeaseState.BOUND, desk.now + 1000, 1000)
     desk.networks.restore([lease])
     return desk, lease
 
@@ -707,7 +708,7 @@ def test_who_moves_to_its_reserved_address_keeps_the_other_until_the_ack() -> No
     offer = answer(probe.resume(b"", desk.now))
     assert offer is not None
     assert (kind(offer), offer.yiaddr) == (OFFER, KEPT)
-    assert lease.active(desk.now)
+    assert lease.is_active(desk.now)
     assert kind(desk.ask(request(REQUEST, ciaddr=FIRST))) == ACK  # it may go on with that
     assert kind(desk.ask(request(REQUEST, wanted=KEPT, server=SERVER))) == ACK
     assert [desk.leased(KEPT), desk.leased(FIRST)] == [True, False]
@@ -720,7 +721,7 @@ def test_who_finds_its_reserved_address_in_use_keeps_the_one_it_has() -> None:
     _, *rest = probe.resume(OTHER, desk.now)
     offer = answer(rest)
     assert offer is not None
-    assert (offer.yiaddr, lease.active(desk.now)) == (FIRST, True)
+    assert (offer.yiaddr, lease.is_active(desk.now)) == (FIRST, True)
     assert kind(desk.ask(request(REQUEST, wanted=KEPT, server=SERVER))) == NAK
 
 

@@ -62,7 +62,7 @@ def test_any_packets_in_any_order(steps: list[tuple[Packet, Arrival]], identity:
     for packet, origin in steps:
         serve(desk, packet, origin)
         desk.now += 17.0
-    leases = [lease for network in desk.networks for lease in network.pool.leases()]
+    leases = [lease for network in desk.networks for lease in network.pool.list_leases()]
     owners = [lease.owner for lease in leases if lease.owner]
     assert len(owners) == len(set(owners))
     assert len(leases) <= 2

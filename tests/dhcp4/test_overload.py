@@ -8,12 +8,12 @@ import pytest
 
 from pybootd.dhcp4.overload import BATCH, OverloadFilter
 from pybootd.dhcp4.wire.packet import MessageType, Packet, encode
-from pybootd.leases.pool import Lease, State
+from pybootd.leases.lease import Lease, LeaseState
 
 KNOWN, OFFERED = b"\2\0\0\0\0\1", b"\2\0\0\0\0\2"
 LEASES = [
-    Lease(A("10.0.0.1"), KNOWN, KNOWN, state=State.BOUND, expires=99.0),
-    Lease(A("10.0.0.2"), OFFERED, OFFERED, state=State.OFFERED, expires=99.0),
+    Lease(A("10.0.0.1"), KNOWN, KNOWN, state=LeaseState.BOUND, expires=99.0),
+    Lease(A("10.0.0.2"), OFFERED, OFFERED, state=LeaseState.OFFERED, expires=99.0),
 ]
 
 

@@ -17,7 +17,7 @@ from pybootd.core.client import Client
 from pybootd.core.workers import Later
 from pybootd.dhcp4.subnets import Subnets
 from pybootd.dhcp4.wire.packet import MessageType, Packet
-from pybootd.leases.pool import State
+from pybootd.leases.lease import LeaseState
 
 from .desk import LAN, MAC, OTHER, WAN, request
 from .test_server import CLIENT, HERE, Rig
@@ -67,10 +67,10 @@ def test_an_offer_that_is_not_taken_still_comes_back_in_need(rig: Rig) -> None:
     discover(rig)
     reload(rig, pool_count=1, lease_time=600, max_lease_time=600)
     (network,) = rig.server._networks
-    lease = network.pool.find(MAC)
+    lease = network.pool.find_lease(MAC)
     assert lease is not None
-    assert lease.state is State.OFFERED
-    other = network.pool.offer(OTHER, OTHER, lease.expires - 1)
+    assert lease.state is LeaseState.OFFERED
+    other = network.pool.offer_address(OTHER, OTHER, lease.expires - 1)
     assert other is not None
     assert other.address == lease.address
 

@@ -20,8 +20,8 @@ from pybootd.dhcp4.overload import BATCH
 from pybootd.dhcp4.server import DhcpServer
 from pybootd.dhcp4.wire.ethernet import checksum, datagram
 from pybootd.dhcp4.wire.packet import MessageType, Packet, decode, encode
-from pybootd.leases.pool import Lease, StoreError
-from pybootd.leases.sqlite import MemoryStore
+from pybootd.leases.lease import Lease
+from pybootd.leases.store import MemoryStore, StoreError
 from pybootd.system.sockets import BindError
 
 from .desk import MAC, OTHER, request
@@ -37,7 +37,7 @@ class Fickle(MemoryStore):
         self.full = False
         self.saved: list[int] = []
 
-    def save(self, batch: object, now: float) -> None:
+    def save_leases(self, batch: object, now: float) -> None:
         if self.full:
             raise StoreError("no space left on device")
         assert hasattr(batch, "__len__")
@@ -201,7 +201,7 @@ def test_options_at_fault() -> None:
 
 def test_leases_are_loaded_under_todays_identity() -> None:
     class Kept(MemoryStore):
-        def load(self, now: float) -> list[Lease]:
+        def load_leases(self, now: float) -> list[Lease]:
             return [Lease(A("127.0.1.9"), b"id:old", MAC, b"old", expires=now + 9, booted=True)]
 
     made = Rig()
@@ -209,7 +209,7 @@ def test_leases_are_loaded_under_todays_identity() -> None:
     made.server.open()
     made.server.start()
     (network,) = made.server._networks
-    lease = network.pool.find(MAC)
+    lease = network.pool.find_lease(MAC)
     assert lease is not None
     assert lease.address == A("127.0.1.9")
     made.close()

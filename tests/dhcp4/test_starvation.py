@@ -7,8 +7,9 @@ import pytest
 
 from pybootd.dhcp4.actions import Effect, Probe
 from pybootd.dhcp4.wire.packet import MessageType, Packet
-from pybootd.leases.offers import FEW, SHARE, Offers
-from pybootd.leases.pool import OFFER_HOLD, State
+from pybootd.leases.lease import LeaseState
+from pybootd.leases.offers import MIN_OFFERS, OFFER_SHARE, Offers
+from pybootd.leases.pool import OFFER_HOLD_S
 
 from .desk import FIRST, OTHER, SERVER, Desk, answer, kind, request
 
@@ -88,7 +89,7 @@ def test_a_flood_takes_few_of_the_leases_that_ran_out() -> None:
         assert offer is not None
         again[mac] = offer.yiaddr
     lost = [mac for mac in macs if again[mac] != had[mac]]
-    assert len(lost) <= max(FEW, POOL // SHARE) + 1
+    assert len(lost) <= max(MIN_OFFERS, POOL // OFFER_SHARE) + 1
 
 
 def test_an_offer_that_is_still_looked_into_is_not_taken_back() -> None:
@@ -121,9 +122,9 @@ def test_an_address_that_its_client_may_use_without_a_request_is_looked_into_aga
     (probe,) = desk.effects(request(MessageType.DISCOVER, mac=OTHER))
     assert isinstance(probe, Probe)
     probe.resume(mac, desk.now)
-    lease = next(iter(desk.networks)).pool.at(FIRST)
+    lease = next(iter(desk.networks)).pool.find_lease_at(FIRST)
     assert lease is not None
-    assert lease.state is State.DECLINED
+    assert lease.state is LeaseState.DECLINED
 
 
 def test_who_requests_an_address_while_it_is_looked_into_for_another_keeps_it() -> None:
@@ -143,50 +144,50 @@ def test_who_requests_an_address_while_it_is_looked_into_for_another_keeps_it() 
 
 def test_offers_that_expired_are_given_as_ever(desk: Desk) -> None:
     flood(desk, POOL)
-    desk.now += OFFER_HOLD + 1
+    desk.now += OFFER_HOLD_S + 1
     assert flood(desk, POOL) == POOL
     assert len(next(iter(desk.networks)).pool) == POOL
 
 
 def test_offers_count_those_in_preparation() -> None:
     offers = Offers()
-    for number in range(FEW):
-        assert not offers.many(10)
-        offers.prepare(number)
-    assert offers.many(10)
-    assert offers.take_back() == (-1, False)
-    offers.make(3, True)
-    offers.make(1, False)
-    offers.make(3, True)
-    assert [offers.take_back() for _ in range(3)] == [(1, False), (3, True), (-1, False)]
-    offers.end(5)
-    assert not offers.many(10)
+    for number in range(MIN_OFFERS):
+        assert not offers.exceed_share(10)
+        offers.prepare_offer(number)
+    assert offers.exceed_share(10)
+    assert offers.pop_oldest() == (-1, False)
+    offers.add_offer(3, True)
+    offers.add_offer(1, False)
+    offers.add_offer(3, True)
+    assert [offers.pop_oldest() for _ in range(3)] == [(1, False), (3, True), (-1, False)]
+    offers.end_offer(5)
+    assert not offers.exceed_share(10)
 
 
 def test_half_of_a_shared_pools_offers_are_taken_before_the_store_has_answered() -> None:
     offers = Offers()
     for number in range(100):
-        offers.make(number, True)
+        offers.add_offer(number, True)
     taken = []
     for key in range(100):
-        number, idle = offers.take_any(key * 7919)
+        number, idle = offers.pop_any_stored(key * 7919)
         if number >= 0:
             assert idle
             taken.append(number)
-            offers.prepare(number)
-            offers.wait(number)
-            offers.make(number, True)
+            offers.prepare_offer(number)
+            offers.await_store(number)
+            offers.add_offer(number, True)
     assert len(set(taken)) == len(taken) == 50
-    assert not offers.is_saved(taken[0])
+    assert not offers.is_stored(taken[0])
     for number in taken:
-        offers.saved(number)
-    assert offers.take_any(0)[0] >= 0
+        offers.mark_stored(number)
+    assert offers.pop_any_stored(0)[0] >= 0
 
 
 def test_of_few_offers_each_may_be_taken() -> None:
     offers = Offers()
-    offers.make(7, True)
-    offers.make(8, False)
-    taken = {offers.take_any(5), offers.take_any(5)}
+    offers.add_offer(7, True)
+    offers.add_offer(8, False)
+    taken = {offers.pop_any_stored(5), offers.pop_any_stored(5)}
     assert taken == {(7, True), (8, False)}
-    assert offers.take_any(5) == (-1, False)
+    assert offers.pop_any_stored(5) == (-1, False)

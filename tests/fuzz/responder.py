@@ -195,8 +195,8 @@ class Wire:
 
     def moves(self, address: IPv4Address) -> None:
         """Note that whoever has this address now has given up the one it had."""
-        identify, network = self.desk.responder.identify, self.desk.networks.holding(address)
-        lease = network.pool.at(address) if network else None
+        identify, network = self.desk.responder.identify_client, self.desk.networks.holding(address)
+        lease = network.pool.find_lease_at(address) if network else None
         for other, (asked, _) in list(self.users.items()):
             owner = identify(asked.chaddr, asked.options.get(61))
             if lease is not None and other != address and owner == lease.owner:
@@ -277,6 +277,6 @@ def dhcp_server(data: bytes) -> None:
         wire.go_on(feed)
     assert not wire.desk.responder.waiting()
     for network in wire.desk.networks:
-        owners = [lease.owner for lease in network.pool.leases() if lease.owner]
+        owners = [lease.owner for lease in network.pool.list_leases() if lease.owner]
         assert len(owners) == len(set(owners))
         assert len(network.pool) <= 256

@@ -12,8 +12,9 @@ import pytest
 
 from pybootd.commands import leases as command
 from pybootd.leases.importer import plan
-from pybootd.leases.pool import FOREVER, Lease, State
-from pybootd.leases.sqlite import SqliteStore, read_file
+from pybootd.leases.lease import FOREVER, Lease, LeaseState
+from pybootd.leases.lease_file import read_lease_file
+from pybootd.leases.sqlite import SqliteStore
 from tests.leases.moving import (
     HOUR,
     INI,
@@ -39,12 +40,12 @@ from tests.leases.moving import (
     [
         (lease(1, ONE), None),
         (lease(1, ONE, left=-HOUR), None),  # it stays its client's
-        (lease(1, ONE, State.RELEASED, -HOUR), None),
+        (lease(1, ONE, LeaseState.RELEASED, -HOUR), None),
         (blocked(1), None),
         (lease(1, ONE), lease(1, ONE, left=HOUR - 60)),
-        (lease(1, ONE, State.RELEASED, -5.0), lease(1, ONE, left=HOUR - 60)),
-        (lease(1, ONE), lease(1, ONE, State.OFFERED, 60.0, seconds=0.0)),
-        (lease(1, ONE), lease(1, TWO, State.OFFERED, -1.0, seconds=0.0)),
+        (lease(1, ONE, LeaseState.RELEASED, -5.0), lease(1, ONE, left=HOUR - 60)),
+        (lease(1, ONE), lease(1, ONE, LeaseState.OFFERED, 60.0, seconds=0.0)),
+        (lease(1, ONE), lease(1, TWO, LeaseState.OFFERED, -1.0, seconds=0.0)),
         (lease(1, ONE), blocked(1, -1.0)),
         (blocked(1), blocked(1, 100.0)),
     ],
@@ -61,7 +62,7 @@ def test_it_is_taken_over(theirs: Lease, ours: Lease | None, one_each: bool) -> 
         (lease(1, ONE), lease(1, ONE)),
         (lease(1, ONE), lease(1, ONE, left=HOUR - 0.5)),  # two clocks read at two moments
         (lease(1, ONE, left=HOUR - 60), lease(1, ONE)),
-        (lease(1, ONE, left=HOUR - 60), lease(1, ONE, State.RELEASED, -5.0)),
+        (lease(1, ONE, left=HOUR - 60), lease(1, ONE, LeaseState.RELEASED, -5.0)),
         (lease(1, ONE), lease(1, ONE, left=FOREVER, seconds=FOREVER)),
         (lease(1, ONE, left=FOREVER, seconds=FOREVER), lease(1, ONE)),
         (blocked(1, 100.0), blocked(1)),
@@ -77,8 +78,8 @@ def test_what_is_there_is_as_new(theirs: Lease, ours: Lease, one_each: bool) -> 
     ("theirs", "ours", "why"),
     [
         (lease(1, ONE), lease(1, TWO, left=-HOUR), "belongs to 02:00:00:00:00:02"),
-        (lease(1, ONE), lease(1, TWO, State.RELEASED, -9.0), "belongs to 02:00:00:00:00:02"),
-        (lease(1, ONE), lease(1, TWO, State.OFFERED, 9.0), "is offered to 02:00:00:00:00:02"),
+        (lease(1, ONE), lease(1, TWO, LeaseState.RELEASED, -9.0), "belongs to 02:00:00:00:00:02"),
+        (lease(1, ONE), lease(1, TWO, LeaseState.OFFERED, 9.0), "is offered to 02:00:00:00:00:02"),
         (blocked(1), lease(1, TWO, left=-HOUR), "belongs to 02:00:00:00:00:02"),
     ],
 )
@@ -99,7 +100,8 @@ def test_an_address_that_somebody_uses_stays_blocked() -> None:
 
 
 @pytest.mark.parametrize(
-    "nothing", [blocked(1, -1.0), lease(1, ONE, State.OFFERED, 50.0), lease(1, b"", State.FREE)]
+    "nothing",
+    [blocked(1, -1.0), lease(1, ONE, LeaseState.OFFERED, 50.0), lease(1, b"", LeaseState.FREE)],
 )
 def test_what_holds_nobody_to_anything_is_not_worth_a_word(nothing: Lease) -> None:
     made = plan([nothing], [], NOW)
@@ -118,7 +120,7 @@ def test_a_client_has_one_address_in_each_network_of_a_database() -> None:
 def test_a_client_has_one_address_in_a_database() -> None:
     other = lease(2, ONE, left=HOUR - 60)
     made = plan([lease(1, ONE)], [other], NOW, networks=[])
-    assert [(one.address, one.state) for one in made.free] == [(other.address, State.FREE)]
+    assert [(one.address, one.state) for one in made.free] == [(other.address, LeaseState.FREE)]
     assert [one.address for one in made.write] == [A("10.0.0.1")]
     made = plan([other], [lease(1, ONE)], NOW, networks=[])
     assert made.left_out == [
@@ -134,7 +136,7 @@ def test_a_client_has_one_address_in_a_database() -> None:
 
 @pytest.mark.parametrize("left", [20.0, -20.0])
 def test_a_client_that_is_offered_another_address(left: float) -> None:
-    offer = lease(2, ONE, State.OFFERED, left, seconds=0.0)
+    offer = lease(2, ONE, LeaseState.OFFERED, left, seconds=0.0)
     made = plan([lease(1, ONE)], [offer], NOW, networks=[])
     why = "10.0.0.1 of 02:00:00:00:00:01 is left out: the client is offered 10.0.0.2 there"
     assert made.left_out == ([why] if left > 0 else [])
@@ -149,8 +151,8 @@ def test_one_file_to_another(ini: Path, old: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == (
         f"{ini.parent}/new.db: 6 leases taken over, 0 were there, 0 left out\n"
     )
-    assert same(read_file(ini.parent / "new.db"), KEPT)
-    assert same(read_file(old), KEPT)
+    assert same(read_lease_file(ini.parent / "new.db"), KEPT)
+    assert same(read_lease_file(old), KEPT)
     assert call(ini, old) == 0  # which does no harm
     assert said(capsys) == ("0 leases taken over, 6 were there, 0 left out\n", "")
 
@@ -162,13 +164,13 @@ def test_who_is_who_is_said_by_the_configuration(
     fill(ini.parent / "new.db", [lease(2, THREE, client_id=b"\1x", left=-70.0)])
     ini.write_text(f"{INI.format('new.db')}identity = client-id\n")
     assert call(ini, old) == 0
-    assert read_file(ini.parent / "new.db")[1].mac == TWO
+    assert read_lease_file(ini.parent / "new.db")[1].mac == TWO
     fill(ini.parent / "new.db", [lease(2, THREE, client_id=b"\1x", left=-70.0)])
     ini.write_text(INI.format("new.db"))
     assert call(ini, old) == 1
     line = "10.0.0.2 of 02:00:00:00:00:02 is left out: it belongs to 02:00:00:00:00:03 there"
     assert f"pybootd: {line}\n" in capsys.readouterr().err
-    assert read_file(ini.parent / "new.db")[1].mac == THREE
+    assert read_lease_file(ini.parent / "new.db")[1].mac == THREE
 
 
 def test_a_file_that_a_daemon_uses(
@@ -178,7 +180,7 @@ def test_a_file_that_a_daemon_uses(
     daemon.open()
     assert call(ini, old) == 1
     assert "new.db: another pybootd uses it" in capsys.readouterr().err
-    assert list(daemon.load(NOW)) == []
+    assert list(daemon.load_leases(NOW)) == []
     daemon.close()
     daemon = SqliteStore(old)
     daemon.open()
@@ -276,9 +278,9 @@ def test_a_full_disk_leaves_nothing_half_done(ini: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"pybootd: lease file {ini.parent}/new.db: ")
-    assert [one.address for one in read_file(ini.parent / "new.db")] == [A("10.0.0.1")]
+    assert [one.address for one in read_lease_file(ini.parent / "new.db")] == [A("10.0.0.1")]
     assert call(ini, old) == 0
-    assert len(read_file(ini.parent / "new.db")) == 249
+    assert len(read_lease_file(ini.parent / "new.db")) == 249
 
 
 def test_interrupted_it_has_not_done_it(

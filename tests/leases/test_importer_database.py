@@ -11,10 +11,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pybootd.leases.pool import State
+from pybootd.leases.lease import LeaseState
+from pybootd.leases.lease_file import read_lease_file
 from pybootd.leases.shared import postgres
 from pybootd.leases.shared.postgres import PostgresStore
-from pybootd.leases.sqlite import read_file
 from tests.leases.moving import HOUR, INI, KEPT, NOW, ONE, THREE, A, call, fill, lease, said, same
 from tests.postgres import Cluster
 
@@ -32,7 +32,7 @@ def url(cluster: Cluster) -> str:
 def daemon(url: str) -> Iterator[PostgresStore]:
     made = PostgresStore(url, "daemon")
     made.open()
-    list(made.load(NOW))
+    list(made.load_leases(NOW))
     yield made
     made.close()
 
@@ -56,7 +56,7 @@ def test_a_file_to_a_database_and_back(
     assert said(capsys) == ("0 leases taken over, 6 were there, 0 left out\n", "")
     ini.write_text(INI.format("new.db"))
     assert call(ini, url) == 0
-    assert same(read_file(ini.parent / "new.db"), KEPT)
+    assert same(read_lease_file(ini.parent / "new.db"), KEPT)
     # daemons hear of all of them
     told = daemon.prepare((), NOW, daemon.newest)()
     assert {(one.address, one.owner) for one, _ in told.leases} == {
@@ -68,13 +68,13 @@ def test_leases_that_stand_against_each_other(
     ini: Path, url: str, daemon: PostgresStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     macs = [bytes((2, n)) for n in range(9)]
-    daemon.save(
+    daemon.save_leases(
         [
             lease(1, macs[0]),  # another's
             lease(2, macs[2], left=50.0),  # the same, older
             lease(7, macs[3], left=50.0),  # an older one elsewhere
             lease(8, macs[4]),  # a newer one elsewhere
-            lease(5, macs[8], State.OFFERED, -1.0, seconds=0.0),  # nobody's any more
+            lease(5, macs[8], LeaseState.OFFERED, -1.0, seconds=0.0),  # nobody's any more
         ],
         NOW,
     )
@@ -123,7 +123,7 @@ def test_nothing_is_half_done_in_a_database(
     ini: Path, old: Path, url: str, daemon: PostgresStore, how: str
 ) -> None:
     """It ends while it writes the last lease, when an older one has been taken away for it."""
-    daemon.save([lease(9, ONE, left=50.0)], NOW)
+    daemon.save_leases([lease(9, ONE, left=50.0)], NOW)
     fails = "RAISE disk_full" if how == "full" else "PERFORM pg_advisory_xact_lock(77)"
     with psycopg.connect(url, autocommit=True) as file:
         file.execute(

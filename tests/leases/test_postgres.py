@@ -11,9 +11,10 @@ import psycopg
 import pytest
 
 from pybootd.commands import leases as command
-from pybootd.leases.pool import FOREVER, Lease, State, StoreError
+from pybootd.leases.lease import FOREVER, Lease, LeaseState
 from pybootd.leases.shared import postgres, schema
 from pybootd.leases.shared.postgres import LeaseConflict, PostgresStore, SchemaError, snapshot
+from pybootd.leases.store import StoreError
 from tests.postgres import Cluster
 
 # where the machine has no PostgreSQL, only a run of every group must fail
@@ -32,7 +33,7 @@ def url(cluster: Cluster) -> str:
 def store(url: str) -> Iterator[PostgresStore]:
     made = PostgresStore(url, "first")
     made.open()
-    list(made.load(50.0))
+    list(made.load_leases(50.0))
     yield made
     made.close()
 
@@ -47,7 +48,7 @@ def other(url: str) -> Iterator[PostgresStore]:
 def lease(
     last: int = 1,
     mac: bytes = ONE,
-    state: State = State.BOUND,
+    state: LeaseState = LeaseState.BOUND,
     expires: float = 150.0,
     **more: object,
 ) -> Lease:
@@ -59,19 +60,23 @@ def test_another_daemon_reads_what_one_wrote(store: PostgresStore, other: Postgr
     kept = [
         lease(1, hostname="box", booted=True, client_id=b"\0\xff"),
         lease(2, TWO),
-        Lease(A("10.0.0.3"), b"", b"", None, State.DECLINED, 99.0, 600.0),
+        Lease(A("10.0.0.3"), b"", b"", None, LeaseState.DECLINED, 99.0, 600.0),
         lease(4, b"\2\0\0\0\0\4", expires=FOREVER, seconds=FOREVER),
-        Lease(A("10.0.0.5"), b"id:x", b"", b"x", State.BOUND, 150.0, 100.0),
-        lease(6, b"\2\0\0\0\0\6", State.OFFERED, 110.0),
+        Lease(A("10.0.0.5"), b"id:x", b"", b"x", LeaseState.BOUND, 150.0, 100.0),
+        lease(6, b"\2\0\0\0\0\6", LeaseState.OFFERED, 110.0),
     ]
-    store.save(kept, 50.0)
-    kept[1].state, kept[1].expires = State.RELEASED, 60.0
-    store.save(kept[1:2], 50.0)
-    found = sorted(other.load(7.0), key=lambda one: one.address)
+    store.save_leases(kept, 50.0)
+    kept[1].state, kept[1].expires = LeaseState.RELEASED, 60.0
+    store.save_leases(kept[1:2], 50.0)
+    found = sorted(other.load_leases(7.0), key=lambda one: one.address)
     for one, before in zip(found, kept, strict=True):
         assert one.expires == pytest.approx(before.expires - 43.0, abs=5.0)
-        assert one.kept == (one.expires if one.state is State.BOUND else 0.0)
-        before.expires, before.kept, before.version = one.expires, one.kept, one.version
+        assert one.stored_until == (one.expires if one.state is LeaseState.BOUND else 0.0)
+        before.expires, before.stored_until, before.version = (
+            one.expires,
+            one.stored_until,
+            one.version,
+        )
         assert one == before
 
 
@@ -103,7 +108,7 @@ def test_older_tables_are_brought_up(
         assert postgres.migrate(url) == (0, 1)
         old = PostgresStore(url)
         old.open()
-        old.save([lease(1)], 50.0)
+        old.save_leases([lease(1)], 50.0)
         old.close()
     with psycopg.connect(url) as file:  # as it was before schema 3
         file.execute("DROP FUNCTION pybootd.save, pybootd.write")
@@ -113,7 +118,7 @@ def test_older_tables_are_brought_up(
     assert postgres.migrate(url) == (1, 3)
     assert [one.address for one in postgres.read_database(url)] == [A("10.0.0.1")]
     new = PostgresStore(url)
-    new.save([lease(2, TWO)], 50.0)
+    new.save_leases([lease(2, TWO)], 50.0)
     new.close()
 
 
@@ -126,22 +131,22 @@ def test_no_message_shows_a_password() -> None:
 
 
 def test_one_address_is_never_two_clients(store: PostgresStore, other: PostgresStore) -> None:
-    store.save([lease(1, ONE, State.OFFERED, 110.0)], 50.0)
+    store.save_leases([lease(1, ONE, LeaseState.OFFERED, 110.0)], 50.0)
     with pytest.raises(LeaseConflict, match=r"10\.0\.0\.1"):
-        other.save([lease(1, TWO)], 50.0)
+        other.save_leases([lease(1, TWO)], 50.0)
     # told what is there, it may take an address that came free
-    list(other.load(50.0))
+    list(other.load_leases(50.0))
     with pytest.raises(LeaseConflict):
-        other.save([lease(2, ONE)], 50.0)  # nor one client two addresses
-    other.save([lease(1, ONE)], 50.0)  # but what one offered, another may confirm
-    gone = lease(1, b"", State.FREE)
+        other.save_leases([lease(2, ONE)], 50.0)  # nor one client two addresses
+    other.save_leases([lease(1, ONE)], 50.0)  # but what one offered, another may confirm
+    gone = lease(1, b"", LeaseState.FREE)
     gone.version = other.newest
-    other.save([gone], 50.0)
-    store.save([lease(1, TWO)], 50.0)
+    other.save_leases([gone], 50.0)
+    store.save_leases([lease(1, TWO)], 50.0)
 
 
 def test_an_address_has_one_row_whatever_writes_there(url: str, store: PostgresStore) -> None:
-    store.save([lease(1)], 50.0)
+    store.save_leases([lease(1)], 50.0)
     again = "INSERT INTO pybootd.lease (address, owner, state, version, writer) "
     with (
         psycopg.connect(url, autocommit=True) as file,
@@ -151,24 +156,26 @@ def test_an_address_has_one_row_whatever_writes_there(url: str, store: PostgresS
 
 
 def test_an_offer_undoes_no_lease(store: PostgresStore, other: PostgresStore) -> None:
-    list(other.load(50.0))
-    store.save([lease(1)], 50.0)
-    told = other.prepare([[snapshot(lease(1, ONE, State.OFFERED, 110.0))]], 50.0, other.newest)()
+    list(other.load_leases(50.0))
+    store.save_leases([lease(1)], 50.0)
+    told = other.prepare(
+        [[snapshot(lease(1, ONE, LeaseState.OFFERED, 110.0))]], 50.0, other.newest
+    )()
     assert not told.failed
-    assert [(one.state, who) for one, who in told.leases] == [(State.BOUND, "first")]
+    assert [(one.state, who) for one, who in told.leases] == [(LeaseState.BOUND, "first")]
 
 
 def test_an_address_that_is_nobodys_may_be_blocked_by_any(
     store: PostgresStore, other: PostgresStore
 ) -> None:
-    store.save([lease(1)], 50.0)
-    store.save([lease(1, b"", State.FREE, version=store.newest)], 50.0)
-    list(other.load(50.0))  # which tells nothing of an address that is free
-    other.save([lease(1, b"", State.DECLINED)], 50.0)
+    store.save_leases([lease(1)], 50.0)
+    store.save_leases([lease(1, b"", LeaseState.FREE, version=store.newest)], 50.0)
+    list(other.load_leases(50.0))  # which tells nothing of an address that is free
+    other.save_leases([lease(1, b"", LeaseState.DECLINED)], 50.0)
 
 
 def test_requests_of_a_batch_fail_alone(store: PostgresStore, other: PostgresStore) -> None:
-    store.save([lease(1)], 50.0)
+    store.save_leases([lease(1)], 50.0)
     mine = [[snapshot(lease(1, TWO))], [snapshot(lease(2, TWO))]]
     told = other.prepare(mine, 50.0, 0)()
     assert told.failed == {0}
@@ -181,7 +188,7 @@ def test_requests_of_a_batch_fail_alone(store: PostgresStore, other: PostgresSto
 def test_a_client_has_one_lease_in_each_network(store: PostgresStore, other: PostgresStore) -> None:
     """RFC 2131 2.1: a lease is of a client and a subnet."""
     nets = [IPv4Network("10.0.0.0/28"), IPv4Network("10.0.0.16/28")]
-    store.save([lease(1)], 50.0)
+    store.save_leases([lease(1)], 50.0)
     mine = [[snapshot(lease(2), nets[0])], [snapshot(lease(17), nets[1])]]
     mine += [[snapshot(lease(18), nets[1])]]
     told = other.prepare(mine, 50.0, 0)()
@@ -190,8 +197,8 @@ def test_a_client_has_one_lease_in_each_network(store: PostgresStore, other: Pos
 
 
 def test_a_request_is_all_or_nothing(store: PostgresStore, other: PostgresStore) -> None:
-    store.save([lease(1), lease(2, TWO)], 50.0)
-    gone = lease(2, b"", State.FREE)
+    store.save_leases([lease(1), lease(2, TWO)], 50.0)
+    gone = lease(2, b"", LeaseState.FREE)
     gone.version = store.newest
     told = other.prepare([[snapshot(gone), snapshot(lease(1, TWO))]], 50.0, 0)()
     assert told.failed == {0}
@@ -225,13 +232,13 @@ def test_the_database_comes_back(store: PostgresStore, url: str) -> None:
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     with pytest.raises(StoreError):
-        store.save([lease(1)], 50.0)
-    store.save([lease(1)], 50.0)
+        store.save_leases([lease(1)], 50.0)
+    store.save_leases([lease(1)], 50.0)
     assert len(postgres.read_database(url)) == 1
 
 
 def test_what_no_database_takes_is_left_out_of_a_name(store: PostgresStore, url: str) -> None:
-    store.save([lease(1, hostname="b\0ox\udc80")], 50.0)
+    store.save_leases([lease(1, hostname="b\0ox\udc80")], 50.0)
     assert postgres.read_database(url)[0].hostname == "box?"
 
 
@@ -240,7 +247,7 @@ def test_the_command(
 ) -> None:
     ini = tmp_path / "pybootd.ini"
     ini.write_text(f"[bootp]\nleases = {url}\n")
-    store.save([lease(1, hostname="box"), lease(2, TWO, State.OFFERED, 110.0)], 50.0)
+    store.save_leases([lease(1, hostname="box"), lease(2, TWO, LeaseState.OFFERED, 110.0)], 50.0)
     assert command.main(["-c", str(ini), "--json"]) == 0
     (shown,) = json.loads(capsys.readouterr().out)
     assert (shown["address"], shown["hostname"], shown["state"]) == ("10.0.0.1", "box", "bound")
@@ -251,7 +258,7 @@ def test_the_command(
     # the daemon hears of it
     told = store.prepare((), 50.0, store.newest)()
     assert [(one.address, one.state, who) for one, who in told.leases] == [
-        (A("10.0.0.1"), State.FREE, "")
+        (A("10.0.0.1"), LeaseState.FREE, "")
     ]
 
 

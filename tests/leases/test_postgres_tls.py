@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pybootd.leases.pool import StoreError
 from pybootd.leases.shared import postgres
 from pybootd.leases.shared.postgres import PostgresStore
+from pybootd.leases.store import StoreError
 from tests.postgres import Cluster, missing
 
 pytestmark = pytest.mark.net

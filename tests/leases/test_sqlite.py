@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pybootd.leases.pool import FOREVER, Lease, State, StoreError
-from pybootd.leases.sqlite import MemoryStore, SqliteStore, open_store
+from pybootd.leases.lease import FOREVER, Lease, LeaseState
+from pybootd.leases.sqlite import SqliteStore, open_store
+from pybootd.leases.store import MemoryStore, StoreError
 
 MAC = b"\2\0\0\0\0\1"
 UUID_ = UUID("00112233-4455-6677-8899-aabbccddeeff")
@@ -49,7 +50,7 @@ def opened(path: Path, wall: Wall) -> SqliteStore:
 
 
 def lease(
-    last: int = 1, state: State = State.BOUND, expires: float = 150.0, **more: object
+    last: int = 1, state: LeaseState = LeaseState.BOUND, expires: float = 150.0, **more: object
 ) -> Lease:
     given: dict[str, object] = {"seconds": 100.0, "hostname": "box"} | more
     return Lease(A("10.0.0.0") + last, MAC, MAC, state=state, expires=expires, **given)  # type: ignore[arg-type]
@@ -58,7 +59,7 @@ def lease(
 def reloaded(store: SqliteStore, wall: Wall, now: float) -> list[Lease]:
     store.close()
     again = opened(store.path, wall)
-    leases = list(again.load(now))
+    leases = list(again.load_leases(now))
     again.close()
     return leases
 
@@ -66,7 +67,7 @@ def reloaded(store: SqliteStore, wall: Wall, now: float) -> list[Lease]:
 @pytest.fixture
 def store(path: Path, wall: Wall) -> Iterator[SqliteStore]:
     made = opened(path, wall)
-    list(made.load(50.0))
+    list(made.load_leases(50.0))
     yield made
     made.close()
 
@@ -74,12 +75,12 @@ def store(path: Path, wall: Wall) -> Iterator[SqliteStore]:
 def test_what_is_kept_comes_back(store: SqliteStore, wall: Wall) -> None:
     kept = [
         lease(1, uuid=UUID_, booted=True, client_id=b"\0\xff"),
-        lease(2, State.RELEASED, 60.0),
-        Lease(A("10.0.0.3"), b"", b"", None, State.DECLINED, 99.0, 600.0),
+        lease(2, LeaseState.RELEASED, 60.0),
+        Lease(A("10.0.0.3"), b"", b"", None, LeaseState.DECLINED, 99.0, 600.0),
         lease(4, expires=FOREVER, seconds=FOREVER),
-        Lease(A("10.0.0.5"), b"id:x", b"", b"x", State.BOUND, 150.0, 100.0),
+        Lease(A("10.0.0.5"), b"id:x", b"", b"x", LeaseState.BOUND, 150.0, 100.0),
     ]
-    store.save(kept, 50.0)
+    store.save_leases(kept, 50.0)
     wall.time += 10
     # another boot of the machine: its monotonic clock starts at 7
     found = reloaded(store, wall, 7.0)
@@ -89,15 +90,15 @@ def test_what_is_kept_comes_back(store: SqliteStore, wall: Wall) -> None:
 
 
 def test_a_free_address_is_forgotten(store: SqliteStore, wall: Wall) -> None:
-    store.save([lease()], 50.0)
-    store.save([Lease(A("10.0.0.1"), b"", b"", state=State.FREE)], 51.0)
+    store.save_leases([lease()], 50.0)
+    store.save_leases([Lease(A("10.0.0.1"), b"", b"", state=LeaseState.FREE)], 51.0)
     assert reloaded(store, wall, 0.0) == []
 
 
 def test_a_clock_set_while_the_daemon_runs_moves_no_lease(store: SqliteStore, wall: Wall) -> None:
-    store.save([lease(1)], 50.0)
+    store.save_leases([lease(1)], 50.0)
     wall.time += 3600 + 10  # ten seconds, and somebody sets it an hour forward
-    store.save([lease(2, expires=160.0)], 60.0)
+    store.save_leases([lease(2, expires=160.0)], 60.0)
     first, second = reloaded(store, wall, 60.0)
     assert (first.expires, second.expires) == (pytest.approx(150.0), pytest.approx(160.0))
     wall.time -= 7200
@@ -109,15 +110,15 @@ def test_a_batch_is_all_or_nothing(store: SqliteStore, wall: Wall) -> None:
     bad = lease(2)
     bad.hostname = None  # type: ignore[assignment]
     with pytest.raises(StoreError, match="NOT NULL"):
-        store.save([lease(1), bad], 50.0)
-    store.save([lease(3)], 50.0)
+        store.save_leases([lease(1), bad], 50.0)
+    store.save_leases([lease(3)], 50.0)
     assert [str(one.address) for one in reloaded(store, wall, 0.0)] == ["10.0.0.3"]
 
 
 def test_it_is_on_disk_before_save_returns(store: SqliteStore) -> None:
-    assert store._file is not None
-    assert store._file.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert store._file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert store.database is not None
+    assert store.database.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert store.database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 @pytest.mark.parametrize("damage", ["lost", "middle"])
@@ -125,15 +126,15 @@ def test_a_damaged_file_is_set_aside(
     path: Path, wall: Wall, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = opened(path, wall)
-    list(store.load(0.0))
-    store.save([lease(n) for n in range(1, 200)], 50.0)
+    list(store.load_leases(0.0))
+    store.save_leases([lease(n) for n in range(1, 200)], 50.0)
     store.close()
     data = path.read_bytes()
     bad = bytes(4096) + data[4096:] if damage == "lost" else data[:4096] + b"\xa5" * 8192
     path.write_bytes(bad)
     store = opened(path, wall)
-    assert list(store.load(0.0)) == []
-    store.save([lease()], 50.0)
+    assert list(store.load_leases(0.0)) == []
+    store.save_leases([lease()], 50.0)
     store.close()
     (aside,) = path.parent.glob("leases.db.damaged-*[0-9]")
     assert aside.read_bytes() == bad
@@ -166,42 +167,42 @@ def test_two_daemons_do_not_share_a_file(store: SqliteStore, wall: Wall) -> None
 
 
 def test_a_lease_that_a_person_takes_out_is_told(store: SqliteStore) -> None:
-    store.save([lease(1), lease(2)], 50.0)
-    assert store.removed() == ()
+    store.save_leases([lease(1), lease(2)], 50.0)
+    assert store.list_removed() == ()
     other = sqlite3.connect(store.path)
     with other:
         other.execute("DELETE FROM lease WHERE address = ?", (int(A("10.0.0.1")),))
     other.close()
-    assert store.removed() == [A("10.0.0.1")]
-    assert store.removed() == ()
+    assert store.list_removed() == [A("10.0.0.1")]
+    assert store.list_removed() == ()
 
 
 def test_a_row_that_makes_no_sense_is_left_out(
     store: SqliteStore, wall: Wall, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store.save([lease(1), lease(2)], 50.0)
-    assert store._file is not None
-    store._file.execute("UPDATE lease SET state = 'gone' WHERE address % 2")
+    store.save_leases([lease(1), lease(2)], 50.0)
+    assert store.database is not None
+    store.database.execute("UPDATE lease SET state = 'gone' WHERE address % 2")
     assert len(reloaded(store, wall, 0.0)) == 1
     assert "is left out" in caplog.text
 
 
 def test_a_full_disk_and_space_again(store: SqliteStore, wall: Wall) -> None:
-    assert store._file is not None
-    (pages,) = store._file.execute("PRAGMA page_count").fetchone()
-    store._file.execute(f"PRAGMA max_page_count = {pages}")
+    assert store.database is not None
+    (pages,) = store.database.execute("PRAGMA page_count").fetchone()
+    store.database.execute(f"PRAGMA max_page_count = {pages}")
     crowd = [lease(n, hostname="x" * 200) for n in range(100)]
     with pytest.raises(StoreError, match="full"):
-        store.save(crowd, 50.0)
-    store._file.execute("PRAGMA max_page_count = 10000")
-    store.save(crowd, 50.0)
+        store.save_leases(crowd, 50.0)
+    store.database.execute("PRAGMA max_page_count = 10000")
+    store.save_leases(crowd, 50.0)
     assert len(reloaded(store, wall, 0.0)) == 100
 
 
 def test_memory(tmp_path: Path) -> None:
     store = open_store("memory")
     assert isinstance(store, MemoryStore)
-    assert list(store.load(0.0)) == []
+    assert list(store.load_leases(0.0)) == []
 
 
 def test_a_path_is_a_file(path: Path) -> None:
@@ -244,7 +245,9 @@ def test_memory_warns_nobody(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.text
 
 
-STATES = st.sampled_from((State.BOUND, State.RELEASED, State.DECLINED, State.FREE))
+STATES = st.sampled_from(
+    (LeaseState.BOUND, LeaseState.RELEASED, LeaseState.DECLINED, LeaseState.FREE)
+)
 STEPS = st.one_of(
     st.tuples(st.just("save"), st.dictionaries(st.integers(1, 4), STATES), st.floats(1, 1000)),
     st.tuples(st.just("sleep"), st.floats(0, 500)),
@@ -260,10 +263,12 @@ def test_whatever_happens_each_lease_lasts_as_long_as_was_said(
 ) -> None:
     """Over restarts and set clocks, to within the second that the wall clock may wander."""
     wall, now = Wall(), 50.0
-    kept: dict[int, tuple[State, float, float]] = {}  # by address: until when, of how many seconds
+    kept: dict[
+        int, tuple[LeaseState, float, float]
+    ] = {}  # by address: until when, of how many seconds
     with tempfile.TemporaryDirectory() as folder:
         store = opened(Path(folder) / "leases.db", wall)
-        list(store.load(now))
+        list(store.load_leases(now))
         for what, *how in [*steps, ("restart", 0.0)]:
             if what == "sleep":
                 now, wall.time = now + how[0], wall.time + how[0]
@@ -271,17 +276,17 @@ def test_whatever_happens_each_lease_lasts_as_long_as_was_said(
                 wall.time += how[0]
             elif what == "save":
                 states, seconds = how
-                store.save(
+                store.save_leases(
                     [lease(n, s, now + seconds, seconds=seconds) for n, s in states.items()], now
                 )
                 kept |= {n: (state, now + seconds, seconds) for n, state in states.items()}
-                kept = {n: one for n, one in kept.items() if one[0] is not State.FREE}
+                kept = {n: one for n, one in kept.items() if one[0] is not LeaseState.FREE}
             else:
-                store.save([], now)
+                store.save_leases([], now)
                 store.close()
                 wall.time += how[0]  # meanwhile nobody counts but the wall clock
                 store = opened(store.path, wall)
-                loaded = {int(one.address) & 7: one for one in store.load(now)}
+                loaded = {int(one.address) & 7: one for one in store.load_leases(now)}
                 kept = {n: (s, until - how[0], given) for n, (s, until, given) in kept.items()}
                 assert {n: one.state for n, one in loaded.items()} == {
                     n: state for n, (state, _, _) in kept.items()

@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from pybootd.leases.pool import FOREVER, Lease, State, identify
+from pybootd.core.client import make_identity
+from pybootd.leases.lease import FOREVER, Lease, LeaseState
 from pybootd.leases.shared import postgres
 from pybootd.leases.shared.pool import SharedPool
 from pybootd.leases.shared.postgres import DatabaseReply, PostgresStore, snapshot
@@ -53,21 +54,21 @@ class Side:
         """Take over what the database said, as ``sharing`` does."""
         self.store.newest = told.newest
         for lease, writer in told.leases:
-            here = self.pool.at(lease.address)
+            here = self.pool.find_lease_at(lease.address)
             if writer != self.store.who or here is None or told.failed:
-                self.pool.learn(lease)
+                self.pool.learn_lease(lease)
                 continue
             here.version = lease.version
-            if here.state is lease.state is State.OFFERED and here.owner == lease.owner:
-                self.pool.saved(here)
+            if here.state is lease.state is LeaseState.OFFERED and here.owner == lease.owner:
+                self.pool.note_offer_stored(here)
 
-    def begin_anew(self, now: float) -> None:
+    def rebuild(self, now: float) -> None:
         """Know what the database knows, and nothing else."""
         told = self.store.prepare((), now, 0)()
         there = {lease.address for lease, _ in told.leases}
-        for lease in list(self.pool.leases()):
+        for lease in list(self.pool.list_leases()):
             if lease.address not in there:
-                self.pool.drop(lease.address, now)
+                self.pool.drop_lease(lease.address, now)
         self.pool.changed.clear()
         self.learn(replace(told, failed=frozenset([0])))
 
@@ -92,14 +93,14 @@ class TwoStores(RuleBasedStateMachine):
         self.sqlite = SqliteStore(Path(self.folder.name) / "leases.db", lambda: self.wall)
         self.sqlite.open()
         self.one, self.two = self._side("one"), self._side("two")
-        kept = {one.address: one for one in self.one.store.load(self.now)}
-        offered = {number for number, one in kept.items() if one.state is State.OFFERED}
+        kept = {one.address: one for one in self.one.store.load_leases(self.now)}
+        offered = {number for number, one in kept.items() if one.state is LeaseState.OFFERED}
         expected = {number: _seen(one) for number, one in kept.items() if number not in offered}
-        assert {one.address: _seen(one) for one in self.sqlite.load(self.now)} == expected
+        assert {one.address: _seen(one) for one in self.sqlite.load_leases(self.now)} == expected
         for side in (self.one, self.two):
-            for lease in side.store.load(self.now):
-                assert lease.owner in (b"", identify(lease.mac, lease.client_id, False))
-                side.pool.restore(lease)
+            for lease in side.store.load_leases(self.now):
+                assert lease.owner in (b"", make_identity(lease.mac, lease.client_id, False))
+                side.pool.restore_lease(lease)
             side.pool.changed.clear()
         self.pool = self.one.pool
 
@@ -119,7 +120,9 @@ class TwoStores(RuleBasedStateMachine):
     def _save(self, side: Side | None = None) -> bool:
         """Save what changed; False: another daemon was first, and nothing is saved."""
         side = side or self.one
-        changed = sorted(side.pool.changed.values(), key=lambda one: one.state is not State.FREE)
+        changed = sorted(
+            side.pool.changed.values(), key=lambda one: one.state is not LeaseState.FREE
+        )
         side.pool.changed.clear()
         if not changed:
             return True
@@ -131,24 +134,24 @@ class TwoStores(RuleBasedStateMachine):
         there = {lease.address: lease.state for lease, _ in told.leases}
         batch = []
         for one in changed:
-            if one.state is not State.OFFERED:
+            if one.state is not LeaseState.OFFERED:
                 batch.append(one)
-            elif there.get(one.address, State.OFFERED) is State.OFFERED:
-                batch.append(replace(one, state=State.FREE))
-        self.sqlite.save(batch, self.now)
+            elif there.get(one.address, LeaseState.OFFERED) is LeaseState.OFFERED:
+                batch.append(replace(one, state=LeaseState.FREE))
+        self.sqlite.save_leases(batch, self.now)
         side.learn(told)
         return True
 
     def _begin_anew(self, side: Side) -> None:
-        side.begin_anew(self.now)
-        self.sqlite.save((), self.now)  # it sees the clock, too
+        side.rebuild(self.now)
+        self.sqlite.save_leases((), self.now)  # it sees the clock, too
 
     def _offer(self, side: Side, mac: bytes, wanted: A | None = None) -> Lease | None:
         """Offer an address and save that; None: there is none, or another daemon was first."""
-        lease = side.pool.offer(mac, mac, self.now, wanted)
+        lease = side.pool.offer_address(mac, mac, self.now, wanted)
         if lease is None or not self._save(side):
             return None
-        side.pool.made(lease, idle=True)
+        side.pool.note_offer_sent(lease, idle=True)
         return lease
 
     def _held(self) -> set[tuple[Any, ...]]:
@@ -165,43 +168,43 @@ class TwoStores(RuleBasedStateMachine):
 
     @rule(mac=CLIENTS, seconds=SECONDS, name=st.sampled_from(["", "box", "b\u00f6x"]))
     def bind(self, mac: bytes, seconds: float, name: str) -> None:
-        lease = self.pool.offer(mac, mac, self.now)
+        lease = self.pool.offer_address(mac, mac, self.now)
         if lease is not None:
             lease.hostname, lease.booted = name, bool(name)
             lease.client_id = mac if name else None
-            self.pool.bind(lease, seconds, self.now)
+            self.pool.bind_lease(lease, seconds, self.now)
         self._save()
 
     @rule(mac=CLIENTS)
     def release(self, mac: bytes) -> None:
-        lease = self.pool.find(mac)
-        if lease is not None and lease.state in (State.OFFERED, State.BOUND):
-            self.pool.release(lease, self.now)
+        lease = self.pool.find_lease(mac)
+        if lease is not None and lease.state in (LeaseState.OFFERED, LeaseState.BOUND):
+            self.pool.release_lease(lease, self.now)
         self._save()
 
     @rule(address=ADDRESSES)
     def decline(self, address: A) -> None:
-        self.pool.block(address, self.now)
+        self.pool.block_address(address, self.now)
         self._save()
 
     @rule(address=ADDRESSES)
     def take_away(self, address: A) -> None:
-        self.pool.forget(address, self.now)
+        self.pool.forget_lease(address, self.now)
         self._save()
 
     @rule(mac=CLIENTS, bind=st.booleans())
     def another_daemon_gives(self, mac: bytes, bind: bool) -> None:
         if not bind:
             self._offer(self.two, mac)
-        elif (lease := self.two.pool.offer(mac, mac, self.now)) is not None:
-            self.two.pool.bind(lease, 100.0, self.now)
+        elif (lease := self.two.pool.offer_address(mac, mac, self.now)) is not None:
+            self.two.pool.bind_lease(lease, 100.0, self.now)
             self._save(self.two)
 
     @rule(side=st.sampled_from(["one", "two"]))
     def hear(self, side: str) -> None:
         heard = getattr(self, side)
         heard.learn(heard.store.prepare((), self.now, heard.store.newest)())
-        self.sqlite.save((), self.now)  # it sees the clock, too
+        self.sqlite.save_leases((), self.now)  # it sees the clock, too
 
     @rule(sides=st.lists(st.sampled_from(["one", "two"]), min_size=1, max_size=12))
     def flood(self, sides: list[str]) -> None:

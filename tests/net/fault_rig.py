@@ -4,7 +4,7 @@ import time
 from ipaddress import IPv4Address
 
 from pybootd.lab.daemon_process import DaemonProcess
-from pybootd.leases.sqlite import read_file
+from pybootd.leases.lease_file import read_lease_file
 
 INI = """
 [bootp]
@@ -53,7 +53,7 @@ class Rig:
 
     def kept(self):
         """Read which leases the file has: MAC and address."""
-        return {lease.mac.hex(":"): lease.address for lease in read_file(self.file)}
+        return {lease.mac.hex(":"): lease.address for lease in read_lease_file(self.file)}
 
     def said(self, text):
         lines = self.log.read_text().splitlines()

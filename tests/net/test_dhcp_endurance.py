@@ -17,7 +17,7 @@ import pytest
 
 from pybootd.lab.daemon_process import DaemonProcess
 from pybootd.lab.network import Host, Network
-from pybootd.leases.sqlite import read_file
+from pybootd.leases.lease_file import read_lease_file
 
 from .dhcp_crowd import Crowd, macs
 
@@ -79,7 +79,9 @@ def test_no_lease_is_lost_by_a_kill(lab: Lab, seed: int) -> None:
         with daemon:
             # the file has all that were told of, and those of the round before come back
             if crowd.told:
-                rows = {lease.mac: lease.address for lease in read_file(lab.folder / "leases.db")}
+                rows = {
+                    lease.mac: lease.address for lease in read_lease_file(lab.folder / "leases.db")
+                }
                 assert crowd.told.items() <= rows.items()
             assert not crowd.serve(before, 20.0)
             # new ones, or some that came long ago; more than there is time for

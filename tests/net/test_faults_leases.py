@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pybootd.dhcp4.wire.packet import MessageType
-from pybootd.leases.sqlite import read_file
+from pybootd.leases.lease_file import read_lease_file
 
 from .fault_rig import INI, Rig
 
@@ -150,7 +150,7 @@ def test_a_clock_that_is_set_ends_no_lease(lan, firmware, tmp_path, monkeypatch,
 
     def left():
         """Return the seconds that each lease in the file has left, by the clock as it is set."""
-        leases = read_file(rig.file, lambda: time.time() + int(wall.read_text()))
+        leases = read_lease_file(rig.file, lambda: time.time() + int(wall.read_text()))
         return [lease.expires for lease in leases]
 
     rig.daemon.start()

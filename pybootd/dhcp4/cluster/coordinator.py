@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pybootd.config.options.bootp import BootpConfig
+from pybootd.core.client import IPAddress
 from pybootd.core.loop import Loop, Timer
 from pybootd.core.workers import Later, TaskResult
 from pybootd.dhcp4.actions import Effect, Probe, Wait
@@ -24,7 +25,7 @@ from pybootd.dhcp4.handler import DhcpHandler
 from pybootd.dhcp4.subnets import Arrival, Subnets
 from pybootd.dhcp4.wire import options
 from pybootd.dhcp4.wire.packet import MessageType, Packet
-from pybootd.leases.pool import Lease, State, StoreError
+from pybootd.leases.lease import Lease, LeaseState
 from pybootd.leases.shared.listener import Listener
 from pybootd.leases.shared.local_copy import LocalCopy
 from pybootd.leases.shared.pool import SharedPool
@@ -35,6 +36,7 @@ from pybootd.leases.shared.postgres import (
     SchemaError,
     snapshot,
 )
+from pybootd.leases.store import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +120,7 @@ class Coordinator:
         """Return the leases to begin with; raises StoreError where there is no use in waiting."""
         try:
             self.store.open()
-            leases = list(self.store.load(now))
+            leases = list(self.store.load_leases(now))
         except SchemaError:
             raise
         except StoreError as error:
@@ -179,17 +181,17 @@ class Coordinator:
         sent = packet.options
         kind = int.from_bytes(sent.get(options.TYPE, b""))
         responder = self._server.responder
-        owner = responder.identify(packet.chaddr, sent.get(options.CLIENT_ID))
+        owner = responder.identify_client(packet.chaddr, sent.get(options.CLIENT_ID))
         if kind in (MessageType.REQUEST, MessageType.RELEASE, MessageType.DECLINE):
             if not responder.is_for_us(packet):
                 return False
             named = sent.get(options.REQUESTED, b"")
             address = IPv4Address(named) if len(named) == 4 else packet.ciaddr
             network = self._server.networks.holding(address)
-            lease = network.pool.at(address) if network is not None else None
+            lease = network.pool.find_lease_at(address) if network is not None else None
             return lease is None or lease.owner != owner
         place = self._server.networks.choose(packet, origin) if self._stale else None
-        return place is not None and place[0].pool.find(owner) is None
+        return place is not None and place[0].pool.find_lease(owner) is None
 
     def _answer(self, packet: Packet, origin: Arrival, tries: int, now: float) -> list[Effect]:
         if not tries:
@@ -207,7 +209,7 @@ class Coordinator:
         changed = self._server.networks.changed
         if not changed:
             return effects
-        leases = sorted(changed.values(), key=lambda lease: lease.state is not State.FREE)
+        leases = sorted(changed.values(), key=lambda lease: lease.state is not LeaseState.FREE)
         changed.clear()
         if self._away is not None:
             self._away.backlog.update((int(lease.address), lease) for lease in leases)
@@ -289,9 +291,9 @@ class Coordinator:
     def _drop(self, number: int, now: float) -> None:
         pool = self._pool(IPv4Address(number))
         if pool is not None:
-            pool.drop(IPv4Address(number), now)
+            pool.drop_lease(IPv4Address(number), now)
 
-    def _pool(self, address: IPv4Address) -> SharedPool | None:
+    def _pool(self, address: IPAddress) -> SharedPool | None:
         network = self._server.networks.holding(address)
         return network.pool if network and isinstance(network.pool, SharedPool) else None
 
@@ -311,7 +313,7 @@ class Coordinator:
             if pool is None:
                 continue
             number = int(lease.address)
-            current = pool.at(lease.address)
+            current = pool.find_lease_at(lease.address)
             if self._copy is not None:
                 self._copy.note(lease)
             if current is not None and number not in unsure:
@@ -320,14 +322,14 @@ class Coordinator:
                 if pending is None:
                     pending = {row[0] for group in self._queue for row in group.leases}
                 same = current.owner == lease.owner
-                offered = current.state is lease.state is State.OFFERED
+                offered = current.state is lease.state is LeaseState.OFFERED
                 # an offer that is still to be written undoes no lease that another daemon made
-                behind = current.state is State.OFFERED and not offered
+                behind = current.state is LeaseState.OFFERED and not offered
                 if writer == self.store.who or (number in pending and same and not behind):
                     current.version = lease.version
-                    current.kept = lease.kept if same else 0.0
+                    current.stored_until = lease.stored_until if same else 0.0
                     if same and offered:
-                        pool.saved(current)
+                        pool.note_offer_stored(current)
                     continue
             effects += self._take_over(pool, lease, by_hand=not writer, now=now)
         return effects
@@ -337,11 +339,11 @@ class Coordinator:
     ) -> list[Effect]:
         responder, effects = self._server.responder, list[Effect]()
         if lease.owner:
-            lease.owner = responder.identify(lease.mac, lease.client_id)
-        if lease.state is State.FREE:
+            lease.owner = responder.identify_client(lease.mac, lease.client_id)
+        if lease.state is LeaseState.FREE:
             effects = responder.forget([lease.address], now) if by_hand else []
             self._server.networks.changed.pop(int(lease.address), None)
-        pool.learn(lease)
+        pool.learn_lease(lease)
         responder.place(lease, now)
         return effects
 
@@ -435,7 +437,7 @@ class Coordinator:
         late = {n: lease for n, lease in away.backlog.items() if n not in written | gone}
         effects = self._learn(told, now, (away.unsure | gone) - written - late.keys())
         for network in self._server.networks:
-            for lease in list(network.pool.leases()):
+            for lease in list(network.pool.list_leases()):
                 if not lease.version and int(lease.address) not in late:
                     self._drop(int(lease.address), now)
         self._server.networks.changed.update(late)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
 from uuid import UUID
 
 from pybootd.config.bootfile import BootFileConfig
 from pybootd.config.values import is_ipxe
 from pybootd.core.architecture import architecture_name
-from pybootd.core.client import Client
+from pybootd.core.client import Client, IPAddress
 from pybootd.core.mac import PI_3, PI_MACS
 from pybootd.dhcp4.wire import options
 from pybootd.dhcp4.wire.packet import NOBODY, Packet
@@ -86,7 +85,7 @@ def read_client(
     packet: Packet,
     interface: str,
     uuid: UUID | None = None,
-    address: IPv4Address | None = None,
+    address: IPAddress | None = None,
     classes: tuple[str, ...] = CLASSES,
 ) -> Client:
     """Read the client off its request.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later, TaskResult
-from pybootd.leases.pool import StoreError
 from pybootd.leases.shared.postgres import PostgresStore
+from pybootd.leases.store import StoreError
 
 if TYPE_CHECKING:
     import psycopg

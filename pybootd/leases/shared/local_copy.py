@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pybootd.core.loop import Loop, Timer
 from pybootd.core.workers import Later, TaskResult
-from pybootd.leases.pool import Lease, State, StoreError
+from pybootd.leases.lease import Lease, LeaseState
 from pybootd.leases.sqlite import SqliteStore
+from pybootd.leases.store import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +35,14 @@ class LocalCopy:
         """Return the leases that the database had when it was last seen."""
         try:
             self._store.open()
-            leases = list(self._store.load(now))
+            leases = list(self._store.load_leases(now))
         except StoreError as error:
             log.warning("no local copy of the leases: %s", error)
             return []
         finally:
             self._store.close()
         for lease in leases:
-            lease.kept = lease.expires if lease.state is State.BOUND else 0.0
+            lease.stored_until = lease.expires if lease.state is LeaseState.BOUND else 0.0
         return leases
 
     def begin(self, leases: Sequence[Lease], now: float) -> None:
@@ -74,17 +75,19 @@ class LocalCopy:
         def write() -> None:
             if not self._open:
                 self._store.open()
-                before = list(self._store.load(now))
+                before = list(self._store.load_leases(now))
                 self._open = True
                 for lease in before if whole else ():
-                    batch.setdefault(int(lease.address), replace(lease, state=State.FREE))
+                    batch.setdefault(int(lease.address), replace(lease, state=LeaseState.FREE))
             # an offer is worth nothing after a restart, and whoever had the address before has it
             # no more
             leases = [
-                replace(lease, state=State.FREE) if lease.state is State.OFFERED else lease
+                replace(lease, state=LeaseState.FREE)
+                if lease.state is LeaseState.OFFERED
+                else lease
                 for lease in batch.values()
             ]
-            self._store.save(leases, now)
+            self._store.save_leases(leases, now)
 
         self._loop.work(Later(write, WORKERS, 1), self._written)
 

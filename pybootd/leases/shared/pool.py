@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address
 from zlib import crc32
 
-from pybootd.leases.pool import NEVER, OFFER_HOLD, Lease, Pool, State
+from pybootd.core.client import IPAddress
+from pybootd.leases.lease import NEVER, Lease, LeaseState
+from pybootd.leases.pool import OFFER_HOLD_S, Pool
 
 
 class SharedPool(Pool):
@@ -18,62 +19,65 @@ class SharedPool(Pool):
 
     _used_up = False  # every address has been given once
 
-    def own(self, addresses: Iterable[IPv4Address]) -> None:
+    def exclude_addresses(self, addresses: Iterable[IPAddress]) -> None:
         """Note which addresses are the server's: they are never given."""
-        super().own(addresses)
+        super().exclude_addresses(addresses)
         self._used_up = False
 
-    def learn(self, lease: Lease) -> None:
+    def learn_lease(self, lease: Lease) -> None:
         """Take over what another daemon has made of the address; FREE: nobody's."""
         number = int(lease.address)
         before = self._by_address.get(number)
         lease.due = NEVER
-        lease.checked = lease.state in (State.BOUND, State.RELEASED)
+        lease.checked = lease.state in (LeaseState.BOUND, LeaseState.RELEASED)
         if before is not None and before.owner:
             taken = _taken_back(before, lease)
             if taken and 0 < before.version < lease.version:
                 self._offers.scarce_until = max(self._offers.scarce_until, lease.expires)
-            idle = taken and before.state is State.OFFERED and not before.booted
+            idle = taken and before.state is LeaseState.OFFERED and not before.booted
             lease.checked |= before.checked and (before.owner == lease.owner or idle)
             if self._by_owner.get(before.owner) is before:
                 del self._by_owner[before.owner]
         had = self._by_owner.get(lease.owner) if lease.owner else None
         if had is not None:  # it moved here
-            self._clear(had, lease.expires)
-        self._offers.end(number)
+            self._clear_lease(had, lease.expires)
+        self._offers.end_offer(number)
         self._by_address[number] = lease
         if lease.owner:
             self._by_owner[lease.owner] = lease
-            self.made(lease, idle=not lease.booted)
-        self._note(lease)
+            self.note_offer_sent(lease, idle=not lease.booted)
+        self._queue_return(lease)
 
-    def saved(self, lease: Lease) -> None:
+    def note_offer_stored(self, lease: Lease) -> None:
         """Note that the shared store has this offer as it is here."""
-        self._offers.saved(int(lease.address))
+        self._offers.mark_stored(int(lease.address))
 
-    def drop(self, address: IPv4Address, now: float) -> None:
+    def drop_lease(self, address: IPAddress, now: float) -> None:
         """Forget a lease that no store has."""
         lease = self._by_address.get(int(address))
         if lease is not None:
-            self._clear(lease, now)
+            self._clear_lease(lease, now)
 
-    def withdraw(self, lease: Lease, now: float) -> None:
+    def withdraw_offer(self, lease: Lease, now: float) -> None:
         """Leave the offer as it is: the others still make it."""
 
     # inside
 
-    def _put(self, lease: Lease, now: float) -> None:
-        self._offers.wait(int(lease.address))
-        super()._put(lease, now)
+    def _register_lease(self, lease: Lease, now: float) -> None:
+        self._offers.await_store(int(lease.address))
+        super()._register_lease(lease, now)
 
-    def _hold(self, lease: Lease, now: float) -> None:
-        if lease.state is State.OFFERED:
-            if self._offers.is_saved(int(lease.address)) and lease.expires > now + OFFER_HOLD / 2:
+    def _hold_offer(self, lease: Lease, now: float) -> None:
+        if lease.state is LeaseState.OFFERED:
+            if (
+                self._offers.is_stored(int(lease.address))
+                and lease.expires > now + OFFER_HOLD_S / 2
+            ):
                 return  # the store says so already
             self.changed[int(lease.address)] = lease
-        super()._hold(lease, now)
+        super()._hold_offer(lease, now)
 
-    def _untouched(self, owner: bytes) -> int:
+    def _next_untouched(self, owner: bytes) -> int:
         """Find an address never given, from where every daemon looks first for this client."""
         count = self.last - self.first + 1
         start = crc32(owner) % max(1, count)
@@ -84,13 +88,15 @@ class SharedPool(Pool):
         self._used_up = True
         return -1
 
-    def _choose(self, owner: bytes) -> tuple[int, bool]:
-        return self._offers.take_any(crc32(owner))
+    def _choose_offer(self, owner: bytes) -> tuple[int, bool]:
+        return self._offers.pop_any_stored(crc32(owner))
 
 
 def _taken_back(before: Lease, lease: Lease) -> bool:
     """Tell whether an offer made way for another before the store heard of its request."""
-    unheard = before.state is State.OFFERED or (before.state is State.BOUND and not before.kept)
-    if not unheard or lease.state is not State.OFFERED or before.owner == lease.owner:
+    unheard = before.state is LeaseState.OFFERED or (
+        before.state is LeaseState.BOUND and not before.stored_until
+    )
+    if not unheard or lease.state is not LeaseState.OFFERED or before.owner == lease.owner:
         return False
-    return lease.expires - OFFER_HOLD < before.expires
+    return lease.expires - OFFER_HOLD_S < before.expires

@@ -21,9 +21,10 @@ from uuid import UUID
 from pybootd.config import values
 from pybootd.config.ini import ConfigError
 from pybootd.config.loader import Config
-from pybootd.leases.pool import EVERYWHERE, FOREVER, OFFER_HOLD, Lease, State, StoreError
+from pybootd.leases.lease import FOREVER, Lease, LeaseState
+from pybootd.leases.pool import EVERYWHERE, OFFER_HOLD_S
 from pybootd.leases.shared import schema
-from pybootd.leases.store import LeaseStore
+from pybootd.leases.store import LeaseStore, StoreError
 
 if TYPE_CHECKING:
     import psycopg
@@ -111,7 +112,7 @@ def snapshot(lease: Lease, network: IPv4Network = EVERYWHERE) -> Row:
 
 
 def _frees_first(lease: Lease) -> bool:
-    return lease.state is not State.FREE
+    return lease.state is not LeaseState.FREE
 
 
 class PostgresStore(LeaseStore):
@@ -140,13 +141,13 @@ class PostgresStore(LeaseStore):
             self.close()
             raise
 
-    def load(self, now: float) -> Iterable[Lease]:
+    def load_leases(self, now: float) -> Iterable[Lease]:
         """Return every lease and offer; raises StoreError."""
         told = self.prepare((), now, 0)()
         self.newest = told.newest
-        return [lease for lease, _ in told.leases if lease.state is not State.FREE]
+        return [lease for lease, _ in told.leases if lease.state is not LeaseState.FREE]
 
-    def save(self, batch: Collection[Lease], now: float) -> None:
+    def save_leases(self, batch: Collection[Lease], now: float) -> None:
         """Commit these leases, all or none; raises StoreError, Conflict if others have them."""
         rows = [snapshot(lease) for lease in sorted(batch, key=_frees_first)]
         told = self.prepare([rows], now, self.newest)()
@@ -310,7 +311,7 @@ def read_database(url: str) -> list[Lease]:
     """
     with visit(url) as file:
         leases, _ = read_all(file, 0.0)
-    kept = (lease for lease in leases if lease.state is not State.OFFERED)
+    kept = (lease for lease in leases if lease.state is not LeaseState.OFFERED)
     return sorted(kept, key=lambda lease: lease.address)
 
 
@@ -319,7 +320,7 @@ def read_all(file: psycopg.Connection[Any], now: float) -> tuple[list[Lease], fl
     clock, drift = file.execute(_CLOCK).fetchone() or (0.0, 0.0)
     offset = clock - drift - now
     leases = (_lease(row[0], row[1:], -offset, now) for row in file.execute(_LOAD).fetchall())
-    return [lease for lease in leases if lease.state is not State.FREE], offset
+    return [lease for lease in leases if lease.state is not LeaseState.FREE], offset
 
 
 def remove(url: str, mac: bytes) -> list[IPv4Address]:
@@ -426,9 +427,9 @@ def _lease(version: int, row: Sequence[Any], offset: float, now: float) -> Lease
     """Read a row (``_COLUMNS`` without the version); ``offset``: monotonic less lease clock."""
     number, owner, mac, client_id, state, expires, seconds, hostname, uuid, booted, _ = row
     granted = math.inf if seconds is None else seconds
-    made = State(state)
+    made = LeaseState(state)
     # never more than was granted, whatever happened to the clock while nobody watched it
-    most = now + (OFFER_HOLD if made is State.OFFERED else granted)
+    most = now + (OFFER_HOLD_S if made is LeaseState.OFFERED else granted)
     ends = FOREVER if expires is None else min(expires + offset, most)
     return Lease(
         address=IPv4Address(number),
@@ -442,7 +443,7 @@ def _lease(version: int, row: Sequence[Any], offset: float, now: float) -> Lease
         uuid=uuid if uuid is None or isinstance(uuid, UUID) else UUID(str(uuid)),
         booted=booted,
         version=version,
-        kept=ends if made is State.BOUND else 0.0,
+        stored_until=ends if made is LeaseState.BOUND else 0.0,
     )
 
 

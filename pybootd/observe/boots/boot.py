@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import IPv4Address
 
 from pybootd.core import events
 from pybootd.core.architecture import architecture_name
+from pybootd.core.client import IPAddress
 from pybootd.core.events import LAST_ACK, RefusalCause, TransferOutcome
 from pybootd.observe.boots.roles import FileRole
 
@@ -183,8 +183,8 @@ class Boot:
         self.vendor_class = ""
         self.boot_file = ""
         self.file_server = ""
-        self.address: IPv4Address | None = None
-        self.relay: IPv4Address | None = None
+        self.address: IPAddress | None = None
+        self.relay: IPAddress | None = None
         self.interface = ""
         self.left_out = 0
         self.middle = 0  # before it, whatever may be left out still runs
@@ -253,7 +253,7 @@ class ClientRecord:
 
     name: str
     mac: bytes = b""
-    address: IPv4Address | None = None
+    address: IPAddress | None = None
     hostname: str = ""
     uuid: str = ""
     boots: list[Boot] = field(default_factory=list)

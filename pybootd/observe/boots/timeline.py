@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 
 from pybootd.core import events
-from pybootd.core.client import Client, KnownClient
+from pybootd.core.client import Client, IPAddress, KnownClient
 from pybootd.core.client_table import Newcomers
 from pybootd.core.events import EventBus, RefusalCause, TransferOutcome
 from pybootd.observe.boots.boot import (
@@ -48,7 +48,7 @@ class Timeline:
         self,
         bus: EventBus,
         clock: Callable[[], float],
-        who: Callable[[IPv4Address], KnownClient | None],
+        who: Callable[[IPAddress], KnownClient | None],
         clients: int = CLIENTS,
         steps: int = STEPS,
     ) -> None:
@@ -218,7 +218,7 @@ class Timeline:
         if record.address is not None and self._by_address.get(str(record.address)) is record:
             del self._by_address[str(record.address)]
 
-    def _place(self, record: ClientRecord, address: IPv4Address) -> None:
+    def _place(self, record: ClientRecord, address: IPAddress) -> None:
         """Note that the client is at this address, and no other client is."""
         before = self._by_address.get(str(address))
         if before is record:

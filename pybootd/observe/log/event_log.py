@@ -13,14 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 from pybootd.config.options.service import LoggerConfig
 from pybootd.core import events
 from pybootd.core.architecture import architecture_name
-from pybootd.core.client import Client
+from pybootd.core.client import Client, IPAddress
 from pybootd.core.events import LAST_ACK, EventBus, TransferOutcome
 from pybootd.core.text import make_printable
 from pybootd.observe.log.throttle import Throttle
@@ -357,7 +356,7 @@ def _full(peer: str, level: int) -> bool:
     return False
 
 
-def _say(level: int, message: str, **facts: Client | IPv4Address | str | int) -> None:
+def _say(level: int, message: str, **facts: Client | IPAddress | str | int) -> None:
     if not log.isEnabledFor(level):
         return
     # as log.log does, which takes as long for it as the rest for the line
@@ -366,7 +365,7 @@ def _say(level: int, message: str, **facts: Client | IPv4Address | str | int) ->
     log.handle(record)
 
 
-def _plain(facts: Mapping[str, Client | IPv4Address | str | int]) -> dict[str, str | int]:
+def _plain(facts: Mapping[str, Client | IPAddress | str | int]) -> dict[str, str | int]:
     """Write an event's facts as JSON has them."""
     known: dict[str, str | int] = {}
     for name, value in facts.items():
