@@ -19,34 +19,6 @@ log = logging.getLogger(__name__)
 
 E = TypeVar("E")
 
-LAST_ACK = "its last ACK is missing"
-"""Why a transfer ended that may have been whole (RFC 1350 6)."""
-ANEW = "the client began anew"
-"""Why a transfer ended that was asked for once more, from the same port."""
-
-
-class TransferOutcome(Enum):
-    """How a transfer ended."""
-
-    __hash__ = object.__hash__  # the enum's own is Python code, and runs for every transfer
-
-    DONE = "done"
-    ABORTED = "aborted by the client"
-    PROBED = "probed for its size"
-    TIMEOUT = "client silent"
-    FAILED = "failed"
-    STOPPED = "daemon stopped"
-
-
-class RefusalCause(Enum):
-    """Why a DHCP request was refused."""
-
-    OTHER = "refused"
-    ACCESS = "access list"
-    NO_ACCESS = "access list can't tell"
-    POOL = "no free address"
-    NO_FILE = "no boot file"
-
 
 class FileProblem(Enum):
     """Why a file can't be served, or not be taken from a client."""
@@ -91,6 +63,8 @@ class FileProblem(Enum):
     """An upload is larger than the disk or the administrator has room for."""
     UPLOADS_REFUSED = "uploads-refused"
     """The upload folder takes no file of this name, or none at all."""
+    BAD_REQUEST = "bad-request"
+    """The request asks for what its protocol does not have, or this server does not do."""
     CONFIGURATION = "configuration"
     """What the configuration names can't be used."""
     STOPPED = "stopped"
@@ -99,6 +73,81 @@ class FileProblem(Enum):
     """A fault of pybootd's."""
     OTHER = "other"
     """None of these: a plug-in's own."""
+
+
+class TransferOutcome(Enum):
+    """How a transfer ended."""
+
+    __hash__ = object.__hash__  # the enum's own is Python code, and runs for every transfer
+
+    DONE = "done"
+    ABORTED = "aborted"
+    """By the client."""
+    PROBED = "probed"
+    """The client wanted its size alone."""
+    TIMEOUT = "silent"
+    """The client fell silent."""
+    FAILED = "failed"
+    """By a fault on this side."""
+    STOPPED = "stopped"
+    """With the daemon."""
+
+
+class EndCause(Enum):
+    """Why a transfer ended, where its outcome does not say all."""
+
+    NONE = ""
+    LAST_ACK_MISSING = "last-ack-missing"
+    """The client acknowledged all but the last block: it may have the file (RFC 1350 6)."""
+    ASKED_AGAIN = "asked-again"
+    """The client asked again, from the same port."""
+    PORT_CLOSED = "port-closed"
+    """The client's port is closed."""
+    CLIENT_ERROR = "client-error"
+    """The client sent an error; the event's reason is its text."""
+    CONNECTION_LOST = "connection-lost"
+    """The client closed the connection, or it broke."""
+    TOO_MANY = "too-many"
+    """Too many transfers at once: this one gave way."""
+    FILE = "file"
+    """The file could not be read or written to its end; the event's problem says why."""
+    PROTOCOL = "protocol"
+    """The client broke the protocol."""
+    PARTIAL = "partial"
+    """The client asked for a part of the file (RFC 9110 14.2)."""
+    NOT_MODIFIED = "not-modified"
+    """The client has the file already (RFC 9110 15.4.5)."""
+    INTERNAL = "internal"
+    """A fault of pybootd's."""
+
+
+class RefusalCause(Enum):
+    """Why a DHCP request was refused."""
+
+    OTHER = "other"
+    ACCESS = "access"
+    """The access list says no."""
+    NO_ACCESS = "access-unknown"
+    """The access list can't tell."""
+    POOL = "pool-empty"
+    """No address is free."""
+    NO_FILE = "no-boot-file"
+    """No boot file is configured for it."""
+    NOT_BOOTING = "not-booting"
+    """It does not boot from the network, and no such client is served."""
+    WRONG_ADDRESS = "wrong-address"
+    """It asked for an address that it can't have."""
+    DATABASE_AWAY = "database-away"
+    """The lease database does not answer."""
+
+
+class ConflictCause(Enum):
+    """How an address was found to be in use by another machine."""
+
+    DECLINED = "declined"
+    """The client found it (DHCPDECLINE)."""
+    PROBED = "probed"
+    """It answered an ARP probe of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +200,10 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A client's request was refused or left unanswered on purpose; ``reason`` is for people."""
+    """A client's request was refused or left unanswered on purpose.
+
+    ``reason`` says more than ``cause``, for people.
+    """
 
     client: Client
     reason: str
@@ -178,11 +230,12 @@ class ModeChosen:
 
 @dataclass(frozen=True, slots=True)
 class AddressConflict:
-    """An address is used by somebody else: a DHCPDECLINE, or a probe that was answered."""
+    """An address is used by another machine, whose MAC is ``user`` if it is known."""
 
     client: Client
     address: IPAddress
-    reason: str
+    cause: ConflictCause
+    user: bytes = b""
 
 
 class TransferStarted(NamedTuple):  # a frozen dataclass takes thrice as long to make
@@ -205,7 +258,9 @@ class TransferStarted(NamedTuple):  # a frozen dataclass takes thrice as long to
 class TransferEnded(NamedTuple):
     """A file's transfer is over; ``sent`` in octets of the file, ``seconds`` from its request.
 
-    ``progress`` is that of its start, where it had one: a client may fetch a file twice at a time.
+    ``cause`` says more than the outcome; ``problem`` is the file's, where that ended it, and
+    ``reason`` what the client or the file's source said. ``progress`` is that of its start, where
+    it had one: a client may fetch a file twice at a time.
     """
 
     protocol: str
@@ -217,6 +272,8 @@ class TransferEnded(NamedTuple):
     retransmissions: int
     outcome: TransferOutcome
     reason: str = ""
+    cause: EndCause = EndCause.NONE
+    problem: FileProblem | None = None
     progress: Callable[[], tuple[int, int]] | None = None
 
 
@@ -224,8 +281,9 @@ class TransferEnded(NamedTuple):
 class TransferRefused:
     """A request for a file was refused; a plain miss is normal traffic (``missing``).
 
-    ``served``: what the name led to, where a filter changed it; ``unavailable``: there may be such
-    a file, but it can't be had now; ``upload``: the client wanted to bring it.
+    ``problem`` says why, ``reason`` more of it, for people. ``served``: what the name led to,
+    where a filter changed it; ``unavailable``: there may be such a file, but it can't be had now;
+    ``upload``: the client wanted to bring it.
     """
 
     protocol: str
@@ -236,6 +294,7 @@ class TransferRefused:
     served: str = ""
     unavailable: bool = False
     upload: bool = False
+    problem: FileProblem = FileProblem.OTHER
 
     @property
     def led_to(self) -> str:
@@ -258,6 +317,8 @@ class Uploaded:
     retransmissions: int
     outcome: TransferOutcome
     reason: str = ""
+    cause: EndCause = EndCause.NONE
+    problem: FileProblem | None = None
 
 
 @dataclass(frozen=True, slots=True)

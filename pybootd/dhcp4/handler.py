@@ -15,6 +15,7 @@ from pybootd.core.events import (
     AddressConflict,
     ChoseAnother,
     Confirmed,
+    ConflictCause,
     Offered,
     RefusalCause,
     Refused,
@@ -89,7 +90,12 @@ class DhcpHandler:
         if kind not in (BOOTP, MessageType.DISCOVER, MessageType.REQUEST, MessageType.INFORM):
             return []
         if not self._admission.boots_here(request, known, lease):
-            return self._admission.refuse(request, "it does not boot from the network", now)
+            return self._admission.refuse(
+                request,
+                "it does not boot from the network",
+                now,
+                cause=RefusalCause.NOT_BOOTING,
+            )
         return self._admission.ask(request, self._decide, now)
 
     def identify_client(self, mac: bytes, client_id: bytes | None) -> bytes:
@@ -195,7 +201,7 @@ class DhcpHandler:
     def _put_off(self, request: DhcpRequest, now: float) -> list[Effect]:
         reason = "the lease database is away, and new clients wait for it"
         level = logging.WARNING if self._reminder.take_token("away", now) else logging.DEBUG
-        return [Publish(Refused(request.client, reason, level, RefusalCause.OTHER))]
+        return [Publish(Refused(request.client, reason, level, RefusalCause.DATABASE_AWAY))]
 
     def _lease_time(self, request: DhcpRequest, lease: Lease, now: float) -> float:
         seconds = self._replies.lease_time(request)
@@ -226,8 +232,8 @@ class DhcpHandler:
                 there.checked = True
                 return self._decide(newest, verdict, now)
             pool.block_address(address, now)
-            reason = f"{user.hex(':')} uses it already"
-            conflict = Publish(AddressConflict(newest.client, address, reason))
+            cause = ConflictCause.PROBED
+            conflict = Publish(AddressConflict(newest.client, address, cause, user))
             if newest.kind != MessageType.DISCOVER:
                 return [conflict, *self._decide(newest, verdict, now)]
             return [conflict, *self._discover(newest, verdict, now, deadline)]
@@ -355,13 +361,15 @@ class DhcpHandler:
     def _nak(self, request: DhcpRequest, reason: str, now: float) -> list[Effect]:
         return [
             self._replies.refuse(request, reason),
-            *self._admission.refuse(request, reason, now),
+            *self._admission.refuse(request, reason, now, cause=RefusalCause.WRONG_ADDRESS),
         ]
 
     def _nak_unknown(self, request: DhcpRequest, reason: str, now: float) -> list[Effect]:
         """Refuse what we don't know of, unless another server here may know it."""
         if not self._bootp.authoritative:
-            return self._admission.refuse(request, reason, now, logging.DEBUG)
+            return self._admission.refuse(
+                request, reason, now, logging.DEBUG, RefusalCause.WRONG_ADDRESS
+            )
         return self._nak(request, reason, now)
 
     # what clients give up
@@ -395,7 +403,7 @@ class DhcpHandler:
         client = pxe.read_client(packet, origin.interface.name, lease.uuid, address)
         if kind == MessageType.DECLINE:
             network.pool.block_address(address, now)
-            return [Publish(AddressConflict(client, address, "the client found it in use"))]
+            return [Publish(AddressConflict(client, address, ConflictCause.DECLINED))]
         network.pool.release_lease(lease, now)
         known = self._clients.by_mac(client.mac)
         if known is not None:

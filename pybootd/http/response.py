@@ -10,7 +10,9 @@ from typing import Protocol
 
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import (
+    EndCause,
     EventBus,
+    FileProblem,
     TransferEnded,
     TransferOutcome,
     TransferRefused,
@@ -59,7 +61,17 @@ class HttpContext:
 class FileResponse:
     """A file that was asked for and is open; to be told of its end, once."""
 
-    __slots__ = ("_began", "_bus", "_note", "_outcome", "_peer", "_refused", "_requested", "opened")
+    __slots__ = (
+        "_began",
+        "_bus",
+        "_cause",
+        "_note",
+        "_outcome",
+        "_peer",
+        "_refused",
+        "_requested",
+        "opened",
+    )
 
     def __init__(
         self, bus: EventBus, peer: str, asked: HttpRequest, opened: Opened, began: float
@@ -70,6 +82,7 @@ class FileResponse:
         self._requested = _shown(asked)
         self._began = began
         self._note = ""
+        self._cause = EndCause.NONE
         self._outcome = TransferOutcome.PROBED if asked.head else TransferOutcome.DONE
         self._refused = False
 
@@ -81,13 +94,23 @@ class FileResponse:
             body.close()
             self._refused = True
             text = f"{reply.status.value} {reply.status.phrase}"
-            self._bus.publish(TransferRefused("http", peer, self._requested, text, False))
+            self._bus.publish(
+                TransferRefused(
+                    "http",
+                    peer,
+                    self._requested,
+                    text,
+                    missing=False,
+                    problem=FileProblem.BAD_REQUEST,
+                )
+            )
         elif asked.head:
             pass
         elif reply.status == HTTPStatus.NOT_MODIFIED:
-            self._note = "not modified"
+            self._cause = EndCause.NOT_MODIFIED
         else:
             if reply.status == HTTPStatus.PARTIAL_CONTENT:
+                self._cause = EndCause.PARTIAL
                 self._note = f"{reply.count} octets from {reply.first} on"
             self._bus.publish(
                 TransferStarted("http", peer, self._requested, self.opened.served, body.size)
@@ -95,7 +118,13 @@ class FileResponse:
         return _flow_of(connection, reply, body)
 
     def end(
-        self, now: float, sent: int, outcome: TransferOutcome | None = None, reason: str = ""
+        self,
+        now: float,
+        sent: int,
+        outcome: TransferOutcome | None = None,
+        cause: EndCause = EndCause.NONE,
+        reason: str = "",
+        problem: FileProblem | None = None,
     ) -> None:
         """Close the file and say how it went; ``sent`` in octets of the file."""
         self.opened.body.close()
@@ -112,6 +141,8 @@ class FileResponse:
                 retransmissions=0,
                 outcome=outcome or self._outcome,
                 reason=reason or self._note,
+                cause=self._cause if cause is EndCause.NONE else cause,
+                problem=problem,
             )
         )
 
@@ -141,7 +172,18 @@ def refused(bus: EventBus, peer: str, asked: HttpRequest, error: FileError) -> R
         status = HTTPStatus.FORBIDDEN
     unavailable = isinstance(error, Unavailable)
     name = _shown(asked)
-    bus.publish(TransferRefused("http", peer, name, str(error), missing, error.served, unavailable))
+    bus.publish(
+        TransferRefused(
+            "http",
+            peer,
+            name,
+            str(error),
+            missing,
+            error.served,
+            unavailable,
+            problem=error.problem,
+        )
+    )
     return Refusal(status, str(error))
 
 

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from ipaddress import IPv4Address
 
 from pybootd.core import loop as looping
-from pybootd.core.events import Malformed, TransferOutcome
+from pybootd.core.events import EndCause, FileProblem, Malformed, TransferOutcome
 from pybootd.core.workers import TaskResult
 from pybootd.files.source import FileError, FileRequest, Forbidden, Opened, StreamBody
 from pybootd.http.body import Flow, Push, Ready
@@ -139,7 +139,7 @@ class HttpSession:
             step(*arguments)
         except Exception:
             log.exception("error while serving http %s; the daemon goes on", self.peer)
-            self.end(TransferOutcome.FAILED, self._shop.loop.now, "a fault of the server")
+            self.end(TransferOutcome.FAILED, self._shop.loop.now, EndCause.INTERNAL)
 
     def _serve(self, now: float) -> None:
         """Answer what has been asked, in order, as long as nothing has to be waited for."""
@@ -219,7 +219,7 @@ class HttpSession:
         try:
             flow = delivery.answer(self._connection, asked, self._shop.wall())
         except FileError as error:
-            self.end(TransferOutcome.FAILED, now, str(error))
+            self._end_for_file(error, now)
             return
         self._send(flow, now)
 
@@ -253,10 +253,10 @@ class HttpSession:
         try:
             result = flow.push(self._sock)
         except OSError as error:
-            self.end(TransferOutcome.ABORTED, now, error.strerror or "")
+            self.end(TransferOutcome.ABORTED, now, EndCause.CONNECTION_LOST, error.strerror or "")
             return
         except (FileError, Mismatch) as error:
-            self.end(TransferOutcome.FAILED, now, str(error))
+            self._end_for_file(error, now)
             return
         if flow.sent != before:
             self.due = now + STALL
@@ -283,12 +283,12 @@ class HttpSession:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self.end(TransferOutcome.ABORTED, now, error.strerror or "")
+            self.end(TransferOutcome.ABORTED, now, EndCause.CONNECTION_LOST, error.strerror or "")
             return
         if ahead:
             self._rest()  # another request, which has to wait
         else:
-            self.end(TransferOutcome.ABORTED, now, "it left")
+            self.end(TransferOutcome.ABORTED, now, EndCause.CONNECTION_LOST)
 
     def _on_ready(self, now: float) -> None:
         if self._gone is not None:
@@ -316,12 +316,23 @@ class HttpSession:
 
     # how it ends
 
-    def _report(self, now: float, outcome: TransferOutcome | None = None, reason: str = "") -> None:
+    def _end_for_file(self, error: FileError | Mismatch, now: float) -> None:
+        problem = error.problem if isinstance(error, FileError) else FileProblem.CHANGED
+        self.end(TransferOutcome.FAILED, now, EndCause.FILE, str(error), problem)
+
+    def _report(
+        self,
+        now: float,
+        outcome: TransferOutcome | None = None,
+        cause: EndCause = EndCause.NONE,
+        reason: str = "",
+        problem: FileProblem | None = None,
+    ) -> None:
         """Close the file and say how its transfer went."""
         flow, self._flow = self._flow, None
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
-            delivery.end(now, flow.sent if flow else 0, outcome, reason)
+            delivery.end(now, flow.sent if flow else 0, outcome, cause, reason, problem)
 
     def overdue(self, now: float) -> None:
         """End it, for its patience is over, unless the client has taken a little meanwhile."""
@@ -333,13 +344,20 @@ class HttpSession:
                 return
         self.end(TransferOutcome.TIMEOUT, now)
 
-    def end(self, outcome: TransferOutcome, now: float, reason: str = "") -> None:
+    def end(
+        self,
+        outcome: TransferOutcome,
+        now: float,
+        cause: EndCause = EndCause.NONE,
+        reason: str = "",
+        problem: FileProblem | None = None,
+    ) -> None:
         """End it wherever it stands; an answer that isn't whole is seen as cut by the client."""
         if self._flow is not None and self._gone is not None:
             # a reset, so that nobody takes a part for the whole where no length was announced
             with contextlib.suppress(OSError):
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._report(now, outcome, reason)
+        self._report(now, outcome, cause, reason, problem)
         self.close()
 
     def close(self) -> None:

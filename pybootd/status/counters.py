@@ -5,17 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from pybootd.core import events
-from pybootd.core.events import EventBus, TransferOutcome
-
-OUTCOMES = {
-    TransferOutcome.DONE: "done",
-    TransferOutcome.ABORTED: "aborted",
-    TransferOutcome.PROBED: "probed",
-    TransferOutcome.TIMEOUT: "silent",
-    TransferOutcome.FAILED: "failed",
-    TransferOutcome.STOPPED: "stopped",
-}
-"""How a transfer ended, in the words of the API and the metrics."""
+from pybootd.core.events import EventBus
 
 
 class Counters:
@@ -42,7 +32,7 @@ class Counters:
         self.dhcp[what] += 1
 
     def _ended(self, event: events.TransferEnded) -> None:
-        self.transfers[event.protocol, OUTCOMES[event.outcome]] += 1
+        self.transfers[event.protocol, event.outcome.value] += 1
         self.octets[event.protocol] += event.sent
         self.retransmissions += event.retransmissions
 

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from pybootd.observe.boots.boot import Boot, BootTransfer, ClientRecord, Step, kind_of
+from pybootd.observe.boots.boot import Boot, ClientRecord, kind_of
+from pybootd.observe.boots.steps import BootTransfer, Step, StepKind
 from pybootd.observe.boots.timeline import Timeline
 from pybootd.observe.diagnosis.evidence import Diagnosis, Evidence, FileLook, Looker
 from pybootd.observe.diagnosis.rules import judge, settled
+from pybootd.observe.wording import STAGES, describe_step
 from pybootd.status.peers import PeerMachine, Site, weight
-from pybootd.status.rows import Json, Rows, compact, told, transfer
+from pybootd.status.rows import Json, Rows, compact, stage_code, told, transfer
 
 VERSION = 1
 ROWS = 200  # of a list, unless more are asked for
@@ -108,7 +110,7 @@ class Documents:
         """Say how a boot stands: ``up``, ``booting``, ``failed``, or ``quiet`` (nothing known)."""
         if boot.active:
             return "booting"
-        if boot.up or (not boot.booting and boot.stage == "system up"):
+        if boot.up or (not boot.booting and boot.stage is StepKind.SYSTEM):
             return "up"
         verdict = self.verdict(boot)
         if verdict is not None:
@@ -162,7 +164,7 @@ class Documents:
     def elsewhere(self, record: ClientRecord) -> PeerMachine | None:
         """Return what another daemon saw of this client, if that is newer."""
         other = self.site.others.get(record.name) if self.site is not None else None
-        if other is None or weight(record.boot.stage, self._last(record)) >= other.weight:
+        if other is None or weight(stage_code(record.boot), self._last(record)) >= other.weight:
             return None
         return other
 
@@ -257,7 +259,8 @@ class Documents:
             "relay": str(boot.relay or ""),
             "proxy": boot.proxy,
             "state": self.state(boot),
-            "stage": boot.stage,
+            "stage": STAGES[boot.stage],
+            "stage_code": stage_code(boot),
             "verdict": told(self.verdict(boot)),
             "left_out": boot.left_out,
             "steps": [
@@ -273,10 +276,12 @@ class Documents:
     def _step(step: Step, boot: Boot) -> Json:
         return {
             "type": "step",
-            "what": step.kind.value,
+            "what": STAGES[step.kind],
+            "code": step.kind.value,
+            "cause": step.cause.value if step.cause else "",
             "at": round(step.began - boot.began, 4),
             "until": round(step.ended - boot.began, 4),
             "count": step.count,
             "text": step.text,
-            "more": step.more,
+            "more": describe_step(step),
         }

@@ -12,7 +12,7 @@ from pybootd.core.loop import Callback, Loop, Timer
 from pybootd.observe.boots.boot import ClientRecord
 from pybootd.status.documents import Documents
 from pybootd.status.peers import PeerMachine
-from pybootd.status.rows import compact
+from pybootd.status.rows import compact, stage_code
 
 VIEWERS = 32  # at a time
 _TICK = 0.5  # seconds between two looks while something happens
@@ -146,7 +146,7 @@ class LiveEvents:
 
     def _mark(self, record: ClientRecord) -> tuple[str, str]:
         verdict = self._report.rows.standing(record).verdict
-        return f"{record.boot.number} {record.boot.stage}", verdict.name if verdict else ""
+        return f"{record.boot.number} {stage_code(record.boot)}", verdict.name if verdict else ""
 
     def _others_changed(self, others: list[PeerMachine]) -> None:
         """Tell what other daemons told, of the newest machines alone: a page shows no more."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from pybootd.observe.boots.boot import StepKind
+from pybootd.observe.boots.steps import StepKind
 from pybootd.observe.boots.timeline import CLIENTS
 from pybootd.status.rows import Json, compact
 
@@ -17,12 +17,12 @@ _UNDECIDED = (StepKind.OFFERED.value, StepKind.CHOSE_ANOTHER.value)
 _YIELDS = 10.0  # seconds; more than what two daemons' moments may be apart
 
 
-def weight(stage: str, last: float) -> float:
+def weight(stage_code: str, last: float) -> float:
     """Say how new an outcome is, to compare it with another daemon's of the same machine.
 
     All daemons offer and one is chosen: the others know of the same moment, but of no outcome.
     """
-    return last - _YIELDS if stage in _UNDECIDED else last
+    return last - _YIELDS if stage_code in _UNDECIDED else last
 
 
 class PeerMachine:
@@ -36,7 +36,7 @@ class PeerMachine:
         self.daemon = daemon
         self.written = written
         self.last = last
-        self.weight = weight(row["stage"], last)
+        self.weight = weight(row.get("stage_code", ""), last)
         began = last - (row["last"] - row["began"])  # the other host's clock may be wrong
         moments = {"began": round(began, 3), "last": round(last, 3)}
         self.text = compact({**row, **moments, "daemon": daemon, "elsewhere": True})

@@ -11,9 +11,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from pybootd.observe.boots.boot import Boot, BootTransfer, ClientRecord, kind_of
+from pybootd.observe.boots.boot import Boot, ClientRecord, kind_of
+from pybootd.observe.boots.steps import BootTransfer
 from pybootd.observe.diagnosis.evidence import Diagnosis
-from pybootd.status.counters import OUTCOMES
+from pybootd.observe.wording import STAGES, describe_end
 
 _HOLDS = 1.0  # seconds that a standing holds which time alone can change
 _FOREVER = float("inf")
@@ -90,7 +91,7 @@ class Rows:
         if not standing.words:
             verdict = standing.verdict
             told = f"{verdict.name} {verdict.what}" if verdict else ""
-            words = f"{record.uuid} {kind_of(boot)} {boot.stage} {standing.state} {told}"
+            words = f"{record.uuid} {kind_of(boot)} {STAGES[boot.stage]} {standing.state} {told}"
             standing.words = words.lower()
         return standing.words
 
@@ -125,7 +126,7 @@ def _head(record: ClientRecord, standing: Standing, daemon: str) -> str:
         f'{{{seer}"name":{quoted(record.name)},"mac":"{record.mac.hex(":")}",'
         f'"address":"{record.address or ""}","hostname":{quoted(record.hostname)},'
         f'"uuid":{quoted(record.uuid)},"kind":{quoted(kind_of(boot))},"state":"{standing.state}",'
-        f'"stage":{quoted(boot.stage)},"boot":{boot.number},"boots":{len(record.boots)},'
+        f'"stage":{quoted(STAGES[boot.stage])},"stage_code":"{stage_code(boot)}","boot":{boot.number},"boots":{len(record.boots)},'
         f'"verdict":{verdict},'
     )
 
@@ -135,11 +136,17 @@ def _moving(one: BootTransfer, boot: Boot) -> str:
     quoted = _quoted
     size = "null" if one.size is None else one.size
     return (
-        f'{{"type":"transfer","what":{quoted(one.role.value)},"at":{one.began - boot.began:.4f},'
+        f'{{"type":"transfer","what":{quoted(STAGES[one.role])},"code":"{one.role.value}",'
+        f'"at":{one.began - boot.began:.4f},'
         f'"protocol":{quoted(one.protocol)},"name":{quoted(one.requested)},'
         f'"served":{quoted(one.served)},"size":{size},"blocksize":{one.blocksize},'
-        f'"windowsize":{one.windowsize},"outcome":"running","reason":"",'
+        f'"windowsize":{one.windowsize},"outcome":"running","reason":"","cause":"","problem":"",'
     )
+
+
+def stage_code(boot: Boot) -> str:
+    """Name for programs how far a boot has come; "": nothing happened yet."""
+    return "" if boot.stage is None else boot.stage.value
 
 
 def told(verdict: Diagnosis | None) -> Json | None:
@@ -161,7 +168,8 @@ def transfer(one: BootTransfer, boot: Boot, now: float) -> Json:
     sent, again = one.progress
     return {
         "type": "transfer",
-        "what": one.role.value,
+        "what": STAGES[one.role],
+        "code": one.role.value,
         "at": round(one.began - boot.began, 4),
         "until": round(ended - boot.began, 4),
         "protocol": one.protocol,
@@ -173,8 +181,10 @@ def transfer(one: BootTransfer, boot: Boot, now: float) -> Json:
         "blocksize": one.blocksize,
         "windowsize": one.windowsize,
         "retransmissions": again,
-        "outcome": "running" if one.outcome is None else OUTCOMES[one.outcome],
-        "reason": one.reason,
+        "outcome": "running" if one.outcome is None else one.outcome.value,
+        "reason": describe_end(one),
+        "cause": one.cause.value,
+        "problem": one.problem.value if one.problem else "",
     }
 
 

@@ -8,6 +8,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from pybootd.config.options.service import StatusConfig
@@ -127,7 +128,7 @@ class StatusService:
     def _who(self, address: IPAddress) -> KnownClient | None:
         """Say who is at an address, by what it asked here, or by its lease from anywhere."""
         known = self._clients.by_address(address)
-        if known is not None or self._dhcp is None:
+        if known is not None or self._dhcp is None or not isinstance(address, IPv4Address):
             return known
         network = self._dhcp.networks.holding(address)
         lease = network.pool.find_lease_at(address) if network is not None else None

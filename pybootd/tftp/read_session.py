@@ -12,7 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pybootd.core.events import LAST_ACK, EventBus, TransferEnded, TransferOutcome
+from pybootd.core.events import (
+    EndCause,
+    EventBus,
+    FileProblem,
+    TransferEnded,
+    TransferOutcome,
+)
 from pybootd.core.loop import Loop
 from pybootd.files.source import FileError
 from pybootd.system import sockets
@@ -249,7 +255,8 @@ class ReadSession:
         if isinstance(packet, Error):
             probed = self.terms.probing and self.transfer.unanswered
             outcome = TransferOutcome.PROBED if probed else TransferOutcome.ABORTED
-            self.end(outcome, now, packet.message or f"error {packet.code}")
+            said = packet.message or f"error {packet.code}"
+            self.end(outcome, now, EndCause.CLIENT_ERROR, said)
 
     def _unreadable(self, error: OSError, now: float) -> None:
         """Take an ICMP error: a closed port ends the transfer, anything else may pass."""
@@ -260,7 +267,7 @@ class ReadSession:
         elif self.transfer.complete:  # its last ACK got lost, most likely
             self.end(TransferOutcome.DONE, now)
         else:
-            self.end(TransferOutcome.ABORTED, now, "its port is closed")
+            self.end(TransferOutcome.ABORTED, now, EndCause.PORT_CLOSED)
 
     # what leaves
 
@@ -279,7 +286,7 @@ class ReadSession:
         try:
             self._first, self._packets, self._acks = blocks.at_hand(base)
         except FileError as error:
-            self.fail(str(error), now)
+            self.fail(error, now)
             return
         self._awaited = self._acks[base - self._first]
         self._post(self._packets[base - self._first])
@@ -291,7 +298,8 @@ class ReadSession:
             self.end(TransferOutcome.DONE, now)
             return
         if count == GONE:
-            self.end(TransferOutcome.TIMEOUT, now, LAST_ACK if transfer.complete else "")
+            cause = EndCause.LAST_ACK_MISSING if transfer.complete else EndCause.NONE
+            self.end(TransferOutcome.TIMEOUT, now, cause)
             return
         self._blocks.acknowledged(transfer.base)
         first = transfer.first
@@ -305,7 +313,7 @@ class ReadSession:
         try:
             sent = self._send_blocks(first, count)
         except FileError as error:
-            self.fail(str(error), now)
+            self.fail(error, now)
             return
         transfer.last = self._blocks.last
         if sent < count:
@@ -395,10 +403,11 @@ class ReadSession:
 
     # how it ends
 
-    def fail(self, why: str, now: float) -> None:
-        """End the transfer for a reason of ours, and tell the client."""
+    def fail(self, error: FileError, now: float) -> None:
+        """End the transfer because of its file, and tell the client."""
+        why = str(error)
         self._tell(why)
-        self.end(TransferOutcome.FAILED, now, why)
+        self.end(TransferOutcome.FAILED, now, EndCause.FILE, why, error.problem)
 
     def stop(self, now: float) -> None:
         """End the transfer because the daemon ends, and tell the client."""
@@ -411,7 +420,14 @@ class ReadSession:
                 self._sock.setsockopt(_SOL_UDP, _UDP_SEGMENT, 0)
             self._sock.send(encode(Error(ErrorCode.UNDEFINED, why.replace("\0", "?")[:400])))
 
-    def end(self, outcome: TransferOutcome, now: float, reason: str = "") -> None:
+    def end(
+        self,
+        outcome: TransferOutcome,
+        now: float,
+        cause: EndCause = EndCause.NONE,
+        reason: str = "",
+        problem: FileProblem | None = None,
+    ) -> None:
         """Give everything back and say how it went; harmless the second time."""
         gone, self._gone = self._gone, None
         if gone is None:
@@ -438,6 +454,8 @@ class ReadSession:
                 retransmissions=self.transfer.retransmissions,
                 outcome=outcome,
                 reason=reason,
+                cause=cause,
+                problem=problem,
                 progress=self.progress,
             )
         )

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 from pybootd.config.options.files import TftpConfig
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import (
-    ANEW,
+    EndCause,
     EventBus,
+    FileProblem,
     Malformed,
     TransferOutcome,
     TransferRefused,
@@ -206,7 +207,8 @@ class TftpServer:
     def _write(self, packet: Wrq, arrival: sockets.ReceivedDatagram, now: float) -> None:
         if self._uploads is None:
             why = "writes are refused"
-            self._refuse(arrival, packet.name, ErrorCode.ACCESS_VIOLATION, why)
+            problem = FileProblem.UPLOADS_REFUSED
+            self._refuse(arrival, packet.name, ErrorCode.ACCESS_VIOLATION, why, problem)
             return
         if self._intake is None:
             from pybootd.tftp.write_session import (
@@ -219,13 +221,15 @@ class TftpServer:
     def _read(self, packet: Rrq, arrival: sockets.ReceivedDatagram, now: float) -> None:
         if packet.mode not in ("octet", "netascii"):
             why = f"mode {packet.mode[:20]!r} is not served"
-            self._refuse(arrival, packet.name, ErrorCode.ILLEGAL_OPERATION, why)
+            problem = FileProblem.BAD_REQUEST
+            self._refuse(arrival, packet.name, ErrorCode.ILLEGAL_OPERATION, why, problem)
             return
         peer = (arrival.address, arrival.port)
         if self._is_double(peer, arrival.data, now):
             return
         if len(self._sessions) + len(self._opening) >= self._most:
-            self._refuse(arrival, packet.name, ErrorCode.UNDEFINED, "too many transfers")
+            why = "too many transfers"
+            self._refuse(arrival, packet.name, ErrorCode.UNDEFINED, why, FileProblem.BUSY)
             return
         known = self._clients.by_address(_address(arrival.address)) if self._clients else None
         request = FileRequest(packet.name, arrival.address, arrival.local, known)
@@ -253,7 +257,7 @@ class TftpServer:
             transfer = session.transfer
             if session.asked.data == data and transfer.unanswered and not transfer.silent:
                 return True
-            session.end(TransferOutcome.ABORTED, now, ANEW)
+            session.end(TransferOutcome.ABORTED, now, EndCause.ASKED_AGAIN)
         return False
 
     def _open_later(
@@ -296,7 +300,7 @@ class TftpServer:
         except OSError as error:
             body.close()
             why = f"no socket for it: {error.strerror or error}"
-            self._refuse(arrival, asked.name, ErrorCode.UNDEFINED, why)
+            self._refuse(arrival, asked.name, ErrorCode.UNDEFINED, why, FileProblem.BUSY)
             return
         session = self._make(asked, packet, opened, wire)
         self._sessions[asked.peer] = session
@@ -326,7 +330,7 @@ class TftpServer:
             oldest = self._sessions.get(first.peer)
             # the same port may have asked again since then
             if oldest is not None and oldest.asked is first and oldest.transfer.unanswered:
-                oldest.end(TransferOutcome.TIMEOUT, now, "too many requests at once")
+                oldest.end(TransferOutcome.TIMEOUT, now, EndCause.TOO_MANY)
 
     def _make(
         self,
@@ -394,7 +398,7 @@ class TftpServer:
             code = ErrorCode.ACCESS_VIOLATION
         else:
             code = ErrorCode.UNDEFINED
-        self._refuse(arrival, name, code, str(error), error)
+        self._refuse(arrival, name, code, str(error), error.problem, error)
 
     def _refuse(
         self,
@@ -402,13 +406,14 @@ class TftpServer:
         name: str,
         code: ErrorCode,
         why: str,
+        problem: FileProblem,
         error: FileError | None = None,
     ) -> None:
         missing, unavailable = code == ErrorCode.NOT_FOUND, isinstance(error, Unavailable)
         served, upload = error.served if error else "", arrival.data[:2] == _WRQ
         peer = arrival.address
         self._bus.publish(
-            TransferRefused("tftp", peer, name, why, missing, served, unavailable, upload)
+            TransferRefused("tftp", peer, name, why, missing, served, unavailable, upload, problem)
         )
         self._answer(arrival, code, why)
 

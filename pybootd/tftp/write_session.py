@@ -8,7 +8,7 @@ import socket
 from typing import Protocol
 
 from pybootd.config.options.files import TftpConfig
-from pybootd.core.events import EventBus, TransferOutcome, Uploaded
+from pybootd.core.events import EndCause, EventBus, FileProblem, TransferOutcome, Uploaded
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later, TaskResult
 from pybootd.files.source import FileError, Forbidden, Missing
@@ -38,7 +38,12 @@ class Refuse(Protocol):
     """Answers a request by an ERROR, and tells of it."""
 
     def __call__(
-        self, arrival: sockets.ReceivedDatagram, name: str, code: ErrorCode, why: str
+        self,
+        arrival: sockets.ReceivedDatagram,
+        name: str,
+        code: ErrorCode,
+        why: str,
+        problem: FileProblem,
     ) -> None:
         """Say to whom, of which file, why."""
 
@@ -78,17 +83,18 @@ class WriteServer:
         peer, name = (arrival.address, arrival.port), packet.name
         if packet.mode not in ("octet", "netascii"):
             why = f"mode {packet.mode[:20]!r} is not served"
-            self._refuse(arrival, name, ErrorCode.ILLEGAL_OPERATION, why)
+            self._refuse(arrival, name, ErrorCode.ILLEGAL_OPERATION, why, FileProblem.BAD_REQUEST)
             return
         if self._is_double(peer, arrival.data, now):
             return
         size = asked_size(packet.options)
         if size is not None and size > folder.largest:
             why = f"{size} octets are more than upload_size allows, {folder.largest}"
-            self._refuse(arrival, name, ErrorCode.DISK_FULL, why)
+            self._refuse(arrival, name, ErrorCode.DISK_FULL, why, FileProblem.NO_SPACE)
             return
         if not self._has_room(now):
-            self._refuse(arrival, name, ErrorCode.UNDEFINED, "too many uploads at once")
+            why = "too many uploads at once"
+            self._refuse(arrival, name, ErrorCode.UNDEFINED, why, FileProblem.BUSY)
             return
         self._checked[peer] = arrival.data
 
@@ -100,10 +106,10 @@ class WriteServer:
                 clean = outcome.get()
                 upload = self._make(packet, arrival, size, clean, folder, config)
             except FileError as error:
-                self._refuse(arrival, name, code_of(error), str(error))
+                self._refuse(arrival, name, code_of(error), str(error), error.problem)
             except OSError as error:
                 why = f"no socket for it: {error.strerror or error}"
-                self._refuse(arrival, name, ErrorCode.UNDEFINED, why)
+                self._refuse(arrival, name, ErrorCode.UNDEFINED, why, FileProblem.BUSY)
             else:
                 self._uploads[peer] = upload
                 upload.start(now)
@@ -119,7 +125,7 @@ class WriteServer:
         if upload is not None:
             if upload.request == data and upload.unanswered:
                 return True
-            upload.end(TransferOutcome.ABORTED, now, "the client began anew")
+            upload.end(TransferOutcome.ABORTED, now, EndCause.ASKED_AGAIN)
         return False
 
     def _has_room(self, now: float) -> bool:
@@ -128,7 +134,7 @@ class WriteServer:
             return True
         for upload in self._uploads.values():
             if upload.unanswered:
-                upload.end(TransferOutcome.TIMEOUT, now, "too many uploads at once")
+                upload.end(TransferOutcome.TIMEOUT, now, EndCause.TOO_MANY)
                 return True
         return False
 
@@ -236,7 +242,7 @@ class WriteSession:
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionRefusedError:
-                self.end(TransferOutcome.ABORTED, now, "its port is closed")
+                self.end(TransferOutcome.ABORTED, now, EndCause.PORT_CLOSED)
                 return
             except OSError as error:
                 log.debug("tftp %s: %s", self.peer[0], error)
@@ -251,9 +257,9 @@ class WriteSession:
             return
         if opcode == Opcode.ERROR:
             said = bytes(_VIEW[4:octets]).partition(b"\0")[0].decode("utf-8", "replace")
-            self.end(TransferOutcome.ABORTED, now, said or "the client gave up")
+            self.end(TransferOutcome.ABORTED, now, EndCause.CLIENT_ERROR, said)
         elif opcode == Opcode.DATA and octets > self._longest:
-            self._fail(ErrorCode.ILLEGAL_OPERATION, "a block is longer than agreed", now)
+            self._fail(ErrorCode.ILLEGAL_OPERATION, "a block is longer than agreed", now, None)
         elif opcode == Opcode.DATA:
             do = self._reception.data(_BUFFER[2] << 8 | _BUFFER[3], octets - 4, now)
             if ReceiverAction.STORE in do:
@@ -268,7 +274,7 @@ class WriteSession:
         self._octets += len(data)
         if self._octets > self._folder.largest:
             why = f"larger than upload_size allows, {self._folder.largest} octets"
-            self._fail(ErrorCode.DISK_FULL, why, now)
+            self._fail(ErrorCode.DISK_FULL, why, now, FileProblem.NO_SPACE)
             return
         self._waiting += data
         if last or len(self._waiting) >= _CHUNK:
@@ -302,7 +308,7 @@ class WriteSession:
         try:
             self._kept = outcome.get()
         except FileError as error:
-            self._fail(code_of(error), str(error), now)
+            self._fail(code_of(error), str(error), now, error.problem)
             return
         self._reception.busy(now)
         if self._kept:
@@ -355,9 +361,11 @@ class WriteSession:
     def _dallied(self, now: float) -> None:
         self.end(TransferOutcome.DONE, now)
 
-    def _fail(self, code: ErrorCode, why: str, now: float) -> None:
+    def _fail(self, code: ErrorCode, why: str, now: float, problem: FileProblem | None) -> None:
+        """End the upload; ``problem`` None: the client broke the protocol."""
         self._send(encode(Error(code, why.replace("\0", "?")[:400])))
-        self.end(TransferOutcome.FAILED, now, why)
+        cause = EndCause.FILE if problem else EndCause.PROTOCOL
+        self.end(TransferOutcome.FAILED, now, cause, why, problem)
 
     def stop(self, now: float) -> None:
         """End the upload because the daemon ends, and tell the client."""
@@ -367,7 +375,14 @@ class WriteSession:
                 self._file.leave()
         self.end(TransferOutcome.STOPPED, now)
 
-    def end(self, outcome: TransferOutcome, now: float, reason: str = "") -> None:
+    def end(
+        self,
+        outcome: TransferOutcome,
+        now: float,
+        cause: EndCause = EndCause.NONE,
+        reason: str = "",
+        problem: FileProblem | None = None,
+    ) -> None:
         """Give everything back, what is not whole is gone; harmless the second time."""
         if self._over:
             return
@@ -377,13 +392,28 @@ class WriteSession:
         if not self._kept:
             if not self._writing:  # else when that is done
                 self._drop()
-            self._publish(outcome, now, reason)
+            self._publish(outcome, now, cause, reason, problem)
         self._intake.gone(self)
 
-    def _publish(self, outcome: TransferOutcome, now: float, reason: str = "") -> None:
-        seconds, again = now - self._began, self._reception.retransmissions
+    def _publish(
+        self,
+        outcome: TransferOutcome,
+        now: float,
+        cause: EndCause = EndCause.NONE,
+        reason: str = "",
+        problem: FileProblem | None = None,
+    ) -> None:
         self._intake.bus.publish(
             Uploaded(
-                "tftp", self.peer[0], self._name, self._octets, seconds, again, outcome, reason
+                protocol="tftp",
+                peer=self.peer[0],
+                name=self._name,
+                octets=self._octets,
+                seconds=now - self._began,
+                retransmissions=self._reception.retransmissions,
+                outcome=outcome,
+                reason=reason,
+                cause=cause,
+                problem=problem,
             )
         )

@@ -231,8 +231,8 @@ def test_a_last_ack_that_is_missing_and_a_file_asked_for_twice(captured):
 
     (client,) = facts(captured(boot, "--dhcp-boot=loader.efi"))["clients"]
     (shown,) = client["boots"]
-    ends = [(one["sent"], one["reason"]) for one in shown["steps"] if one["type"] == "transfer"]
-    assert ends == [(0, ""), (len(EFI), "its last ACK is missing")]
+    ends = [(one["sent"], one["cause"]) for one in shown["steps"] if one["type"] == "transfer"]
+    assert ends == [(0, ""), (len(EFI), "last-ack-missing")]
     assert client["verdict"]["name"] == "stopped"
 
 

@@ -17,6 +17,7 @@ from pybootd.core.events import TransferOutcome
 from pybootd.core.text import make_printable
 from pybootd.observe.log.event_log import EventLog, LogError, open_log
 from pybootd.observe.log.throttle import SOURCE
+from pybootd.observe.wording import OUTCOMES
 
 PC = Client(
     bytes.fromhex("525400123456"),
@@ -100,8 +101,9 @@ def test_a_transfer_that_ended_says_how(
 ) -> None:
     ended = events.TransferEnded("tftp", "10.0.0.2", "k", "k", 2_000_000, 0.5, 3, outcome)
     said = lines(logged, LoggerConfig(type="file", file=logged), ended)[0]
+    how = OUTCOMES[outcome]
     assert level in said
-    assert said.endswith(f"{outcome.value}, 2000000 octets in 0.50 s (4.0 MB/s), 3 sent again")
+    assert said.endswith(f"{how}, 2000000 octets in 0.50 s (4.0 MB/s), 3 sent again")
 
 
 def test_a_miss_names_the_file_that_a_filter_led_to(logged: Path) -> None:

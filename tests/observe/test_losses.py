@@ -88,39 +88,39 @@ def ipxe(client: Client) -> None:
 
 # what was done, the seconds that pass then, and the steps that are told at the end
 WENT_WELL = {
-    "the ERROR of a probe": (probe_goes_on, 1000.0, ("client silent", "done")),
+    "the ERROR of a probe": (probe_goes_on, 1000.0, ("silent", "done")),
     "the request behind a probe, so far": (
         lambda c: (c.obtain(), ask(c, "loader.efi", tsize=0)),
         10.0,
-        ("client silent",),
+        ("silent",),
     ),
     "the ACK of a small file": (
         without_last_ack("grub.cfg", blksize=1024),
         1000.0,
-        ("done", "client silent"),
+        ("done", "silent"),
     ),
     "the ACK of a small file, no options": (
         without_last_ack("grub.cfg"),
         1000.0,
-        ("done", "client silent"),
+        ("done", "silent"),
     ),
     "the ACK of a loader in one window": (
         without_last_ack("grubx64.efi", windowsize=16),
         1000.0,
-        ("done", "client silent"),
+        ("done", "silent"),
     ),
     "one ACK of a window": (lambda c: fetch_in_windows(c, 32), 1000.0, ("done",)),
     "the ACK of the last window": (
         lambda c: fetch_in_windows(c, TOOL // 512 + 1),
         1000.0,
-        ("client silent",),
+        ("silent",),
     ),
     "U-Boot's DHCPACKs": (u_boot, 1000.0, ("done", "done", "done")),
     "the offers to iPXE": (ipxe, 1000.0, ("done", "done")),
     "the last ACK to a patient server": (
         lambda c: (c.obtain(), ask(c, "loader.efi", *range(6), timeout=60)),
         1000.0,
-        ("client silent",),
+        ("silent",),
     ),
 }
 

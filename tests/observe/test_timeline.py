@@ -7,7 +7,9 @@ from ipaddress import IPv4Address
 
 from pybootd.core import events
 from pybootd.core.events import TransferOutcome
-from pybootd.observe.boots.boot import BOOTS, BootTransfer, Step, StepKind
+from pybootd.observe.boots.boot import BOOTS
+from pybootd.observe.boots.roles import FileRole
+from pybootd.observe.boots.steps import BootTransfer, Step, StepKind
 
 from .story import IPXE, SYSTEM, UEFI, A, Story
 
@@ -38,13 +40,13 @@ def test_stages_follow_each_other() -> None:
         step()
         seen.append(story.boot().stage)
     assert seen == [
-        "offered",
-        "address confirmed",
-        "boot file",
-        "configuration",
-        "kernel",
-        "initrd",
-        "system up",
+        StepKind.OFFERED,
+        StepKind.CONFIRMED,
+        FileRole.BOOT_FILE,
+        FileRole.CONFIGURATION,
+        FileRole.KERNEL,
+        FileRole.INITRD,
+        StepKind.SYSTEM,
     ]
     assert len(story.boots()) == 1
     record = story.timeline.find("52-54-00-12-34-56")
@@ -60,7 +62,7 @@ def test_an_upload_that_is_refused_is_no_part_of_a_boot() -> None:
     story.lease(SYSTEM)
     why = "there is a file of this name already"
     story.tell(events.TransferRefused("tftp", str(A), "dump", why, False, upload=True))
-    assert story.boot().stage == "system up"
+    assert story.boot().stage is StepKind.SYSTEM
     assert story.boot().steps[-1].kind is StepKind.SYSTEM
 
 
@@ -106,7 +108,7 @@ def test_a_system_that_renews_its_address_stays_up() -> None:
         story.lease(SYSTEM)
         story.now += 43200
     assert len(story.boots()) == 1
-    assert story.boot().stage == "system up"
+    assert story.boot().stage is StepKind.SYSTEM
     assert len(story.boot().steps) < 15
 
 
@@ -138,7 +140,7 @@ def test_progress_is_asked_for_when_somebody_looks() -> None:
 def test_a_transfer_to_an_unknown_address_is_a_client_of_that_name() -> None:
     story = Story()
     story.fetch("linux", peer="10.7.0.9")
-    assert story.boot("10.7.0.9").stage == "kernel"
+    assert story.boot("10.7.0.9").stage is FileRole.KERNEL
     story.lease(UEFI, IPv4Address("10.7.0.9"))
     assert [record.name for record in story.timeline.records()] == ["52:54:00:12:34:56"]
 
@@ -157,7 +159,7 @@ def test_a_client_whose_first_sign_is_a_file_goes_by_its_mac_where_it_is_known()
     story.lease(SYSTEM)
     story.clients.place(known, A)
     story.fetch("linux")
-    assert story.boot().stage == "kernel"
+    assert story.boot().stage is FileRole.KERNEL
     assert story.boot().booting
 
 
@@ -167,7 +169,7 @@ def test_a_pc_that_does_not_boot_from_the_network_leaves_no_trace() -> None:
     story.lease(SYSTEM)
     assert len(story.timeline) == 0
     story.refuse(UEFI)
-    assert story.boot().stage == StepKind.REFUSED.value
+    assert story.boot().stage is StepKind.REFUSED
 
 
 def test_a_boot_of_very_many_steps_keeps_its_start_and_its_end() -> None:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.core.events import Malformed, TransferOutcome, TransferRefused, TransferStarted
+from pybootd.core.events import (
+    EndCause,
+    Malformed,
+    TransferOutcome,
+    TransferRefused,
+    TransferStarted,
+)
 from pybootd.core.workers import Later
 from pybootd.files.source import FileRequest, Missing, Opened, Unavailable
 from pybootd.system.sockets import BindError
@@ -267,8 +273,8 @@ def test_a_client_that_has_all_but_said_so(lab: Lab) -> None:
     early.receive()
     early.ack(1)
     lab.wait(60.0)
-    said = [(event.requested, event.sent, event.reason) for event in lab.ended()]
-    missing = "its last ACK is missing"
+    said = [(event.requested, event.sent, event.cause.value) for event in lab.ended()]
+    missing = EndCause.LAST_ACK_MISSING.value
     assert sorted(said) == [("1024", 512, ""), ("1024", 1024, missing), ("70000", 69632, missing)]
 
 

@@ -13,7 +13,7 @@ from pybootd.config.ini import Section
 from pybootd.config.loader import Config
 from pybootd.core import events
 from pybootd.core.client_table import ClientTable
-from pybootd.core.events import LAST_ACK, EventBus, TransferOutcome
+from pybootd.core.events import EndCause, EventBus, FileProblem, RefusalCause, TransferOutcome
 from pybootd.core.workers import TaskResult as Result
 from pybootd.dhcp4.actions import Effect, Probe, Wait
 from pybootd.dhcp4.handler import DhcpHandler
@@ -164,6 +164,13 @@ def _own_address(config: Config, captured: Sequence[Exchange]) -> IPv4Interface:
 
 # the timeline of what was captured
 
+_PROBLEMS: dict[int, FileProblem] = {
+    tftp.ErrorCode.NOT_FOUND: FileProblem.NOT_FOUND,
+    tftp.ErrorCode.ACCESS_VIOLATION: FileProblem.NO_PERMISSION,
+    tftp.ErrorCode.ILLEGAL_OPERATION: FileProblem.BAD_REQUEST,
+}
+"""What a server's ERROR packet says is wrong (RFC 1350, appendix)."""
+
 
 class Player:
     """Publishes what a capture holds as the events that a server would have published."""
@@ -183,7 +190,8 @@ class Player:
             else:
                 self._file(one)
         for download in list(self._transfers.values()):
-            self._end(download, TransferOutcome.TIMEOUT, LAST_ACK if download.last else "")
+            cause = EndCause.LAST_ACK_MISSING if download.last else EndCause.NONE
+            self._end(download, TransferOutcome.TIMEOUT, cause)
 
     def _dhcp(self, one: Datagram, asked: dict[tuple[int, bytes], Packet]) -> None:
         try:
@@ -207,7 +215,7 @@ class Player:
             event = events.Offered(client, message.yiaddr, file, elsewhere, proxy)
         elif kind == MessageType.NAK:
             said = pxe.plain(message.options.get(options.MESSAGE, b"")) or "DHCPNAK"
-            event = events.Refused(client, said)
+            event = events.Refused(client, said, cause=RefusalCause.WRONG_ADDRESS)
         elif message.yiaddr != NOBODY or (proxy and request.ciaddr != NOBODY):
             address = message.yiaddr if message.yiaddr != NOBODY else request.ciaddr
             boots = client.network_boot
@@ -245,7 +253,12 @@ class Player:
             del self._transfers[download.key]
             self._bus.publish(
                 events.TransferRefused(
-                    "tftp", str(download.key[0]), download.name, came.message, missing
+                    "tftp",
+                    str(download.key[0]),
+                    download.name,
+                    came.message,
+                    missing,
+                    problem=_PROBLEMS.get(came.code) or FileProblem.OTHER,
                 )
             )
             return
@@ -277,6 +290,7 @@ class Player:
             self._end(
                 download,
                 TransferOutcome.PROBED if probed else TransferOutcome.ABORTED,
+                EndCause.CLIENT_ERROR,
                 came.message,
             )
         elif isinstance(came, tftp.Ack):
@@ -284,7 +298,13 @@ class Player:
             if download.last and came.block == download.block & 0xFFFF:
                 self._end(download, TransferOutcome.DONE)
 
-    def _end(self, download: _Download, outcome: TransferOutcome, reason: str = "") -> None:
+    def _end(
+        self,
+        download: _Download,
+        outcome: TransferOutcome,
+        cause: EndCause = EndCause.NONE,
+        reason: str = "",
+    ) -> None:
         del self._transfers[download.key]
         if not download.started:
             return
@@ -299,7 +319,8 @@ class Player:
                 download.again,
                 outcome,
                 reason,
-                download.progress,
+                cause,
+                progress=download.progress,
             )
         )
 

@@ -2,145 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum
 
-from pybootd.core import events
 from pybootd.core.architecture import architecture_name
 from pybootd.core.client import IPAddress
-from pybootd.core.events import LAST_ACK, RefusalCause, TransferOutcome
 from pybootd.observe.boots.roles import FileRole
+from pybootd.observe.boots.steps import BootTransfer, Step, StepKind
 
 BOOTS = 10  # of each client
-_TEXT = 200  # characters of a name or reason that are kept
-
-
-class StepKind(Enum):
-    """What a step that is no transfer was."""
-
-    OFFERED = "offered"
-    CHOSE_ANOTHER = "took another server's offer"
-    CONFIRMED = "address confirmed"
-    SYSTEM = "system up"
-    REFUSED = "refused"
-    CONFLICT = "address in use"
-    RELEASED = "released"
-    MISSED = "file not found"
-    FORBIDDEN = "file refused"
-    UNAVAILABLE = "file unavailable"
-
-
-class Step:
-    """Something that happened, ``count`` times from ``began`` to ``ended``.
-
-    ``text`` is the address, the other server, the file asked for, or why it was refused; ``more``
-    what else is known of it: the boot file, the name that was looked for, the reason.
-    """
-
-    __slots__ = ("began", "cause", "count", "ended", "kind", "more", "text")
-
-    running = False
-
-    def __init__(
-        self, kind: StepKind, when: float, text: str, more: str, cause: RefusalCause | None
-    ) -> None:
-        self.kind = kind
-        self.began = self.ended = when
-        self.text = text
-        self.more = more
-        self.cause = cause
-        self.count = 1
-
-
-class BootTransfer:
-    """One file on its way; ``outcome`` is None while it is ``running``."""
-
-    __slots__ = (
-        "_progress",
-        "_retransmissions",
-        "_sent",
-        "began",
-        "blocksize",
-        "ended",
-        "outcome",
-        "protocol",
-        "reason",
-        "requested",
-        "role",
-        "running",
-        "served",
-        "size",
-        "windowsize",
-    )
-
-    def __init__(self, event: events.TransferStarted, role: FileRole, when: float) -> None:
-        self.protocol = event.protocol
-        self.requested = kept(event.requested)
-        self.served = self.requested if event.served == event.requested else kept(event.served)
-        self.size = event.size
-        self.blocksize = event.blocksize
-        self.windowsize = event.windowsize
-        self.role = role
-        self.began = self.ended = when
-        self.running = True
-        self.outcome: TransferOutcome | None = None
-        self.reason = ""
-        self._sent = self._retransmissions = 0
-        self._progress = event.progress
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """Octets of the file that have arrived, and blocks sent again."""
-        return self._progress() if self._progress else (self._sent, self._retransmissions)
-
-    @property
-    def sent(self) -> int:
-        """Octets of the file that have arrived."""
-        return self.progress[0]
-
-    @property
-    def retransmissions(self) -> int:
-        """Blocks sent again."""
-        return self.progress[1]
-
-    @property
-    def done(self) -> bool:
-        """The whole file has arrived."""
-        return self.outcome is TransferOutcome.DONE
-
-    @property
-    def came(self) -> bool:
-        """The whole file has arrived, or all but the last ACK (RFC 1350 6: that may be whole).
-
-        Firmware that starts what it fetched may stop its network card before that ACK has left.
-        """
-        if not self.running:
-            return self.done or self.reason == LAST_ACK
-        return self.size is not None and self.size - self.sent <= self.blocksize * self.windowsize
-
-    def is_meant(self, event: events.TransferEnded) -> bool:
-        """Tell whether it is this one's end, which is on its way."""
-        return (
-            self.protocol == event.protocol
-            and event.progress in (None, self._progress)
-            and self.requested == kept(event.requested)
-        )
-
-    def end(self, event: events.TransferEnded, when: float) -> None:
-        """Note how it went."""
-        self._progress = None
-        self._sent, self._retransmissions = event.sent, event.retransmissions
-        self.running = False
-        self.outcome = event.outcome
-        self.reason = kept(event.reason)
-        self.ended = when
-
-
-def is_step(step: Step | BootTransfer, *kinds: StepKind) -> bool:
-    """Tell whether it is a step of one of these kinds."""
-    return isinstance(step, Step) and step.kind in kinds
 
 
 class Boot:
@@ -231,16 +101,16 @@ class Boot:
         return now if self.active else self.touched
 
     @property
-    def stage(self) -> str:
-        """How far it has come, for people."""
+    def stage(self) -> StepKind | FileRole | None:
+        """How far it has come; None: nothing happened yet."""
         if self.up:
-            return StepKind.SYSTEM.value
+            return StepKind.SYSTEM
         for step in reversed(self.steps):
             if isinstance(step, BootTransfer):
-                return str(step.role.value)
+                return step.role
             if step.kind is not StepKind.RELEASED:
-                return str(step.kind.value)
-        return ""
+                return step.kind
+        return None
 
 
 @dataclass(slots=True)
@@ -272,8 +142,3 @@ def kind_of(boot: Boot) -> str:
     if boot.architecture is None:
         return "iPXE" if boot.ipxe else ""
     return architecture_name(boot.architecture) + (" (iPXE)" if boot.ipxe else "")
-
-
-def kept(text: str) -> str:
-    """Cut a text to what is kept of it; equal ones are kept once."""
-    return sys.intern(text if len(text) <= _TEXT else f"{text[: _TEXT - 3]}...") if text else ""

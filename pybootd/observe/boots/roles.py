@@ -14,7 +14,7 @@ from pybootd.core.architecture import ARCHITECTURES
 class FileRole(Enum):
     """What a file is to a boot."""
 
-    BOOT_FILE = "boot file"
+    BOOT_FILE = "boot-file"
     LOADER = "loader"
     CONFIGURATION = "configuration"
     KERNEL = "kernel"

@@ -8,23 +8,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
 from pybootd.core import events
 from pybootd.core.client import Client, IPAddress, KnownClient
 from pybootd.core.client_table import Newcomers
-from pybootd.core.events import EventBus, RefusalCause, TransferOutcome
-from pybootd.observe.boots.boot import (
-    BOOTS,
-    Boot,
-    BootTransfer,
-    ClientRecord,
-    Step,
-    StepKind,
-    is_step,
-    kept,
-)
+from pybootd.core.events import EventBus, TransferOutcome
+from pybootd.observe.boots.boot import BOOTS, Boot, ClientRecord
 from pybootd.observe.boots.roles import role_of
+from pybootd.observe.boots.steps import BootTransfer, Step, StepCause, StepKind, is_step, keep_text
 
 CLIENTS = 10_000
 STEPS = 250_000  # of all boots together: some 50 MB
@@ -96,7 +88,7 @@ class Timeline:
         record = self._hear(event.client)
         boot = self._boot(record, event.client)
         boot.proxy = boot.proxy or event.proxy
-        boot.boot_file = kept(event.boot_file) or boot.boot_file
+        boot.boot_file = keep_text(event.boot_file) or boot.boot_file
         boot.file_server = event.file_server
         address = "" if event.address == NOBODY else str(event.address)
         self._note(record, StepKind.OFFERED, address, boot.boot_file)
@@ -117,7 +109,7 @@ class Timeline:
             self._place(record, event.address)
             boot.address = event.address
         if event.booting:
-            boot.boot_file = kept(event.boot_file)
+            boot.boot_file = keep_text(event.boot_file)
             boot.file_server, boot.proxy = event.file_server, event.proxy
         kind = StepKind.CONFIRMED if event.booting else StepKind.SYSTEM
         text = boot.boot_file if event.booting else ""
@@ -141,7 +133,8 @@ class Timeline:
             return
         record = self._hear(event.client)
         self._boot(record, event.client)
-        self._note(record, StepKind.CONFLICT, str(event.address), event.reason)
+        user = event.user.hex(":")
+        self._note(record, StepKind.CONFLICT, str(event.address), user, event.cause)
 
     def _released(self, event: events.Released) -> None:
         record = self._records.get(event.client.name)
@@ -162,7 +155,7 @@ class Timeline:
             for at in range(len(steps) - 1, -1, -1):
                 step = steps[at]
                 if step.running and isinstance(step, BootTransfer) and step.is_meant(event):
-                    step.end(event, self._clock())
+                    step.end_transfer(event, self._clock())
                     boot.active -= 1
                     boot.middle = min(boot.middle, at)
                     boot.touched = step.ended
@@ -175,7 +168,7 @@ class Timeline:
                 event.protocol, event.peer, event.requested, event.served, None
             )
             probe = BootTransfer(started, role_of(event.requested, boot.boot_file), self._clock())
-            probe.end(event, self._clock())
+            probe.end_transfer(event, self._clock())
             self._add(record, probe)
 
     def _file_refused(self, event: events.TransferRefused) -> None:
@@ -185,7 +178,7 @@ class Timeline:
         missing = StepKind.MISSED if event.missing else StepKind.FORBIDDEN
         kind = StepKind.UNAVAILABLE if event.unavailable else missing
         why = f"{event.led_to}: {event.reason}" if event.led_to else event.reason
-        self._note(record, kind, event.requested, why)
+        self._note(record, kind, event.requested, why, event.problem)
 
     # inside
 
@@ -199,7 +192,7 @@ class Timeline:
         self._records.move_to_end(client.name)
         self._strangers.heard(client.name)
         record.mac = client.mac
-        record.hostname, record.known = kept(client.hostname) or record.hostname, ""
+        record.hostname, record.known = keep_text(client.hostname) or record.hostname, ""
         if client.uuid is not None:
             record.uuid = str(client.uuid)
         return record
@@ -237,7 +230,7 @@ class Timeline:
         """Find the client at an address, and the boot that it is in."""
         record = self._by_address.get(peer)
         if record is None:
-            address = IPv4Address(peer)
+            address = ip_address(peer)
             known = self._who(address)
             record = self._hear(known.client) if known else self._make(peer)
             self._place(record, address)
@@ -276,7 +269,7 @@ class Timeline:
         if client.network_boot:
             boot.booting = True
             boot.ipxe = boot.ipxe or client.ipxe
-            boot.vendor_class = kept(client.vendor_class)
+            boot.vendor_class = keep_text(client.vendor_class)
             if client.architecture is not None:
                 boot.architecture = client.architecture
         boot.relay = client.relay
@@ -311,18 +304,18 @@ class Timeline:
         kind: StepKind,
         text: str,
         more: str = "",
-        cause: RefusalCause | None = None,
+        cause: StepCause | None = None,
     ) -> None:
         if not record.boots:
             self._begin(record)
         boot, now = record.boot, self._clock()
-        text, more = kept(text), kept(more)
+        text, more = keep_text(text), keep_text(more)
         # a system that keeps its address may ask for it from the start each time
         for step in boot.steps[-2:] if boot.up else boot.steps[-1:]:
             if isinstance(step, Step) and (step.kind, step.text) == (kind, text):
                 step.count += 1
                 step.ended = boot.touched = now
-                step.more = more
+                step.more, step.cause = more, cause
                 self._tell(record)
                 return
         self._add(record, Step(kind, now, text, more, cause))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pybootd.core.architecture import architecture_name
 from pybootd.core.events import RefusalCause
-from pybootd.observe.boots.boot import Step, StepKind, is_step
+from pybootd.observe.boots.steps import Step, StepKind, is_step
 from pybootd.observe.diagnosis.evidence import (
     ASKING,
     OFTEN,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pybootd.observe.boots.boot import Boot, BootTransfer, Step, StepKind, is_step
+from pybootd.observe.boots.boot import Boot
 from pybootd.observe.boots.roles import FileRole, role_of
+from pybootd.observe.boots.steps import BootTransfer, Step, StepKind, is_step
 
 QUIET = 20.0  # seconds without a word after which a client is taken to have stopped
 ASKING = 40.0  # the same of one that looks for a server: firmware pauses up to 32 s between tries

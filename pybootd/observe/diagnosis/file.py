@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 from pybootd.core.architecture import architecture_name
-from pybootd.core.events import TransferOutcome
-from pybootd.observe.boots.boot import BootTransfer, Step, StepKind, is_step
+from pybootd.core.events import FileProblem, TransferOutcome
 from pybootd.observe.boots.roles import FileRole, bios_only, examine, plain_name
+from pybootd.observe.boots.steps import BootTransfer, Step, StepKind, is_step
 from pybootd.observe.diagnosis.evidence import QUIET, Diagnosis, Evidence, fault, role_in
+from pybootd.observe.wording import STAGES, describe_end
 
 _LOOPS = 3  # times that iPXE fetches the same boot file before it is called a loop
-_REMOTE = re.compile(r"https?://\S+: \d{3}\b")  # a web server's answer, as files/origin.py tells it
-_TEMPLATE = re.compile(r"\S+\.j2( line \d+)?: ")
 
 
 def missing_file(case: Evidence) -> Diagnosis | None:
@@ -26,7 +23,7 @@ def missing_file(case: Evidence) -> Diagnosis | None:
     if role is not FileRole.BOOT_FILE and not case.silent(QUIET):
         return None
     near = case.look(newest.text).near
-    which = "Its boot file" if role is FileRole.BOOT_FILE else f"A file ({role.value})"
+    which = "Its boot file" if role is FileRole.BOOT_FILE else f"A file ({STAGES[role]})"
     like = f" Names like it: {', '.join(near)}." if near else ""
     return fault(
         "missing-file",
@@ -47,7 +44,7 @@ def forbidden(case: Evidence) -> Diagnosis | None:
     ):
         return None
     what = f"A file was refused to it: {newest.text}: {newest.more}."
-    if "not what [pins] says" in newest.more:
+    if newest.cause is FileProblem.ALTERED:
         return fault(
             "forbidden-file",
             what,
@@ -70,7 +67,7 @@ def broken_template(case: Evidence) -> Diagnosis | None:
     newest = case.newest
     if not isinstance(newest, Step) or newest.kind is not StepKind.UNAVAILABLE:
         return None
-    if not _TEMPLATE.match(newest.more):
+    if newest.cause is not FileProblem.TEMPLATE:
         return None
     return fault(
         "template",
@@ -85,7 +82,7 @@ def _origin_said(step: Step | BootTransfer) -> bool:
     """Tell whether it was a web server's answer that refused the file."""
     if not isinstance(step, Step) or step.kind is not StepKind.FORBIDDEN:
         return False
-    return _REMOTE.search(step.more) is not None
+    return step.cause is FileProblem.ORIGIN_STATUS
 
 
 def unavailable(case: Evidence) -> Diagnosis | None:
@@ -95,7 +92,7 @@ def unavailable(case: Evidence) -> Diagnosis | None:
     if not failed and not is_step(newest, StepKind.UNAVAILABLE) and not _origin_said(newest):
         return None
     if isinstance(newest, BootTransfer):
-        name, reason = newest.requested, newest.reason
+        name, reason = newest.requested, describe_end(newest)
     else:
         name, reason = newest.text, newest.more
     return fault(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pybootd.core.events import ANEW, LAST_ACK, TransferOutcome
-from pybootd.observe.boots.boot import BootTransfer, Step, StepKind, is_step
+from pybootd.core.events import EndCause, TransferOutcome
 from pybootd.observe.boots.roles import FileRole
+from pybootd.observe.boots.steps import BootTransfer, Step, StepKind, is_step
 from pybootd.observe.diagnosis.evidence import (
     ASKING,
     OFTEN,
@@ -15,6 +15,7 @@ from pybootd.observe.diagnosis.evidence import (
     fault,
     note,
 )
+from pybootd.observe.wording import STAGES, describe_end, describe_outcome
 
 _LOSSY = 0.03  # the part of all blocks sent again that tells of a bad path
 _WINDOWS = 4  # windows sent again, at least: one packet that gets lost may cost a whole one
@@ -62,7 +63,7 @@ def broken_off(case: Evidence) -> Diagnosis | None:
     silent = newest.outcome is TransferOutcome.TIMEOUT
     if not (silent and newest.sent) and not case.silent(QUIET):
         return None  # it may ask again, with other options
-    how = f"{newest.outcome.value}{': ' if newest.reason else ''}{newest.reason}"
+    how = describe_outcome(newest)
     got = f"{newest.sent} of {newest.size if newest.size is not None else '?'} octets arrived"
     if newest.sent == 0 and newest.retransmissions and _smaller_got_through(case, newest):
         smaller = next((size for size in _BLOCKS if size < newest.blocksize), 512)
@@ -110,7 +111,7 @@ def _unheard(case: Evidence) -> int:
         if not isinstance(one, BootTransfer) or one.sent or name not in ("", one.requested):
             break
         if one.protocol != "tftp" or (
-            one.outcome is not TransferOutcome.TIMEOUT and one.reason != ANEW
+            one.outcome is not TransferOutcome.TIMEOUT and one.cause is not EndCause.ASKED_AGAIN
         ):
             break
         name = one.requested
@@ -220,11 +221,11 @@ def stopped(case: Evidence) -> Diagnosis | None:
         return None
     missing = ""
     if isinstance(newest, Step):  # a proxy offers no address
-        name = f"{newest.kind.value} {newest.text or newest.more}".rstrip()
+        name = f"{STAGES[newest.kind]} {newest.text or newest.more}".rstrip()
         after = f"this: {name}"
     else:
         after = name = newest.requested
-        missing = LAST_ACK if newest.reason == LAST_ACK else ""
+        missing = describe_end(newest) if newest.cause is EndCause.LAST_ACK_MISSING else ""
     return note(
         "stopped",
         f"Nothing was heard of it after {after}.",

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from pybootd.config.options.service import LoggerConfig
 from pybootd.core import events
 from pybootd.core.architecture import architecture_name
 from pybootd.core.client import Client, IPAddress
-from pybootd.core.events import LAST_ACK, EventBus, TransferOutcome
+from pybootd.core.events import EndCause, EventBus, TransferOutcome
 from pybootd.core.text import make_printable
 from pybootd.observe.log.throttle import Throttle
+from pybootd.observe.wording import describe_conflict, describe_outcome
 
 log = logging.getLogger("pybootd")
 
@@ -270,7 +272,7 @@ class EventLog:
 
     def _refused(self, event: events.Refused) -> None:
         message = f"dhcp {event.client.name} refused: {event.reason}"
-        _say(event.level, message, client=event.client, reason=event.reason)
+        _say(event.level, message, client=event.client, reason=event.reason, cause=event.cause)
 
     def _advice(self, event: events.Advice) -> None:
         _say(logging.WARNING, f"{event.client.name} {event.text}", client=event.client)
@@ -280,8 +282,9 @@ class EventLog:
         _say(logging.INFO, f"{event.interface}: {found}: mode {event.mode}")
 
     def _conflict(self, event: events.AddressConflict) -> None:
-        message = f"{event.address} is in use by another machine: {event.reason}"
-        _say(logging.WARNING, message, client=event.client, ip=event.address)
+        how = describe_conflict(event.cause, event.user.hex(":"))
+        message = f"{event.address} is in use by another machine: {how}"
+        _say(logging.WARNING, message, client=event.client, ip=event.address, cause=event.cause)
 
     def _started(self, event: events.TransferStarted) -> None:
         if not log.isEnabledFor(logging.DEBUG):
@@ -291,28 +294,50 @@ class EventLog:
 
     def _ended(self, event: events.TransferEnded) -> None:
         # whose last ACK alone is missing has the file, and goes on
-        level = logging.INFO if event.reason == LAST_ACK else _ENDS[event.outcome]
+        level = logging.INFO if event.cause is EndCause.LAST_ACK_MISSING else _ENDS[event.outcome]
         if not log.isEnabledFor(level) or _full(event.peer, level):
             return
         # 0: it left within one turn of the loop, so that nothing was measured
         rate = f" ({event.sent / event.seconds / 1e6:.1f} MB/s)" if event.seconds > 0 else ""
         again = f", {event.retransmissions} sent again" if event.retransmissions else ""
-        how = event.outcome.value + (f": {event.reason}" if event.reason else "")
+        how = describe_outcome(event)
         served = "" if event.served == event.requested else f" ({event.served})"
         message = (
             f"{event.protocol} {event.peer} {event.requested}{served}: {how}, {event.sent} octets"
             f" in {event.seconds:.2f} s{rate}{again}"
         )
-        _say(level, message, ip=event.peer, file=event.served, octets=event.sent)
+        _say(
+            level,
+            message,
+            ip=event.peer,
+            file=event.served,
+            octets=event.sent,
+            seconds=round(event.seconds, 6),
+            protocol=event.protocol,
+            outcome=event.outcome,
+            cause=event.cause,
+            problem=event.problem,
+        )
 
     def _uploaded(self, event: events.Uploaded) -> None:
-        how = event.outcome.value + (f": {event.reason}" if event.reason else "")
+        how = describe_outcome(event)
         again = f", {event.retransmissions} answers sent again" if event.retransmissions else ""
         message = (
             f"{event.protocol} {event.peer} uploads {event.name}: {how}, {event.octets} octets"
             f" in {event.seconds:.2f} s{again}"
         )
-        _say(_ENDS[event.outcome], message, ip=event.peer, file=event.name, octets=event.octets)
+        _say(
+            _ENDS[event.outcome],
+            message,
+            ip=event.peer,
+            file=event.name,
+            octets=event.octets,
+            seconds=round(event.seconds, 6),
+            protocol=event.protocol,
+            outcome=event.outcome,
+            cause=event.cause,
+            problem=event.problem,
+        )
 
     def _transfer_refused(self, event: events.TransferRefused) -> None:
         # a miss is normal traffic: pxelinux makes ten before its default
@@ -322,7 +347,15 @@ class EventLog:
         level = self._moderate(event.peer, level)
         looked = f" ({event.led_to})" if event.led_to else ""
         message = f"{event.protocol} {event.peer} {event.requested}{looked}: {event.reason}"
-        _say(level, message, ip=event.peer, file=event.requested, reason=event.reason)
+        _say(
+            level,
+            message,
+            ip=event.peer,
+            file=event.requested,
+            reason=event.reason,
+            protocol=event.protocol,
+            problem=event.problem,
+        )
 
     def _malformed(self, event: events.Malformed) -> None:
         message = f"{event.protocol} {event.peer}: not understood: {event.reason}"
@@ -356,7 +389,10 @@ def _full(peer: str, level: int) -> bool:
     return False
 
 
-def _say(level: int, message: str, **facts: Client | IPAddress | str | int) -> None:
+Fact = Client | IPAddress | Enum | str | float | None
+
+
+def _say(level: int, message: str, **facts: Fact) -> None:
     if not log.isEnabledFor(level):
         return
     # as log.log does, which takes as long for it as the rest for the line
@@ -365,14 +401,17 @@ def _say(level: int, message: str, **facts: Client | IPAddress | str | int) -> N
     log.handle(record)
 
 
-def _plain(facts: Mapping[str, Client | IPAddress | str | int]) -> dict[str, str | int]:
+def _plain(facts: Mapping[str, Fact]) -> dict[str, str | float]:
     """Write an event's facts as JSON has them."""
-    known: dict[str, str | int] = {}
+    known: dict[str, str | float] = {}
     for name, value in facts.items():
         if isinstance(value, Client):
             known["mac"] = value.name
             if value.uuid is not None:
                 known["uuid"] = str(value.uuid)
-        elif value != "":
-            known[name] = value if isinstance(value, int) else str(value)
+        elif isinstance(value, Enum):
+            if value.value:
+                known[name] = str(value.value)
+        elif value is not None and value != "":
+            known[name] = value if isinstance(value, int | float) else str(value)
     return known
