@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from pybootd.core.finding import Grade
 from pybootd.observe.boots.boot import Boot, ClientRecord, kind_of
 from pybootd.observe.boots.steps import BootTransfer, Step, StepKind
 from pybootd.observe.boots.timeline import Timeline
-from pybootd.observe.diagnosis.evidence import Diagnosis, Evidence, FileLook, Looker
+from pybootd.observe.diagnosis.evidence import Evidence, FileLook, Looker
 from pybootd.observe.diagnosis.rules import judge, settled
+from pybootd.observe.diagnosis.verdicts import Diagnosis
 from pybootd.observe.wording import STAGES, describe_step
 from pybootd.status.peers import PeerMachine, Site, weight
 from pybootd.status.rows import Json, Rows, compact, stage_code, told, transfer
@@ -114,7 +116,7 @@ class Documents:
             return "up"
         verdict = self.verdict(boot)
         if verdict is not None:
-            return "failed" if verdict.grade == "fault" else "quiet"
+            return "failed" if verdict.grade is Grade.FAULT else "quiet"
         return "quiet" if boot.followed is not None else "booting"
 
     # the documents

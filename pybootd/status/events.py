@@ -146,7 +146,7 @@ class LiveEvents:
 
     def _mark(self, record: ClientRecord) -> tuple[str, str]:
         verdict = self._report.rows.standing(record).verdict
-        return f"{record.boot.number} {stage_code(record.boot)}", verdict.name if verdict else ""
+        return f"{record.boot.number} {stage_code(record.boot)}", verdict.code if verdict else ""
 
     def _others_changed(self, others: list[PeerMachine]) -> None:
         """Tell what other daemons told, of the newest machines alone: a page shows no more."""

@@ -107,7 +107,7 @@ class Metrics:
                 standing = self._report.rows.standing(record)
                 states[standing.state] += 1
                 if standing.verdict is not None and standing.state == "failed":
-                    faults[standing.verdict.name] += 1
+                    faults[standing.verdict.code] += 1
         clients = GaugeMetricFamily(
             "pybootd_clients", "Clients by the state of their newest boot.", labels=["state"]
         )

@@ -11,9 +11,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from pybootd.core.finding import Grade
 from pybootd.observe.boots.boot import Boot, ClientRecord, kind_of
 from pybootd.observe.boots.steps import BootTransfer
-from pybootd.observe.diagnosis.evidence import Diagnosis
+from pybootd.observe.diagnosis.verdicts import Diagnosis
 from pybootd.observe.wording import STAGES, describe_end
 
 _HOLDS = 1.0  # seconds that a standing holds which time alone can change
@@ -90,7 +91,7 @@ class Rows:
         standing, boot = self.standing(record), record.boot
         if not standing.words:
             verdict = standing.verdict
-            told = f"{verdict.name} {verdict.what}" if verdict else ""
+            told = f"{verdict.code} {verdict.problem}" if verdict else ""
             words = f"{record.uuid} {kind_of(boot)} {STAGES[boot.stage]} {standing.state} {told}"
             standing.words = words.lower()
         return standing.words
@@ -154,9 +155,10 @@ def told(verdict: Diagnosis | None) -> Json | None:
     if verdict is None:
         return None
     return {
-        "name": verdict.name,
-        "grade": verdict.grade,
-        "what": verdict.what,
+        "name": verdict.code,
+        "grade": "fault" if verdict.grade is Grade.FAULT else "note",
+        "certainty": verdict.certainty.value,
+        "what": verdict.problem,
         "advice": verdict.advice,
         "evidence": list(verdict.evidence),
     }

@@ -146,7 +146,7 @@ class StatusService:
             if record.boots:
                 standing, boot = rows.standing(record), record.boot
                 states[standing.state] += 1
-                verdict = standing.verdict and standing.verdict.name
+                verdict = standing.verdict and standing.verdict.code
                 how = (standing.state, verdict, record.address, len(boot.steps))
                 mark = hash((boot.number, boot.last(now), *how))
                 if told.get(record.name) != mark and len(found) < _RECENT:

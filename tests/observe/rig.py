@@ -19,8 +19,9 @@ from pybootd.dhcp4.wire import options
 from pybootd.dhcp4.wire.packet import MessageType, Packet
 from pybootd.lab.firmware import BootError, Firmware
 from pybootd.lab.network import Network
-from pybootd.observe.diagnosis.evidence import Diagnosis, Evidence
+from pybootd.observe.diagnosis.evidence import Evidence
 from pybootd.observe.diagnosis.rules import judge
+from pybootd.observe.diagnosis.verdicts import Diagnosis
 
 SERVER = "10.7.0.1"
 MAC = "52:54:00:12:34:56"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pybootd.core.finding import Grade
 from pybootd.lab.network import Network
 from pybootd.tftp.wire import packet as tftp
 
@@ -135,7 +136,7 @@ def test_a_boot_that_went_well_has_no_fault(
         rig.put("tool.efi", TOOL)
         rig.run(act, later)
         (verdict,) = rig.verdicts()  # of one boot
-        assert verdict is None or verdict.grade != "fault"
+        assert verdict is None or verdict.grade is not Grade.FAULT
         assert rig.ends() == ends
         warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
         assert [one for one in warnings if "ACK" in one] == []

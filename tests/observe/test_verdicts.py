@@ -533,9 +533,9 @@ def test_a_fault_gets_its_verdict_and_no_other(
     with make(network, tmp_path, **ini) as rig:
         rig.run(act, later)
         found = [verdict for verdict in rig.verdicts() if verdict is not None]
-        record_property("verdicts", ", ".join(verdict.name for verdict in found))
-        assert [verdict.name for verdict in found] == [name]
-        told = " ".join((found[0].what, found[0].advice, *found[0].evidence))
+        record_property("verdicts", ", ".join(verdict.code for verdict in found))
+        assert [verdict.code for verdict in found] == [name]
+        told = " ".join((found[0].problem, found[0].advice, *found[0].evidence))
         for words in said:
             assert words in told
 
@@ -659,7 +659,7 @@ def test_grub_under_a_proxy_may_wait_in_its_menu(network: Network, tmp_path: Pat
 
     with make(network, tmp_path, bootp="mode = proxy") as rig:
         rig.run(wait, 1000.0)
-        assert [verdict and verdict.name for verdict in rig.verdicts()] == ["stopped"]
+        assert [verdict and verdict.code for verdict in rig.verdicts()] == ["stopped"]
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -675,5 +675,5 @@ def test_a_good_boot_gets_no_verdict(
         rig.run(act, later)
         assert rig.verdicts()
         found = [verdict for verdict in rig.verdicts() if verdict is not None]
-        record_property("verdicts", ", ".join(verdict.name for verdict in found))
+        record_property("verdicts", ", ".join(verdict.code for verdict in found))
         assert found == []

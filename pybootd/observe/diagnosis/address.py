@@ -5,21 +5,9 @@ from __future__ import annotations
 from pybootd.core.architecture import architecture_name
 from pybootd.core.events import RefusalCause
 from pybootd.observe.boots.steps import Step, StepKind, is_step
-from pybootd.observe.diagnosis.evidence import (
-    ASKING,
-    OFTEN,
-    QUIET,
-    Diagnosis,
-    Evidence,
-    fault,
-    times,
-)
-
-_DEAF = (
-    "Look for what drops packets to UDP port 68 on the way: a firewall on this host, a switch port"
-    " that blocks strange DHCP servers (DHCP snooping), a wrong interface or VLAN. If only this"
-    " kind of machine is deaf, answer it by broadcast: [buggy_clients] MAC = on."
-)
+from pybootd.observe.diagnosis import verdicts
+from pybootd.observe.diagnosis.evidence import ASKING, OFTEN, QUIET, Evidence, times
+from pybootd.observe.diagnosis.verdicts import Diagnosis
 
 
 def another_server(case: Evidence) -> Diagnosis | None:
@@ -30,11 +18,9 @@ def another_server(case: Evidence) -> Diagnosis | None:
     if not case.silent(QUIET):
         return None
     other = newest.text or "it doesn't say which"
-    return fault(
-        "another-server",
+    return verdicts.ANOTHER_SERVER.diagnose(
         f"Another DHCP server on this network gave it an address: {other}.",
-        "Two servers answer here and the client took the other one's offer. Switch that one off,"
-        " or keep it and let pybootd only name the boot file: [bootp] mode = proxy.",
+        "",
         f"its DHCPREQUEST names server {other}, not this one",
     )
 
@@ -46,35 +32,28 @@ def refused(case: Evidence) -> Diagnosis | None:
         return None
     seen = f"refused {times(newest)}: {newest.text}"
     if newest.cause is RefusalCause.ACCESS:
-        return fault(
-            "refused",
+        return verdicts.REFUSED.diagnose(
             f"This machine is not allowed to boot: {newest.text}.",
-            "If it should be, change that line (or add one for its MAC or UUID) in the section"
-            " named, and reload with SIGHUP.",
+            "",
             seen,
         )
     if newest.cause is RefusalCause.NO_ACCESS:
-        return fault(
-            "authorization-silent",
+        return verdicts.AUTHORIZATION_SILENT.diagnose(
             f"The authorization server did not say whether it may boot: {newest.text}.",
-            "See that the server named in [http] location is running, that this host reaches it,"
-            " and that it answers within [bootp] timeout with 200, 401 or 403.",
+            "",
             seen,
         )
     if newest.cause is RefusalCause.POOL:
-        return fault(
-            "pool-empty",
+        return verdicts.POOL_EMPTY.diagnose(
             f"No address was left for it: {newest.text}.",
-            "Make the pool larger ([bootp] pool_count), or let it take back addresses of machines"
-            " that are gone: reclaim = expired.",
+            "",
             seen,
         )
     if newest.cause is RefusalCause.NO_FILE or not case.silent(QUIET):
         return None
-    return fault(
-        "refused-address",
+    return verdicts.REFUSED_ADDRESS.diagnose(
         f"Its request was refused: {newest.text}.",
-        "Clients ask again from the start after that; one that doesn't has to be restarted.",
+        "",
         seen,
     )
 
@@ -94,31 +73,24 @@ def not_requested(case: Evidence) -> Diagnosis | None:
         if isinstance(one, Step) and one.kind is StepKind.OFFERED
     )
     if offered >= OFTEN:
-        return fault(
-            "answer-lost",
+        return verdicts.ANSWER_LOST.diagnose(
             "Our answers do not reach it: it asked again and again, and we offered each time.",
-            _DEAF,
+            "",
             f"{offered} DHCPDISCOVERs, {offered} offers, no DHCPREQUEST",
             f"offered on {case.boot.interface}" if case.boot.interface else "",
         )
-    return fault(
-        "not-requested",
+    return verdicts.NOT_REQUESTED.diagnose(
         f"It was offered {newest.text}, and did not ask for it.",
-        "The client saw the offer and did not like it, or was switched off or set to boot from"
-        " something else. If it happens each time: another server's offer may suit it better, or"
-        " the offer lacks what it needs (a boot file for its architecture).",
+        "",
         f"{offered} of its DHCPDISCOVERs answered by an offer, no DHCPREQUEST",
     )
 
 
 def _proxy_not_asked(case: Evidence) -> Diagnosis:
-    return fault(
-        "proxy-not-asked",
+    return verdicts.PROXY_NOT_ASKED.diagnose(
         "It took an address from the network's DHCP server, and never asked us for its boot file"
         " (UDP port 4011).",
-        "Let UDP port 4011 through the firewall of this host. See that the other DHCP server does"
-        " not send option 60 or a boot file of its own (options 66, 67): the client then looks no"
-        " further.",
+        "",
         f"offered as proxy: boot file {case.boot.boot_file or 'none'}; no request on port 4011",
     )
 
@@ -138,8 +110,7 @@ def no_boot_file(case: Evidence) -> Diagnosis | None:
     else:
         line = f"{architecture_name(boot.architecture)} = FILE"
     kind = "unknown" if boot.architecture is None else f"{boot.architecture:05d}"
-    return fault(
-        "no-boot-file",
+    return verdicts.NO_BOOT_FILE.diagnose(
         "No boot file is configured for this kind of machine.",
         f"Write in section [bootfile]: {line}",
         f"its architecture (option 93) is {kind}",
@@ -153,26 +124,23 @@ def not_fetched(case: Evidence) -> Diagnosis | None:
         return None
     # in a row: who begins anew each time may do so on purpose, as U-Boot for each dhcp typed
     if isinstance(newest, Step) and newest.count >= OFTEN:
-        return fault(
-            "answer-lost",
+        return verdicts.ANSWER_LOST.diagnose(
             "Our answers do not reach it: it asked for its address again and again, and we"
             " confirmed it each time.",
-            _DEAF,
+            "",
             f"confirmed {times(newest)}, no file asked for",
             f"confirmed on {boot.interface}" if boot.interface else "",
         )
     elsewhere = boot.file_server
     if elsewhere:
-        return fault(
-            "other-file-server",
+        return verdicts.OTHER_FILE_SERVER.diagnose(
             f"It was sent to {elsewhere} for {boot.boot_file}, and not heard of again.",
             f"See whether {elsewhere} serves that file. If this host should: take away next_server"
             " (or the URL in [bootfile]).",
             "address confirmed, then no request for a file here",
         )
     if boot.proxy:
-        return fault(
-            "other-file-server",
+        return verdicts.OTHER_FILE_SERVER.diagnose(
             f"It never asked here for {boot.boot_file}: it may have asked the network's DHCP"
             " server.",
             "Take options 66 and 67 and the next server out of the other DHCP server's"
@@ -180,8 +148,7 @@ def not_fetched(case: Evidence) -> Diagnosis | None:
             "answered as proxy, then no request for a file here",
         )
     if case.fetched:
-        return fault(
-            "not-fetched",
+        return verdicts.NOT_FETCHED.diagnose(
             f"Its address was confirmed once more, and it never asked for {boot.boot_file}.",
             "Files went to it before, so the way is open: look at its screen. A script that is"
             " built into iPXE may lead it elsewhere, or it was switched off.",
@@ -191,8 +158,7 @@ def not_fetched(case: Evidence) -> Diagnosis | None:
         port, service, hint = "the URL's TCP port", "HTTP", "[httpd] enable = on"
     else:
         port, service, hint = "UDP port 69", "TFTP", "not started with -p"
-    return fault(
-        "not-fetched",
+    return verdicts.NOT_FETCHED.diagnose(
         f"Its address was confirmed, and it never asked for {boot.boot_file}.",
         f"Requests for files do not arrive here, or nobody serves them: let {port} through the"
         f" firewall, and see that the {service} service runs ({hint}).",

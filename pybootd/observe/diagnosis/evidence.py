@@ -1,4 +1,4 @@
-"""One boot as the rules see it, and what a verdict is."""
+"""One boot as the rules see it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,6 @@ QUIET = 20.0  # seconds without a word after which a client is taken to have sto
 ASKING = 40.0  # the same of one that looks for a server: firmware pauses up to 32 s between tries
 OFTEN = 3  # times that a client asks before our answers are said to get lost: one may be
 SYSTEM = 180.0  # seconds that a kernel has to bring up its network
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """What is most likely wrong (``fault``), or only worth knowing (``note``)."""
-
-    name: str
-    grade: str
-    what: str
-    advice: str
-    evidence: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +67,6 @@ class Evidence:
     def fetched(self) -> list[BootTransfer]:
         """The transfers that brought a whole file."""
         return [one for one in self.boot.transfers() if one.came]
-
-
-def fault(name: str, what: str, advice: str, *evidence: str) -> Diagnosis:
-    """Say what is wrong; empty lines of evidence are left out."""
-    return Diagnosis(name, "fault", what, advice, tuple(line for line in evidence if line))
-
-
-def note(name: str, what: str, advice: str, *evidence: str) -> Diagnosis:
-    """Say what is worth knowing, and no fault."""
-    return Diagnosis(name, "note", what, advice, tuple(line for line in evidence if line))
 
 
 def times(step: Step) -> str:

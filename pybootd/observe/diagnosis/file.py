@@ -6,7 +6,9 @@ from pybootd.core.architecture import architecture_name
 from pybootd.core.events import FileProblem, TransferOutcome
 from pybootd.observe.boots.roles import FileRole, bios_only, examine, plain_name
 from pybootd.observe.boots.steps import BootTransfer, Step, StepKind, is_step
-from pybootd.observe.diagnosis.evidence import QUIET, Diagnosis, Evidence, fault, role_in
+from pybootd.observe.diagnosis import verdicts
+from pybootd.observe.diagnosis.evidence import QUIET, Evidence, role_in
+from pybootd.observe.diagnosis.verdicts import Diagnosis
 from pybootd.observe.wording import STAGES, describe_end
 
 _LOOPS = 3  # times that iPXE fetches the same boot file before it is called a loop
@@ -25,8 +27,7 @@ def missing_file(case: Evidence) -> Diagnosis | None:
     near = case.look(newest.text).near
     which = "Its boot file" if role is FileRole.BOOT_FILE else f"A file ({STAGES[role]})"
     like = f" Names like it: {', '.join(near)}." if near else ""
-    return fault(
-        "missing-file",
+    return verdicts.MISSING_FILE.diagnose(
         f"{which} is not there: {newest.text}.",
         "Put it below [tftp] root, or correct its name where it is written"
         f" ({'[bootfile]' if role is FileRole.BOOT_FILE else 'the loader configuration'}).{like}",
@@ -45,19 +46,15 @@ def forbidden(case: Evidence) -> Diagnosis | None:
         return None
     what = f"A file was refused to it: {newest.text}: {newest.more}."
     if newest.cause is FileProblem.ALTERED:
-        return fault(
-            "forbidden-file",
+        return verdicts.FORBIDDEN_FILE.diagnose(
             what,
             "Find out who changed the file, and put the right one back; if it was you, write its"
             " sum (sha256sum FILE) into [pins].",
             f"asked for {newest.text!r}",
         )
-    return fault(
-        "forbidden-file",
+    return verdicts.FORBIDDEN_FILE.diagnose(
         what,
-        "A client gets nothing outside [tftp] root, whatever links lead there. Put the file below"
-        " it, name it in [filters] (an administrator's line may lead anywhere), or give the daemon"
-        " the right to read it.",
+        "",
         f"asked for {newest.text!r}",
     )
 
@@ -69,11 +66,9 @@ def broken_template(case: Evidence) -> Diagnosis | None:
         return None
     if newest.cause is not FileProblem.TEMPLATE:
         return None
-    return fault(
-        "template",
+    return verdicts.TEMPLATE.diagnose(
         f"The template for {newest.text} has a fault: {newest.more}.",
-        "Put it right: it is read again when it is asked for. What a client lacks, a section"
-        " [client MAC] or [class NAME] can give it, or the filter default in the template.",
+        "",
         f"rendering said: {newest.more}",
     )
 
@@ -95,11 +90,9 @@ def unavailable(case: Evidence) -> Diagnosis | None:
         name, reason = newest.requested, describe_end(newest)
     else:
         name, reason = newest.text, newest.more
-    return fault(
-        "origin-down",
+    return verdicts.ORIGIN_DOWN.diagnose(
         f"{name} could not be had: {reason}.",
-        "See that the place that [tftp] root (or a filter) names is up and reached from this host,"
-        " has the file, and lets this host have it; a disk that fails shows in the system's log.",
+        "",
         f"the source said: {reason}",
     )
 
@@ -120,8 +113,7 @@ def wrong_architecture(case: Evidence) -> Diagnosis | None:
         holds = "a program for a PC with BIOS, to judge by its name"
     else:
         return None
-    return fault(
-        "wrong-architecture",
+    return verdicts.WRONG_ARCHITECTURE.diagnose(
         f"The boot file {file.requested} is {holds}; this machine is {runs}.",
         f"Name a file that fits in section [bootfile]: {runs} = FILE",
         f"its header says: {holds}",
@@ -143,11 +135,9 @@ def ipxe_loop(case: Evidence) -> Diagnosis | None:
         return None
     if isinstance(newest, BootTransfer) and newest.role is not FileRole.BOOT_FILE:
         return None
-    return fault(
-        "ipxe-loop",
+    return verdicts.IPXE_LOOP.diagnose(
         f"iPXE loads {whole[0].requested} again and again: that is iPXE itself.",
-        "A machine that already runs iPXE must get something else: write in section [bootfile]:"
-        " ipxe = the URL or file of its script",
+        "",
         f"{len(whole)} times {whole[0].requested}, the last times asked for by iPXE",
     )
 
@@ -162,12 +152,10 @@ def secure_boot(case: Evidence) -> Diagnosis | None:
     if boot.architecture is None or "efi" not in architecture_name(boot.architecture):
         return None
     file = case.fetched[-1]
-    return fault(
-        "secure-boot",
+    return verdicts.SECURE_BOOT.diagnose(
         f"The firmware fetched {file.requested} whole and started over: Secure Boot has most"
         " likely refused it.",
-        "Boot a signed loader (shim, such as Debian's bootnetx64.efi or shimx64.efi.signed), or"
-        " switch Secure Boot off in the firmware's settings.",
+        "",
         f"{file.sent} octets of {file.size if file.size is not None else '?'} arrived, nothing else"
         " was asked for, then a new DHCPDISCOVER",
     )
@@ -188,8 +176,7 @@ def no_configuration(case: Evidence) -> Diagnosis | None:
             continue
         if role_in(case, one.text) is FileRole.CONFIGURATION:
             tried.insert(0, one.text)
-    return fault(
-        "no-configuration",
+    return verdicts.NO_CONFIGURATION.diagnose(
         f"The boot loader found no configuration: {tried[-1]}, the last that it tried, is not"
         " there.",
         f"Write one of these files below [tftp] root ({plain_name(tried[-1])} is for every"
@@ -207,8 +194,7 @@ def proxy_loader(case: Evidence) -> Diagnosis | None:
         return None
     if "grub" not in newest.requested.lower() or not case.silent(QUIET):
         return None
-    return fault(
-        "other-file-server",
+    return verdicts.OTHER_FILE_SERVER.diagnose(
         "GRUB was loaded, and asked for its files elsewhere: it takes the file server from the"
         " DHCP server's answer, never from a proxy's.",
         "Boot a GRUB with its own prefix (grub-mkimage -p), or iPXE, or let pybootd give the"

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pybootd.observe.diagnosis import address, file, transfer
-from pybootd.observe.diagnosis.evidence import SYSTEM, Diagnosis, Evidence
+from pybootd.observe.diagnosis.evidence import SYSTEM, Evidence
+from pybootd.observe.diagnosis.verdicts import Diagnosis
 
 Rule = Callable[[Evidence], Diagnosis | None]
 

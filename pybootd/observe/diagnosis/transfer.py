@@ -5,16 +5,9 @@ from __future__ import annotations
 from pybootd.core.events import EndCause, TransferOutcome
 from pybootd.observe.boots.roles import FileRole
 from pybootd.observe.boots.steps import BootTransfer, Step, StepKind, is_step
-from pybootd.observe.diagnosis.evidence import (
-    ASKING,
-    OFTEN,
-    QUIET,
-    SYSTEM,
-    Diagnosis,
-    Evidence,
-    fault,
-    note,
-)
+from pybootd.observe.diagnosis import verdicts
+from pybootd.observe.diagnosis.evidence import ASKING, OFTEN, QUIET, SYSTEM, Evidence
+from pybootd.observe.diagnosis.verdicts import Diagnosis
 from pybootd.observe.wording import STAGES, describe_end, describe_outcome
 
 _LOSSY = 0.03  # the part of all blocks sent again that tells of a bad path
@@ -39,11 +32,9 @@ def size_probe(case: Evidence) -> Diagnosis | None:
         aborted and newest.role is FileRole.OTHER
     ):
         return None
-    return note(
-        "size-probe",
+    return verdicts.SIZE_PROBE.diagnose(
         f"It asked how large {newest.requested} is, and for no more: that is how firmware begins.",
-        "Nothing is wrong with that. If nothing follows, the machine had no room for the file, or"
-        " was switched off.",
+        "",
         "asked by HEAD"
         if newest.protocol == "http"
         else "ended by the client before the first block was acknowledged",
@@ -67,8 +58,7 @@ def broken_off(case: Evidence) -> Diagnosis | None:
     got = f"{newest.sent} of {newest.size if newest.size is not None else '?'} octets arrived"
     if newest.sent == 0 and newest.retransmissions and _smaller_got_through(case, newest):
         smaller = next((size for size in _BLOCKS if size < newest.blocksize), 512)
-        return fault(
-            "block-too-large",
+        return verdicts.BLOCK_TOO_LARGE.diagnose(
             f"Blocks of {newest.blocksize} octets do not get through to it; smaller ones did.",
             "Something on the way carries smaller packets than this host believes. Write in [tftp]:"
             f" blocksize = {smaller}, or set the interface's MTU to what the whole way carries.",
@@ -76,8 +66,7 @@ def broken_off(case: Evidence) -> Diagnosis | None:
             f" {newest.retransmissions} sent again",
         )
     if asked >= OFTEN:
-        return fault(
-            "answer-lost",
+        return verdicts.ANSWER_LOST.diagnose(
             f"Our answers do not reach it, or its do not reach us: it asked for {newest.requested}"
             " again and again.",
             f"Each {_PORTS}",
@@ -88,18 +77,15 @@ def broken_off(case: Evidence) -> Diagnosis | None:
     if not silent and _slow(newest):  # the silence at an end is no part of its pace
         return _slow_path(newest, f"{got}; {how}")
     if silent and not newest.sent and newest.protocol == "tftp":
-        return fault(
-            "gave-up",
+        return verdicts.GAVE_UP.diagnose(
             f"It asked for {newest.requested}, and acknowledged nothing of it.",
             "Look at its screen: it may be switched off, or unplugged. If it always stops here:"
             f" each {_PORTS}",
             f"{got}; {how}",
         )
-    return fault(
-        "gave-up",
+    return verdicts.GAVE_UP.diagnose(
         f"It {'fell silent' if silent else 'gave up'} in the middle of {newest.requested}.",
-        "Look at its screen: it may be out of memory, switched off, or unplugged. If it always"
-        " stops at this file, the file may be broken or too large for it.",
+        "",
         f"{got}; {how}",
     )
 
@@ -142,11 +128,9 @@ def _slow(transfer: BootTransfer) -> bool:
 def _bad_path(transfer: BootTransfer) -> Diagnosis:
     took = max(transfer.ended - transfer.began, 0.001)
     how = "came with many repetitions" if transfer.came else "did not get through"
-    return fault(
-        "lossy",
+    return verdicts.LOSSY.diagnose(
         f"The way to it loses packets: {transfer.requested} {how}.",
-        "Look at cable, switch port and duplex setting, and for a network that is full. A smaller"
-        " window or block helps against a switch that can't keep up: [tftp] windowsize = 4.",
+        "",
         f"{transfer.retransmissions} blocks sent again, {transfer.sent} octets in {took:.1f} s"
         f" ({transfer.sent / took / 1e6:.2f} MB/s)",
     )
@@ -154,12 +138,9 @@ def _bad_path(transfer: BootTransfer) -> Diagnosis:
 
 def _slow_path(transfer: BootTransfer, *evidence: str) -> Diagnosis:
     took = transfer.ended - transfer.began
-    return fault(
-        "slow",
+    return verdicts.SLOW.diagnose(
         f"{transfer.requested} came very slowly, though few packets were lost or none.",
-        "Look for a link at 10 Mbit/s or half duplex, a tunnel or a far network, and a source of"
-        " files that is slow itself. Each block waits for an answer: larger blocks or windows help"
-        " ([tftp] blocksize, windowsize), or HTTP in place of TFTP.",
+        "",
         f"{transfer.sent} octets in {took:.1f} s ({transfer.sent / took / 1e3:.2f} kB/s),"
         f" {transfer.retransmissions} blocks sent again",
         *evidence,
@@ -187,12 +168,9 @@ def no_system(case: Evidence) -> Diagnosis | None:
     followed = case.boot.followed
     # a proxy overhears one broadcast, which may get lost
     asked = "was not heard asking" if case.boot.proxy else "never asked"
-    return fault(
-        "no-system",
+    return verdicts.NO_SYSTEM.diagnose(
         f"It fetched its kernel ({kernel.requested}), and the system {asked} for an address.",
-        "Look at its screen. Most often the kernel lacks the driver of its network card, the"
-        " initrd does not fit the kernel, the kernel command line is wrong, or memory is short. A"
-        " system with a fixed address does not ask: then all is well.",
+        "",
         # what is said once and kept must not grow with time
         f"last file: {newest.requested}, {_how_whole(newest)}; then nothing for"
         + (f" {followed - newest.ended:.0f} s" if followed else f" more than {SYSTEM:.0f} s"),
@@ -226,11 +204,9 @@ def stopped(case: Evidence) -> Diagnosis | None:
     else:
         after = name = newest.requested
         missing = describe_end(newest) if newest.cause is EndCause.LAST_ACK_MISSING else ""
-    return note(
-        "stopped",
+    return verdicts.STOPPED.diagnose(
         f"Nothing was heard of it after {after}.",
-        "It may be at work: a memory test, a menu that waits for someone, a system with a fixed"
-        " address. If not, look at its screen.",
+        "",
         f"last: {name}",
         missing,
     )
