@@ -134,10 +134,10 @@ class Daemon:
         with self._noting_faults():
             self._access = base.configured(config)
         if config.bootp.shared and config.bootp.mode != "proxy":
-            from pybootd.leases.shared import postgres
+            from pybootd.leases.shared.admin import require_library
 
             with self._noting_faults():
-                postgres.require(config)
+                require_library(config)
         with self._noting_faults():
             server = DhcpServer(config, self.loop, self.bus, self.clients, self._access)
             self._services.append(server)

@@ -29,7 +29,7 @@ import peers  # noqa: E402
 import run as dhcp  # noqa: E402
 
 from pybootd.lab.network import Network  # noqa: E402
-from pybootd.leases.shared import postgres  # noqa: E402
+from pybootd.leases.shared import admin  # noqa: E402
 from tests.net.shared_site import SERVERS, Site  # noqa: E402
 from tests.postgres import Cluster  # noqa: E402
 
@@ -137,7 +137,7 @@ def kea_postgresql(cluster: Cluster) -> Callable[[Path], list[str]]:
 def pybootd_postgresql(cluster: Cluster) -> Callable[[Path], list[str]]:
     def prepare(folder: Path) -> list[str]:
         url = cluster.create()
-        postgres.migrate(url)
+        admin.migrate_database(url)
         return peers.pybootd(leases=f"{url}\nlease_copy = copy.db")(folder)
 
     return prepare

@@ -16,8 +16,8 @@ from pybootd.core.mac import format_mac, parse_mac
 from pybootd.leases.importer import import_leases
 from pybootd.leases.lease import FOREVER, Lease, LeaseState
 from pybootd.leases.lease_file import is_in_use, read_lease_file, remove_leases
-from pybootd.leases.shared import postgres
-from pybootd.leases.shared.postgres import is_url, read_database
+from pybootd.leases.shared.admin import migrate_database, read_database, remove_database_leases
+from pybootd.leases.shared.connection import describe_database, is_database_url
 from pybootd.leases.sqlite import MEMORY
 from pybootd.leases.store import StoreError
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
             return _migrate(where)
         if options.release is not None:
             return _release(where, options.release)
-        leases = read_database(where) if is_url(where) else read_lease_file(Path(where))
+        leases = read_database(where) if is_database_url(where) else read_lease_file(Path(where))
     except (ConfigError, StoreError) as error:
         print(f"pybootd: {error}", file=sys.stderr)
         return 1
@@ -95,10 +95,10 @@ def _import(path: str | None, source: str) -> int:
     if faults:  # what is at fault has its default, which is not where to write
         raise ConfigError(faults)
     where = _kept(config)
-    source = source if is_url(source) else str(Path(source).resolve())
-    if source == (where if is_url(where) else str(Path(where).resolve())):
+    source = source if is_database_url(source) else str(Path(source).resolve())
+    if source == (where if is_database_url(where) else str(Path(where).resolve())):
         raise StoreError("--import: [bootp] leases names the same; it is to name the new place")
-    if not is_url(source) and is_in_use(Path(source)):
+    if not is_database_url(source) and is_in_use(Path(source)):
         print(
             f"pybootd: a daemon uses {source}: leases that it gives from now on stay there; "
             "stop it, and import again",
@@ -109,23 +109,23 @@ def _import(path: str | None, source: str) -> int:
     made = import_leases(source, where, networks, by_client_id=by_client_id)
     for line in made.left_out:
         print(f"pybootd: {line}", file=sys.stderr)
-    name = postgres.shown(where) if is_url(where) else where
+    name = describe_database(where) if is_database_url(where) else where
     counts = f"{made.there} were there, {len(made.left_out)} left out"
     print(f"{name}: {len(made.write)} leases taken over, {counts}")
     return 1 if made.left_out else 0
 
 
 def _migrate(where: str) -> int:
-    if not is_url(where):
+    if not is_database_url(where):
         raise StoreError(f"{where} is a file, which the daemon itself keeps up to date")
-    before, after = postgres.migrate(where)
+    before, after = migrate_database(where)
     print(f"the tables are those of schema {after}" + (f", were {before}" if before else ""))
     return 0
 
 
 def _release(where: str, mac: bytes) -> int:
-    if is_url(where):
-        name, addresses = postgres.shown(where), postgres.remove(where, mac)
+    if is_database_url(where):
+        name, addresses = describe_database(where), remove_database_leases(where, mac)
     else:
         name, addresses = where, remove_leases(Path(where), mac)
     if not addresses:

@@ -15,7 +15,9 @@ from pybootd.core.mac import format_mac
 from pybootd.leases.lease import FOREVER, Lease, LeaseState
 from pybootd.leases.lease_file import read_lease_file
 from pybootd.leases.pool import EVERYWHERE
-from pybootd.leases.shared import postgres
+from pybootd.leases.shared import admin
+from pybootd.leases.shared.connection import CHANNEL, is_database_url
+from pybootd.leases.shared.rows import make_row
 from pybootd.leases.sqlite import SqliteStore
 from pybootd.system.privileges import hand_over
 
@@ -102,13 +104,13 @@ def import_leases(
     apart, as in ``make_identity``.
     """
     now = time.monotonic()  # before: what is read late must not seem to be later than it is
-    if postgres.is_url(source):
-        theirs = postgres.read_database(source)
+    if is_database_url(source):
+        theirs = admin.read_database(source)
     else:
         theirs = read_lease_file(Path(source), whole=True)
     theirs = [replace(lease, expires=lease.expires + now) for lease in theirs]
     _identify(theirs, by_client_id)
-    if postgres.is_url(target):
+    if is_database_url(target):
         return _into_database(theirs, target, networks)
     return _into_file(theirs, Path(target), by_client_id)
 
@@ -119,18 +121,18 @@ def import_leases(
 def _into_database(
     theirs: Sequence[Lease], url: str, networks: Sequence[IPv4Network]
 ) -> ImportPlan:
-    with postgres.visit(url) as file:
-        file.execute("SELECT pybootd.take_turn()")
+    with admin.open_transaction(url) as connection:
+        connection.execute("SELECT pybootd.take_turn()")
         now = time.monotonic()
-        ours, offset = postgres.read_all(file, now)
+        ours, offset = admin.read_all_leases(connection, now)
         made = plan(theirs, ours, now, networks)
         for leases in filter(None, (made.free, made.write)):
-            rows = zip(*map(postgres.snapshot, leases), strict=True)
-            columns = [list(column) for column in rows][:-2]
+            written = zip(*map(make_row, leases), strict=True)
+            columns = [list(column) for column in written][:-2]
             columns[5] = [None if end == FOREVER else end + offset for end in columns[5]]
             columns[6] = [None if given == FOREVER else given for given in columns[6]]
-            file.execute(_INSERT, columns)
-        file.execute("SELECT pg_notify(%s, '')", (postgres.CHANNEL,))
+            connection.execute(_INSERT, columns)
+        connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
     return made
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pybootd import __version__
 from pybootd.core.loop import Loop, Timer
 from pybootd.core.workers import Later, TaskResult
-from pybootd.leases.shared import postgres
+from pybootd.leases.shared.connection import connect_database
 from pybootd.observe.boots.timeline import CLIENTS
 from pybootd.status.peers import PeerMachine, Peers
 from pybootd.system import interfaces
@@ -146,7 +146,7 @@ class ClusterPresence:
         """Write and read, on a worker; raises whatever goes wrong. ``wall``: when it was told."""
         rows = [_row(text, wall) for text in texts]
         if self._file is None or self._file.closed:
-            self._file = postgres.connect(self._url)
+            self._file = connect_database(self._url)
         file = self._file
         with file.transaction(), file.cursor() as cursor:
             # who looks on loses nothing that matters if the database crashes

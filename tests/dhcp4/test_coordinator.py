@@ -25,7 +25,7 @@ from pybootd.dhcp4.cluster import coordinator
 from pybootd.dhcp4.server import PAUSE, DhcpServer
 from pybootd.dhcp4.wire.packet import MessageType, Packet, decode, encode
 from pybootd.leases.lease import LeaseState
-from pybootd.leases.shared import postgres
+from pybootd.leases.shared import admin
 from pybootd.leases.sqlite import SqliteStore
 from pybootd.leases.store import StoreError
 from tests.postgres import Cluster, running
@@ -46,7 +46,7 @@ def own() -> Iterator[Cluster]:
 @pytest.fixture
 def url(own: Cluster) -> str:
     made = own.create()
-    postgres.migrate(made)
+    admin.migrate_database(made)
     return made
 
 
@@ -236,7 +236,7 @@ def test_what_comes_soon_after_a_request_goes_in_one_round_trip(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, batches = site.add(), []
-    prepare = one.sharing.store.prepare
+    prepare = one.sharing.store.prepare_exchange
 
     def counted(requests: Any, now: float, since: int) -> Any:
         batches.extend([len(requests)] if requests else [])
@@ -245,7 +245,7 @@ def test_what_comes_soon_after_a_request_goes_in_one_round_trip(
     one.offer()
     site.turn(lambda: not one.sharing._busy)  # with news
     moment = one.loop.now + 1  # from here on no timer runs: the database is known to answer
-    monkeypatch.setattr(one.sharing.store, "prepare", counted)
+    monkeypatch.setattr(one.sharing.store, "prepare_exchange", counted)
     monkeypatch.setattr(one.loop, "_clock", lambda: moment)
     one.send(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
     site.turn(lambda: batches and not one.sharing._busy)
@@ -284,7 +284,7 @@ def test_a_full_pool_and_one_that_another_daemon_released(site: Site) -> None:
     address = one.lease()
     site.agree()
     assert two.silent(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
-    assert postgres.remove(site.url, MAC) == [address]
+    assert admin.remove_database_leases(site.url, MAC) == [address]
     site.agree()
     assert two.lease(OTHER) == address
     # what a person took away, every daemon says

@@ -239,7 +239,7 @@ def test_a_file_that_cant_be_read_whole(
         (INI.format("./old.db"), "[bootp] leases names the same"),
         (INI.format("memory"), "leases = memory"),
         (f"{INI.format('new.db')}identity = name\n", "4: [bootp] identity: "),
-        (INI.format("postgresql://x?y"), "no connection URL that libpq reads"),
+        (INI.format("postgresql://x?y"), "not a connection URL that libpq reads"),
         (INI.format("postgresql:///x?host=/nowhere"), "lease database x on /nowhere: "),
     ],
 )

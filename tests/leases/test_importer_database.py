@@ -13,7 +13,7 @@ import pytest
 
 from pybootd.leases.lease import LeaseState
 from pybootd.leases.lease_file import read_lease_file
-from pybootd.leases.shared import postgres
+from pybootd.leases.shared import admin
 from pybootd.leases.shared.postgres import PostgresStore
 from tests.leases.moving import HOUR, INI, KEPT, NOW, ONE, THREE, A, call, fill, lease, said, same
 from tests.postgres import Cluster
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.net
 @pytest.fixture
 def url(cluster: Cluster) -> str:
     made = cluster.create()
-    postgres.migrate(made)
+    admin.migrate_database(made)
     return made
 
 
@@ -43,7 +43,7 @@ def test_a_file_to_a_database_and_back(
     with psycopg.connect(url, autocommit=True) as file:  # a clock that was set
         file.execute("UPDATE pybootd.clock SET drift = -5000")
     heard: list[psycopg.Notify] = []
-    ear = daemon.listen()
+    ear = daemon.open_listener()
     ear.add_notify_handler(heard.append)
     ini.write_text(INI.format(url))
     assert call(ini, old) == 0
@@ -51,14 +51,14 @@ def test_a_file_to_a_database_and_back(
     ear.close()
     assert heard
     assert said(capsys) == ("6 leases taken over, 0 were there, 0 left out\n", "")
-    assert same(postgres.read_database(url), KEPT)
+    assert same(admin.read_database(url), KEPT)
     assert call(ini, old) == 0
     assert said(capsys) == ("0 leases taken over, 6 were there, 0 left out\n", "")
     ini.write_text(INI.format("new.db"))
     assert call(ini, url) == 0
     assert same(read_lease_file(ini.parent / "new.db"), KEPT)
     # daemons hear of all of them
-    told = daemon.prepare((), NOW, daemon.newest)()
+    told = daemon.prepare_exchange((), NOW, daemon.newest)()
     assert {(one.address, one.owner) for one, _ in told.leases} == {
         (one.address, one.owner) for one in KEPT
     }
@@ -88,7 +88,7 @@ def test_leases_that_stand_against_each_other(
         "pybootd: 10.0.0.1 of 02:01 is left out: it belongs to 02:00 there",
         "pybootd: 10.0.0.4 of 02:04 is left out: the client has 10.0.0.8 there",
     ]
-    found = {int(one.address) & 255: one.mac for one in postgres.read_database(url)}
+    found = {int(one.address) & 255: one.mac for one in admin.read_database(url)}
     numbers = {1: 0, 2: 2, 3: 3, 5: 5, 7: 7, 8: 4}
     assert found == {last: macs[number] for last, number in numbers.items()}
 
@@ -149,7 +149,7 @@ def test_nothing_is_half_done_in_a_database(
         )
     assert asking.returncode == (-signal.SIGKILL if how == "killed" else 1)
     assert line.count("\n") == (how == "full")
-    assert [one.address for one in postgres.read_database(url)] == [A("10.0.0.9")]
+    assert [one.address for one in admin.read_database(url)] == [A("10.0.0.9")]
 
 
 def test_a_database_without_tables(

@@ -347,7 +347,9 @@ def test_no_address_is_ever_two_clients(steps: list[tuple[str, int, int]], recla
         elif what == "offer":
             made.offer_address(mac, mac, now, at(last))
         elif what == "adopt":
-            made.claim_address(at(last), mac, mac, now)
+            claimed = made.claim_address(at(last), mac, mac, now)
+            if lease is not None and claimed is not None and claimed.address != lease.address:
+                users.pop(lease.address, None)  # it gives up the one that it had
         elif what == "block":
             made.block_address(at(last), now)
             users.pop(at(last), None)

@@ -12,8 +12,10 @@ import pytest
 
 from pybootd.commands import leases as command
 from pybootd.leases.lease import FOREVER, Lease, LeaseState
-from pybootd.leases.shared import postgres, schema
-from pybootd.leases.shared.postgres import LeaseConflict, PostgresStore, SchemaError, snapshot
+from pybootd.leases.shared import admin, schema
+from pybootd.leases.shared.connection import SchemaError
+from pybootd.leases.shared.postgres import LeaseConflict, PostgresStore
+from pybootd.leases.shared.rows import make_row
 from pybootd.leases.store import StoreError
 from tests.postgres import Cluster
 
@@ -25,7 +27,7 @@ ONE, TWO = b"\2\0\0\0\0\1", b"\2\0\0\0\0\2"
 @pytest.fixture
 def url(cluster: Cluster) -> str:
     made = cluster.create()
-    assert postgres.migrate(made) == (0, 3)
+    assert admin.migrate_database(made) == (0, 3)
     return made
 
 
@@ -91,11 +93,11 @@ def test_tables_of_a_newer_version_are_left_alone(url: str) -> None:
     with pytest.raises(SchemaError, match="made by a newer pybootd"):
         PostgresStore(url).open()
     with pytest.raises(SchemaError, match="made by a newer pybootd"):
-        postgres.migrate(url)
+        admin.migrate_database(url)
 
 
 def test_migrating_twice_does_nothing(url: str) -> None:
-    assert postgres.migrate(url) == (3, 3)
+    assert admin.migrate_database(url) == (3, 3)
 
 
 def test_older_tables_are_brought_up(
@@ -105,7 +107,7 @@ def test_older_tables_are_brought_up(
     with monkeypatch.context() as before:
         before.setattr(schema, "VERSION", 1)
         before.setattr(schema, "STEPS", schema.STEPS[:1])
-        assert postgres.migrate(url) == (0, 1)
+        assert admin.migrate_database(url) == (0, 1)
         old = PostgresStore(url)
         old.open()
         old.save_leases([lease(1)], 50.0)
@@ -115,8 +117,8 @@ def test_older_tables_are_brought_up(
         file.execute("CREATE FUNCTION pybootd.save(n int) RETURNS int LANGUAGE sql AS 'SELECT n'")
     with pytest.raises(SchemaError, match="an older schema, 1: run pybootd leases --migrate"):
         PostgresStore(url).open()
-    assert postgres.migrate(url) == (1, 3)
-    assert [one.address for one in postgres.read_database(url)] == [A("10.0.0.1")]
+    assert admin.migrate_database(url) == (1, 3)
+    assert [one.address for one in admin.read_database(url)] == [A("10.0.0.1")]
     new = PostgresStore(url)
     new.save_leases([lease(2, TWO)], 50.0)
     new.close()
@@ -158,8 +160,8 @@ def test_an_address_has_one_row_whatever_writes_there(url: str, store: PostgresS
 def test_an_offer_undoes_no_lease(store: PostgresStore, other: PostgresStore) -> None:
     list(other.load_leases(50.0))
     store.save_leases([lease(1)], 50.0)
-    told = other.prepare(
-        [[snapshot(lease(1, ONE, LeaseState.OFFERED, 110.0))]], 50.0, other.newest
+    told = other.prepare_exchange(
+        [[make_row(lease(1, ONE, LeaseState.OFFERED, 110.0))]], 50.0, other.newest
     )()
     assert not told.failed
     assert [(one.state, who) for one, who in told.leases] == [(LeaseState.BOUND, "first")]
@@ -176,8 +178,8 @@ def test_an_address_that_is_nobodys_may_be_blocked_by_any(
 
 def test_requests_of_a_batch_fail_alone(store: PostgresStore, other: PostgresStore) -> None:
     store.save_leases([lease(1)], 50.0)
-    mine = [[snapshot(lease(1, TWO))], [snapshot(lease(2, TWO))]]
-    told = other.prepare(mine, 50.0, 0)()
+    mine = [[make_row(lease(1, TWO))], [make_row(lease(2, TWO))]]
+    told = other.prepare_exchange(mine, 50.0, 0)()
     assert told.failed == {0}
     assert {one.address: one.owner for one, _ in told.leases} == {
         A("10.0.0.1"): ONE,
@@ -189,9 +191,9 @@ def test_a_client_has_one_lease_in_each_network(store: PostgresStore, other: Pos
     """RFC 2131 2.1: a lease is of a client and a subnet."""
     nets = [IPv4Network("10.0.0.0/28"), IPv4Network("10.0.0.16/28")]
     store.save_leases([lease(1)], 50.0)
-    mine = [[snapshot(lease(2), nets[0])], [snapshot(lease(17), nets[1])]]
-    mine += [[snapshot(lease(18), nets[1])]]
-    told = other.prepare(mine, 50.0, 0)()
+    mine = [[make_row(lease(2), nets[0])], [make_row(lease(17), nets[1])]]
+    mine += [[make_row(lease(18), nets[1])]]
+    told = other.prepare_exchange(mine, 50.0, 0)()
     assert told.failed == {0, 2}
     assert sorted(one.address for one, _ in told.leases) == [A("10.0.0.1"), A("10.0.0.17")]
 
@@ -200,7 +202,7 @@ def test_a_request_is_all_or_nothing(store: PostgresStore, other: PostgresStore)
     store.save_leases([lease(1), lease(2, TWO)], 50.0)
     gone = lease(2, b"", LeaseState.FREE)
     gone.version = store.newest
-    told = other.prepare([[snapshot(gone), snapshot(lease(1, TWO))]], 50.0, 0)()
+    told = other.prepare_exchange([[make_row(gone), make_row(lease(1, TWO))]], 50.0, 0)()
     assert told.failed == {0}
     assert {one.owner for one, _ in told.leases} == {ONE, TWO}
 
@@ -212,7 +214,7 @@ def test_a_thousand_clients_and_many_daemons_at_once(url: str) -> None:
     def race(daemon: int) -> None:
         mine = PostgresStore(url, str(daemon))
         batch = [lease(n, bytes((2, 0, 0, 0, daemon, n))) for n in range(100)]
-        told = mine.prepare([[snapshot(one)] for one in batch], 50.0, 0)()
+        told = mine.prepare_exchange([[make_row(one)] for one in batch], 50.0, 0)()
         won.extend((one.address, one.owner) for n, one in enumerate(batch) if n not in told.failed)
         mine.close()
 
@@ -222,7 +224,7 @@ def test_a_thousand_clients_and_many_daemons_at_once(url: str) -> None:
     for thread in threads:
         thread.join()
     assert len(won) == len({address for address, _ in won}) == 100
-    assert {(one.address, one.owner) for one in postgres.read_database(url)} == set(won)
+    assert {(one.address, one.owner) for one in admin.read_database(url)} == set(won)
 
 
 def test_the_database_comes_back(store: PostgresStore, url: str) -> None:
@@ -234,12 +236,12 @@ def test_the_database_comes_back(store: PostgresStore, url: str) -> None:
     with pytest.raises(StoreError):
         store.save_leases([lease(1)], 50.0)
     store.save_leases([lease(1)], 50.0)
-    assert len(postgres.read_database(url)) == 1
+    assert len(admin.read_database(url)) == 1
 
 
 def test_what_no_database_takes_is_left_out_of_a_name(store: PostgresStore, url: str) -> None:
     store.save_leases([lease(1, hostname="b\0ox\udc80")], 50.0)
-    assert postgres.read_database(url)[0].hostname == "box?"
+    assert admin.read_database(url)[0].hostname == "box?"
 
 
 def test_the_command(
@@ -256,7 +258,7 @@ def test_the_command(
     assert command.main(["-c", str(ini), "--release", "02:00:00:00:00:01"]) == 1
     assert "has no lease in leases" in capsys.readouterr().err
     # the daemon hears of it
-    told = store.prepare((), 50.0, store.newest)()
+    told = store.prepare_exchange((), 50.0, store.newest)()
     assert [(one.address, one.state, who) for one, who in told.leases] == [
         (A("10.0.0.1"), LeaseState.FREE, "")
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pybootd.leases.shared import postgres
+from pybootd.leases.shared import admin
 from pybootd.leases.shared.postgres import PostgresStore
 from pybootd.leases.store import StoreError
 from tests.postgres import Cluster, missing
@@ -79,7 +79,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def test_tls_and_a_password_file_are_used(site: Site) -> None:
     url = site.url(site.folder / "certificate", site.folder / "right")
-    assert postgres.migrate(url)[0] == 0
+    assert admin.migrate_database(url)[0] == 0
     store = PostgresStore(url)
     store.open()
     try:

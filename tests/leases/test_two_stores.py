@@ -22,9 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from pybootd.core.client import make_identity
 from pybootd.leases.lease import FOREVER, Lease, LeaseState
-from pybootd.leases.shared import postgres
+from pybootd.leases.shared import admin
 from pybootd.leases.shared.pool import SharedPool
-from pybootd.leases.shared.postgres import DatabaseReply, PostgresStore, snapshot
+from pybootd.leases.shared.postgres import DatabaseReply, PostgresStore
+from pybootd.leases.shared.rows import make_row
 from pybootd.leases.sqlite import SqliteStore
 from tests.postgres import Cluster
 
@@ -55,7 +56,7 @@ class Side:
         self.store.newest = told.newest
         for lease, writer in told.leases:
             here = self.pool.find_lease_at(lease.address)
-            if writer != self.store.who or here is None or told.failed:
+            if writer != self.store.daemon_name or here is None or told.failed:
                 self.pool.learn_lease(lease)
                 continue
             here.version = lease.version
@@ -64,7 +65,7 @@ class Side:
 
     def rebuild(self, now: float) -> None:
         """Know what the database knows, and nothing else."""
-        told = self.store.prepare((), now, 0)()
+        told = self.store.prepare_exchange((), now, 0)()
         there = {lease.address for lease, _ in told.leases}
         for lease in list(self.pool.list_leases()):
             if lease.address not in there:
@@ -126,8 +127,8 @@ class TwoStores(RuleBasedStateMachine):
         side.pool.changed.clear()
         if not changed:
             return True
-        rows = [snapshot(lease) for lease in changed]
-        told = side.store.prepare([rows], self.now, side.store.newest)()
+        rows = [make_row(lease) for lease in changed]
+        told = side.store.prepare_exchange([rows], self.now, side.store.newest)()
         if told.failed:
             self._begin_anew(side)
             return False
@@ -203,7 +204,7 @@ class TwoStores(RuleBasedStateMachine):
     @rule(side=st.sampled_from(["one", "two"]))
     def hear(self, side: str) -> None:
         heard = getattr(self, side)
-        heard.learn(heard.store.prepare((), self.now, heard.store.newest)())
+        heard.learn(heard.store.prepare_exchange((), self.now, heard.store.newest)())
         self.sqlite.save_leases((), self.now)  # it sees the clock, too
 
     @rule(sides=st.lists(st.sampled_from(["one", "two"]), min_size=1, max_size=12))
@@ -259,9 +260,9 @@ def _seen(lease: Lease) -> tuple[Any, ...]:
 @pytest.mark.net
 def test_both_stores_keep_the_same(cluster: Cluster) -> None:
     url = cluster.create()
-    postgres.migrate(url)
-    with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(CLOCK)
+    admin.migrate_database(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(CLOCK)
     machine: Callable[[], TwoStores] = type("Machine", (TwoStores,), {"url": url})
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
     run_state_machine_as_test(  # type: ignore[no-untyped-call]

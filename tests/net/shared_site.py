@@ -18,7 +18,7 @@ import psycopg
 from pybootd.dhcp4.wire.packet import MessageType
 from pybootd.lab.daemon_process import DaemonProcess
 from pybootd.lab.network import Network
-from pybootd.leases.shared import postgres
+from pybootd.leases.shared import admin
 from tests.postgres import Cluster
 
 from .shared_crowd import WAIT, Client, Crowd, turn
@@ -73,7 +73,7 @@ class Site:
     ) -> None:
         self.cluster, self.folder = cluster, folder
         self.url = cluster.create()
-        postgres.migrate(self.url)
+        admin.migrate_database(self.url)
         self._all = contextlib.ExitStack()
         self._count, self._wait, self._more = count, wait, more
         self._boots = boots
@@ -204,7 +204,7 @@ class Site:
                   if len(all_) != 1]  # fmt: skip
         times = Counter(address for all_ in told.values() for address in all_)
         found += [f"{address} is {n} clients'" for address, n in times.items() if n > 1]
-        kept = {(one.mac, one.address) for one in postgres.read_database(self.url)}
+        kept = {(one.mac, one.address) for one in admin.read_database(self.url)}
         lost = {(mac, address) for mac, all_ in told.items() for address in all_} - kept
         found += [f"lost: {mac.hex(':')} {address}" for mac, address in lost]
         found += [f"{client.mac.hex(':')} has no whole file" for client in self.clients

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from pybootd.lab.daemon_process import DaemonError, DaemonProcess
-from pybootd.leases.shared.postgres import migrate
+from pybootd.leases.shared.admin import migrate_database
 from tests import postgres
 from tests.files.origin import octets
 
@@ -143,7 +143,7 @@ def test_the_password_of_its_database_is_the_users(lan, firmware, serve, tmp_pat
     lan[0].run("mount", "--bind", users, "/etc/passwd")
     with postgres.Cluster(access="local all boot scram-sha-256\n") as cluster:
         url = cluster.create()
-        migrate(url)
+        migrate_database(url)
         with psycopg.connect(url, autocommit=True) as file:
             file.execute("CREATE ROLE boot LOGIN SUPERUSER PASSWORD 'sesame'")
         open_to_all(lan[0], home)

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from pybootd.lab.daemon_process import DaemonProcess
-from pybootd.leases.shared import postgres
+from pybootd.leases.shared import admin
 
 from .conftest import Firmware
 from .test_flood import ATTACK, memory
@@ -39,7 +39,7 @@ def wait(what, patience=30.0):
 def test_newcomers_get_an_address_of_any_daemon(cluster, network, tmp_path, share):
     """A thousand new MACs a second for a pool of 50, of which each offer could last a minute."""
     url = cluster.create()
-    postgres.migrate(url)
+    admin.migrate_database(url)
     lan, client, stranger = network.switch(), network.host("client"), network.host("stranger")
     client.plug(lan)
     stranger.plug(lan, "192.168.1.66/24")
@@ -72,7 +72,7 @@ def test_newcomers_get_an_address_of_any_daemon(cluster, network, tmp_path, shar
             given[mac] = ack
             tries.append(patience)
         assert attacker.poll() is None, "the flood was over before the last of them came"
-        kept = {str(one.address): one.mac for one in postgres.read_database(url)}
+        kept = {str(one.address): one.mac for one in admin.read_database(url)}
     attacker.terminate()
     attacker.communicate(timeout=10)
     firmware.socket.close()

@@ -11,7 +11,7 @@ import pytest
 
 from pybootd.dhcp4.wire.packet import MessageType
 from pybootd.lab.daemon_process import DaemonProcess
-from pybootd.leases.shared import postgres
+from pybootd.leases.shared import admin
 
 from .conftest import Firmware
 from .shared_crowd import turn
@@ -73,7 +73,7 @@ def test_each_answers_its_share_and_the_rest_when_nobody_does(cluster, tmp_path)
 
 def test_each_daemon_shows_all_of_them(cluster, network, tmp_path):
     url = cluster.create()
-    postgres.migrate(url)
+    admin.migrate_database(url)
     lan, hosts, client = network.switch(), [], network.host("client")
     client.plug(lan)
     daemons = []
@@ -128,7 +128,7 @@ def test_each_daemon_shows_all_of_them(cluster, network, tmp_path):
 def test_all_of_them_probe_an_address_and_offer_it(cluster, network, tmp_path, running):
     """On one wire, where each asks by ARP whether the address is in use."""
     url = cluster.create()
-    postgres.migrate(url)
+    admin.migrate_database(url)
     lan, client, taken = network.switch(), network.host("client"), network.host("taken")
     client.plug(lan)
     # each may look at another address first, so who is in the way is there before them
@@ -153,7 +153,7 @@ def test_all_of_them_probe_an_address_and_offer_it(cluster, network, tmp_path, r
     assert firmware.boot("52:54:00:00:00:02", patience=3.0) is None
     for daemon in daemons:
         assert daemon.stop() == 0
-    kept = {str(one.address): one.state.value for one in postgres.read_database(url)}
+    kept = {str(one.address): one.state.value for one in admin.read_database(url)}
     assert kept == {"192.168.1.100": "bound"} | dict.fromkeys(others, "declined")
 
 

@@ -13,7 +13,7 @@ import pytest
 from pybootd.core.mac import parse_mac
 from pybootd.dhcp4.cluster.load_balance import bucket
 from pybootd.lab.daemon_process import DaemonProcess
-from pybootd.leases.shared import postgres
+from pybootd.leases.shared import admin
 from tests.postgres import Cluster, missing
 from tests.status.browser import browser, keep, page
 
@@ -43,7 +43,7 @@ def test_both_pages_show_the_machines_of_both(network, tmp_path, running):
     if reason := missing():
         pytest.skip(reason)
     url = running.enter_context(Cluster()).create()
-    postgres.migrate(url)
+    admin.migrate_database(url)
     lan, client, hosts = network.switch(), network.host("client"), []
     client.plug(lan)
     for number in (1, 2):

@@ -20,7 +20,7 @@ from pybootd.core.loop import Loop
 from pybootd.dhcp4.server import DhcpServer
 from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files
-from pybootd.leases.shared import postgres
+from pybootd.leases.shared import admin
 from pybootd.status import cluster as cluster_module
 from pybootd.status import events as live
 from pybootd.status.cluster import ClusterPresence
@@ -244,7 +244,7 @@ def test_machines_of_other_daemons_and_a_database_that_goes(
     for module, name, seconds in quick:
         monkeypatch.setattr(module, name, seconds)
     url = cluster.create()
-    postgres.migrate(url)
+    admin.migrate_database(url)
     north, south = Running(tmp_path), Running(tmp_path)
     north.share(url, "north")
     south.share(url, f"south {EVIL}")

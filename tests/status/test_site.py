@@ -17,7 +17,7 @@ from pybootd.config.options.bootp import BootpConfig
 from pybootd.core import events
 from pybootd.core.client_table import ClientTable
 from pybootd.dhcp4.server import DhcpServer
-from pybootd.leases.shared import postgres
+from pybootd.leases.shared import admin
 from pybootd.status import service
 from pybootd.status.cluster import ClusterPresence
 from pybootd.status.peers import PeerMachine, Peers
@@ -81,7 +81,7 @@ class Site:
 @pytest.fixture
 def site(cluster: Cluster, tmp_path: Path) -> Iterator[Site]:
     url = cluster.create()
-    postgres.migrate(url)
+    admin.migrate_database(url)
     made = Site(tmp_path, url)
     yield made
     for one in (made.north, made.south):

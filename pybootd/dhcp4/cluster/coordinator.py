@@ -26,16 +26,12 @@ from pybootd.dhcp4.subnets import Arrival, Subnets
 from pybootd.dhcp4.wire import options
 from pybootd.dhcp4.wire.packet import MessageType, Packet
 from pybootd.leases.lease import Lease, LeaseState
+from pybootd.leases.shared.connection import SchemaError
 from pybootd.leases.shared.listener import Listener
 from pybootd.leases.shared.local_copy import LocalCopy
 from pybootd.leases.shared.pool import SharedPool
-from pybootd.leases.shared.postgres import (
-    DatabaseReply,
-    PostgresStore,
-    Row,
-    SchemaError,
-    snapshot,
-)
+from pybootd.leases.shared.postgres import DatabaseReply, PostgresStore
+from pybootd.leases.shared.rows import Row, make_row
 from pybootd.leases.store import StoreError
 
 log = logging.getLogger(__name__)
@@ -141,7 +137,7 @@ class Coordinator:
                 timer.cancel()
         if self._copy is not None:
             self._copy.close()
-        self.store.end()
+        self.store.disconnect()
 
     def forget_all(self) -> None:
         """Read everything anew next time: the pools are others now."""
@@ -238,7 +234,7 @@ class Coordinator:
     ) -> None:
         self._busy = True
         self._round += 1
-        call = self.store.prepare([group.leases for group in batch], now, since)
+        call = self.store.prepare_exchange([group.leases for group in batch], now, since)
         self._late = self._loop.after(PATIENCE, partial(self._too_late, self._round, batch))
         self._loop.work(Later(call, WORKERS, 1), done)
 
@@ -286,7 +282,7 @@ class Coordinator:
         }
 
     def _row(self, lease: Lease) -> Row:
-        return snapshot(lease, self._server.networks.around(lease.address))
+        return make_row(lease, self._server.networks.around(lease.address))
 
     def _drop(self, number: int, now: float) -> None:
         pool = self._pool(IPv4Address(number))
@@ -325,7 +321,7 @@ class Coordinator:
                 offered = current.state is lease.state is LeaseState.OFFERED
                 # an offer that is still to be written undoes no lease that another daemon made
                 behind = current.state is LeaseState.OFFERED and not offered
-                if writer == self.store.who or (number in pending and same and not behind):
+                if writer == self.store.daemon_name or (number in pending and same and not behind):
                     current.version = lease.version
                     current.stored_until = lease.stored_until if same else 0.0
                     if same and offered:

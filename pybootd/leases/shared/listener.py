@@ -32,7 +32,9 @@ class Listener:
         self._wanted = True
         if self._file is None and not self._opening:
             self._opening = True
-            self._loop.work(Later(self._store.listen, "lease database, news", 1), self._opened)
+            self._loop.work(
+                Later(self._store.open_listener, "lease database, news", 1), self._opened
+            )
 
     def close(self) -> None:
         """Stop listening; may be called twice."""
@@ -71,7 +73,7 @@ class Listener:
         try:
             self._file.pgconn.consume_input()
             while (heard := self._file.pgconn.notifies()) is not None:
-                others |= heard.extra.decode() != self._store.who
+                others |= heard.extra.decode() != self._store.daemon_name
         except psycopg.Error:
             self.close()
             others = self._wanted = True

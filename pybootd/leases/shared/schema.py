@@ -4,8 +4,8 @@ from __future__ import annotations
 
 VERSION = 3
 
-# What ``migrate`` runs to come from the version before. Later versions add their own; a step that
-# was ever released stays as it is.
+# What ``migrate_database`` runs to come from the version before. Later versions add their own; a
+# step that was ever released stays as it is.
 #
 # A row stays when its address comes free, without an owner, so that every daemon hears of it by
 # its ``version``. All writers take turns by one lock, held up to the commit: so versions come in
@@ -67,7 +67,7 @@ STEPS: tuple[str, ...] = (
     """,
 )
 
-# The functions, which ``migrate`` makes anew each time.
+# The functions, which ``migrate_database`` makes again each time.
 FUNCTIONS = """
     CREATE OR REPLACE FUNCTION pybootd.now() RETURNS double precision LANGUAGE sql VOLATILE AS
         $$ SELECT extract(epoch FROM clock_timestamp())::double precision $$;
@@ -214,6 +214,6 @@ FUNCTIONS = """
 """
 
 
-def steps(before: int) -> tuple[str, ...]:
+def list_steps(before: int) -> tuple[str, ...]:
     """Return what makes a database of version ``before`` one of this version; 0: an empty one."""
     return (*STEPS[before:], FUNCTIONS) if before < VERSION else ()
