@@ -20,7 +20,14 @@ _PATIENCE = 10.0  # seconds
 
 
 class ApiError(Exception):
-    """The daemon can't be asked, or doesn't know; the text says why and what to do."""
+    """The daemon can't be asked, or doesn't know; the text says why and what to do.
+
+    ``code``: the daemon's own word for it (``/api``, ``code`` of an error); "": it said none.
+    """
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -106,15 +113,16 @@ class ApiClient:
             connection.close()
             self._unreachable(error)
         if answer.status != 200:
-            reason = answer.read(1000).decode("utf-8", "replace").strip()
+            problem = _read_problem(answer)
             answer.close()
-            if answer.status == 403 and "token" in reason:
+            reason, code = str(problem.get("detail", "")), problem.get("code", "")
+            if code == "token-needed":
                 wants = "has another" if self._token else "wants a"
                 reason = (
                     f"{self._name()} {wants} token: write --token TOKEN, which is [status] token of"
                     " its file, or what its log showed at the start"
                 )
-            raise ApiError(reason if answer.status != 404 else "no such machine was seen here")
+            raise ApiError(reason or f"{self._name()} answered {answer.status}", code)
         return answer
 
     def _unreachable(self, error: Exception) -> NoReturn:
@@ -125,6 +133,15 @@ class ApiClient:
 
     def _name(self) -> str:
         return f"{self.host}:{self.port}"
+
+
+def _read_problem(answer: http.client.HTTPResponse) -> Json:
+    """Read the problem document (RFC 9457) of an error; empty: it has none."""
+    try:
+        document = json.loads(answer.read(10_000))
+    except (OSError, ValueError, http.client.HTTPException):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _configured(path: str | None) -> StatusConfig:

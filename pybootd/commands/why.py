@@ -49,7 +49,7 @@ def _find(daemon: ApiClient, machine: str | None) -> Json:
     try:
         found: Json = daemon.get("/api/clients/failed")["client"]
     except ApiError as error:
-        if "no such machine" not in str(error):
+        if error.code != "no-failure":
             raise
         raise ApiError("no boot has failed here; name a machine to see its boot") from error
     return found

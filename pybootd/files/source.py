@@ -22,11 +22,13 @@ class FileError(Exception):
     """A file can't be served; the text says why, for people, and ``problem`` for programs.
 
     ``status``: what a web server answered (RFC 9110 15), 0: no web server did. ``served``: the
-    name that was looked for, if it isn't the one that was asked for.
+    name that was looked for, if it isn't the one that was asked for. ``media``: what HTTP says of
+    the text, where it isn't plain.
     """
 
     problem = FileProblem.OTHER
     served = ""
+    media = ""
 
     def __init__(self, text: str, problem: FileProblem | None = None, *, status: int = 0) -> None:
         super().__init__(text)

@@ -56,10 +56,11 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A request that is answered with an error; ``reason`` is for people."""
+    """A request that is answered with an error; ``reason`` is the body, of the type ``media``."""
 
     status: HTTPStatus
     reason: str
+    media: str = TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ class Connection:
         # RFC 9110 15.5.6
         allow = b"Allow: GET, HEAD\r\n"
         extra = allow if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED else b""
-        return self._whole(refusal.status, refusal.reason, extra, wall)
+        return self._whole(refusal.status, refusal.reason, extra, wall, refusal.media)
 
     def answer(self, asked: HttpRequest, entity: Entity, wall: float) -> HttpResponse:
         """Answer with a file, a part of it, or why it isn't sent; ``wall`` as in ``refuse``."""
@@ -224,10 +225,12 @@ class Connection:
                 self.receive(b"")
         return True
 
-    def _whole(self, status: HTTPStatus, text: str, fields: Fields, wall: float) -> bytes:
+    def _whole(
+        self, status: HTTPStatus, text: str, fields: Fields, wall: float, media: str = TEXT
+    ) -> bytes:
         """Make an answer whose body is one line."""
         body = text.encode("utf-8", "backslashreplace") + b"\n"
-        fields += b"Content-Type: %b\r\nContent-Length: %d\r\n" % (TEXT.encode(), len(body))
+        fields += b"Content-Type: %b\r\nContent-Length: %d\r\n" % (media.encode(), len(body))
         return self._head(status, fields, wall, 0) + (b"" if self._bodiless else body)
 
     def _head(self, status: HTTPStatus, fields: Fields, wall: float, left: int | None) -> bytes:

@@ -33,7 +33,7 @@ from pybootd.files.source import (
 )
 from pybootd.http.body import FileFlow, Flow, Ready, StreamFlow
 from pybootd.http.connection import Connection, HttpRequest, HttpResponse, Refusal
-from pybootd.http.entity import Entity, entity_tag, media_type
+from pybootd.http.entity import TEXT, Entity, entity_tag, media_type
 
 _SMALL = 32 * 1024  # octets of a file that are read and sent with the head in one go
 
@@ -184,7 +184,7 @@ def refused(bus: EventBus, peer: str, asked: HttpRequest, error: FileError) -> R
             problem=error.problem,
         )
     )
-    return Refusal(status, str(error))
+    return Refusal(status, str(error), error.media or TEXT)
 
 
 def describe(opened: Opened, requested: str) -> Entity:

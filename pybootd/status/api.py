@@ -8,6 +8,8 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from pybootd.core.loop import Loop
 from pybootd.status.counters import Counters
 from pybootd.status.documents import ROWS, Documents
 from pybootd.status.events import EventStream, LiveEvents
+from pybootd.status.reference import list_paths
 from pybootd.status.rows import Json, compact
 
 if TYPE_CHECKING:
@@ -56,12 +59,44 @@ class ApiResponse:
     fields: tuple[tuple[str, str], ...] = _SAFE
 
 
-class NotFound(Exception):
-    """There is nothing of that name; the text says what, for people."""
+class ApiProblem(Enum):
+    """Why a request is not answered, for programs."""
+
+    UNKNOWN_MACHINE = "unknown-machine"
+    NO_FAILURE = "no-failure"
+    UNKNOWN_PATH = "unknown-path"
+    TOKEN_NEEDED = "token-needed"  # noqa: S105
+    TOO_MANY_VIEWERS = "too-many-viewers"
+    WRONG_HOST = "wrong-host"
 
 
-class Denied(Exception):
-    """Whoever asks may not know; the text says why, for people."""
+_PROBLEMS = MappingProxyType(
+    {
+        ApiProblem.UNKNOWN_MACHINE: (404, "no such machine was seen here"),
+        ApiProblem.NO_FAILURE: (404, "no boot has failed here"),
+        ApiProblem.UNKNOWN_PATH: (404, "there is nothing here; /api lists what there is"),
+        ApiProblem.TOKEN_NEEDED: (403, "show the token: ?token=... or Authorization: Bearer ..."),
+        ApiProblem.TOO_MANY_VIEWERS: (403, "too many viewers are connected already"),
+        ApiProblem.WRONG_HOST: (403, "asked for by a name that is not this host's"),
+    }
+)
+
+
+class ApiRefused(Exception):
+    """A request that is not answered; its text is a problem document (RFC 9457)."""
+
+    def __init__(self, problem: ApiProblem) -> None:
+        self.status, detail = _PROBLEMS[problem]
+        title = HTTPStatus(self.status).phrase
+        document = {
+            "type": "about:blank",
+            "title": title,
+            "status": self.status,
+            "detail": detail,
+            "code": problem.value,
+        }
+        super().__init__(compact(document))
+        self.problem = problem
 
 
 class StatusApi:
@@ -83,7 +118,7 @@ class StatusApi:
         self._metrics: Metrics | None = None
 
     def answer(self, path: str, query: str = "", authorization: str = "") -> ApiResponse:
-        """Answer one GET request. Raises Unknown, Denied."""
+        """Answer one GET request. Raises ApiRefused."""
         asked = {name: values[-1] for name, values in parse_qs(query).items()}
         if path in _SHIPPED:  # it holds no secret, and asks for the token itself
             name, media = _SHIPPED[path]
@@ -94,22 +129,22 @@ class StatusApi:
         if path == "/api/events":
             feed = self._live.join()
             if feed is None:
-                raise Denied("too many look on already")
+                raise ApiRefused(ApiProblem.TOO_MANY_VIEWERS)
             return ApiResponse(_STREAM, feed=feed)
         document = self._document(path, asked)
         if document is None:
             if path == "/api/clients/failed":
-                raise NotFound("no boot has failed here")
+                raise ApiRefused(ApiProblem.NO_FAILURE)
             if path.startswith("/api/clients/"):
-                raise NotFound("no such machine was seen here")
-            raise NotFound("there is nothing here; /api lists what there is")
+                raise ApiRefused(ApiProblem.UNKNOWN_MACHINE)
+            raise ApiRefused(ApiProblem.UNKNOWN_PATH)
         written = document if isinstance(document, str) else compact(document)
         return ApiResponse(_JSON, written.encode("ascii"))
 
     def _check(self, token: str, authorization: str) -> None:
         shown = token or authorization.removeprefix("Bearer ").strip()
         if self._token and not hmac.compare_digest(shown.encode(), self._token.encode()):
-            raise Denied("show the token: ?token=... or Authorization: Bearer ...")
+            raise ApiRefused(ApiProblem.TOKEN_NEEDED)
 
     def _document(self, path: str, asked: dict[str, str]) -> Json | str | None:
         report = self._report
@@ -133,15 +168,7 @@ class StatusApi:
         return {
             "version": 1,
             "pybootd": __version__,
-            "paths": [
-                "/api/clients?search=&offset=&limit=",
-                "/api/clients/MAC",
-                "/api/clients/failed",
-                "/api/leases?offset=&limit=",
-                "/api/site",
-                "/api/events",
-                "/metrics",
-            ],
+            "paths": list_paths(),
             "stats": self.stats(),
         }
 

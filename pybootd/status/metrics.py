@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -11,8 +11,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from pybootd import __version__
 from pybootd.status.counters import Counters
 from pybootd.status.documents import Documents
+from pybootd.status.reference import METRICS
 
 MEDIA = "text/plain; version=0.0.4; charset=utf-8"
+
+Values = Sequence[tuple[Sequence[str], float]]
+"""A metric's values, each with its labels."""
 
 
 class Metrics:
@@ -35,88 +39,46 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
-        build = GaugeMetricFamily(
-            "pybootd_build_info", "The version that runs.", labels=["version"]
-        )
-        build.add_metric([__version__], 1)
-        yield build
-        yield from self._dhcp()
-        yield from self._files()
-        yield from self._boots()
-        yield GaugeMetricFamily(
-            "pybootd_loop_delay_seconds",
-            "The longest turn of the loop since the last scrape.",
-            value=self._delay(),
-        )
+        values = self._read_values()
+        for kind in METRICS:
+            family = CounterMetricFamily if kind.counter else GaugeMetricFamily
+            made = family(kind.name, kind.meaning, labels=kind.labels)
+            for labels, value in values[kind.name]:
+                made.add_metric(labels, value)
+            yield made
 
-    def _dhcp(self) -> Iterator[Metric]:
-        counts = self._counts
-        dhcp = CounterMetricFamily("pybootd_dhcp", "DHCP exchanges by outcome.", labels=["outcome"])
-        for outcome, count in counts.dhcp.items():
-            dhcp.add_metric([outcome], count)
-        yield dhcp
-        bad = CounterMetricFamily(
-            "pybootd_malformed",
-            "Datagrams that are no packet of the protocol.",
-            labels=["protocol"],
-        )
-        for protocol, count in counts.malformed.items():
-            bad.add_metric([protocol], count)
-        yield bad
-        size = GaugeMetricFamily(
-            "pybootd_pool_addresses", "Addresses of a pool.", labels=["network"]
-        )
-        taken = GaugeMetricFamily("pybootd_pool_taken", "Addresses in use.", labels=["network"])
-        for row in self._report.pools():
-            size.add_metric([row.network], row.addresses)
-            taken.add_metric([row.network], row.taken)
-        yield size
-        yield taken
-
-    def _files(self) -> Iterator[Metric]:
-        counts = self._counts
-        ended = CounterMetricFamily(
-            "pybootd_transfers", "Transfers by how they ended.", labels=["protocol", "outcome"]
-        )
-        for (protocol, outcome), count in counts.transfers.items():
-            ended.add_metric([protocol, outcome], count)
-        yield ended
-        octets = CounterMetricFamily(
-            "pybootd_sent_bytes", "Octets of files that arrived.", labels=["protocol"]
-        )
-        for protocol, count in counts.octets.items():
-            octets.add_metric([protocol], count)
-        yield octets
-        refused = CounterMetricFamily(
-            "pybootd_files_refused", "Requests for files refused.", labels=["protocol", "reason"]
-        )
-        for (protocol, reason), count in counts.refused.items():
-            refused.add_metric([protocol, reason], count)
-        yield refused
-        yield CounterMetricFamily(
-            "pybootd_retransmissions", "TFTP blocks sent again.", value=counts.retransmissions
-        )
+    def _read_values(self) -> dict[str, Values]:
+        counts, pools = self._counts, list(self._report.pools())
+        states, verdicts = self._count_boots()
         running = sum(one.boot.active for one in self._report.timeline.running())
-        yield GaugeMetricFamily("pybootd_transfers_running", "Transfers under way.", value=running)
+        return {
+            "pybootd_build_info": [((__version__,), 1)],
+            "pybootd_dhcp": _label_each(counts.dhcp),
+            "pybootd_malformed": _label_each(counts.malformed),
+            "pybootd_pool_addresses": [((row.network,), row.addresses) for row in pools],
+            "pybootd_pool_taken": [((row.network,), row.taken) for row in pools],
+            "pybootd_transfers": list(counts.transfers.items()),
+            "pybootd_sent_bytes": _label_each(counts.octets),
+            "pybootd_files_refused": list(counts.refused.items()),
+            "pybootd_retransmissions": [((), counts.retransmissions)],
+            "pybootd_transfers_running": [((), running)],
+            "pybootd_clients": _label_each(states),
+            "pybootd_clients_failed": _label_each(verdicts),
+            "pybootd_loop_delay_seconds": [((), self._delay())],
+        }
 
-    def _boots(self) -> Iterator[Metric]:
+    def _count_boots(self) -> tuple[Counter[str], Counter[str]]:
+        """Count the newest boots by state, and the failed ones by verdict."""
         states: Counter[str] = Counter()
-        faults: Counter[str] = Counter()
+        verdicts: Counter[str] = Counter()
         for record in self._report.timeline.records():
             if record.boots:
                 standing = self._report.rows.standing(record)
                 states[standing.state] += 1
                 if standing.verdict is not None and standing.state == "failed":
-                    faults[standing.verdict.code] += 1
-        clients = GaugeMetricFamily(
-            "pybootd_clients", "Clients by the state of their newest boot.", labels=["state"]
-        )
-        for state, count in states.items():
-            clients.add_metric([state], count)
-        yield clients
-        failed = GaugeMetricFamily(
-            "pybootd_clients_failed", "Clients whose newest boot failed.", labels=["verdict"]
-        )
-        for name, count in faults.items():
-            failed.add_metric([name], count)
-        yield failed
+                    verdicts[standing.verdict.code] += 1
+        return states, verdicts
+
+
+def _label_each(counts: Mapping[str, float]) -> Values:
+    return [((label,), value) for label, value in counts.items()]

@@ -5,15 +5,24 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import Callable
+from http import HTTPStatus
 from ipaddress import IPv4Address
 
 from pybootd.config.options.files import HttpdConfig
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus
 from pybootd.core.loop import Loop
-from pybootd.files.source import FileRequest, Forbidden, Missing, Opened, StreamBody, TextBody
+from pybootd.files.source import (
+    FileError,
+    FileRequest,
+    Forbidden,
+    Missing,
+    Opened,
+    StreamBody,
+    TextBody,
+)
 from pybootd.http.server import HttpServer
-from pybootd.status.api import Denied, NotFound, StatusApi
+from pybootd.status.api import ApiProblem, ApiRefused, StatusApi
 from pybootd.status.events import EventStream
 
 _CONNECTIONS = 64  # that one address may have at once
@@ -41,15 +50,13 @@ class StatusServer:
     def answer(self, request: FileRequest) -> Opened:
         """Turn a request into the answer's body. Raises FileError."""
         if not self._meant(request.about.get("host", "")):
-            raise Forbidden("asked for by a name that is not this host's")
+            raise _refuse_file(ApiRefused(ApiProblem.WRONG_HOST))
         try:
             answer = self._status.answer(
                 request.name, request.query, request.about.get("authorization", "")
             )
-        except NotFound as error:
-            raise Missing(str(error)) from error
-        except Denied as error:
-            raise Forbidden(str(error)) from error
+        except ApiRefused as error:
+            raise _refuse_file(error) from error
         body = Whole(answer.data) if answer.feed is None else Streamed(answer.feed)
         return Opened(body, request.name, answer.media, answer.fields)
 
@@ -66,6 +73,14 @@ class StatusServer:
         except ValueError:
             return name == "[::1]"
         return True
+
+
+def _refuse_file(refused: ApiRefused) -> FileError:
+    """Say it as the HTTP server knows it: its answers are files."""
+    missing = refused.status == HTTPStatus.NOT_FOUND
+    error = Missing(str(refused)) if missing else Forbidden(str(refused))
+    error.media = "application/problem+json"
+    return error
 
 
 class _Answers:

@@ -50,11 +50,11 @@ def test_a_client_with_its_boots_steps_and_transfers(rig: Rig) -> None:
         ]
         assert boot["steps"][2]["until"] > boot["steps"][2]["at"] > 0
     for name, said in (
-        ("52-54-00-00-00-00", "no such machine was seen here"),
-        ("failed", "no boot has failed here"),
+        ("52-54-00-00-00-00", "unknown-machine"),
+        ("failed", "no-failure"),
     ):
         status, body = rig.get(f"/api/clients/{name}")
-        assert (status, body.strip()) == (404, said)
+        assert (status, json.loads(body)["code"]) == (404, said)
 
 
 def test_search_finds_by_mac_address_name_and_verdict(rig: Rig) -> None:
