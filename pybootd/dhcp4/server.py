@@ -153,7 +153,7 @@ class DhcpServer:
         self._networks.changed.update(before.changed)
         self._take(before.leases(), now)
         if self._sharing is not None:
-            self._sharing.forget_all()
+            self._sharing.reread_all()
         effects: list[Effect] = []
         for request in waiting:
             effects += self._respond(request.packet, request.origin, now)
@@ -276,7 +276,9 @@ class DhcpServer:
                 effects += self._handle(arrival, boot_server, now)
             except Exception:
                 log.exception("error while serving %s; the daemon goes on", arrival.address)
-        saves = bool(self._networks.changed) or (self._sharing is not None and self._sharing.owes)
+        saves = bool(self._networks.changed) or (
+            self._sharing is not None and self._sharing.waiting_requests > 0
+        )
         self.carry_out(effects, now)
         if saves and self._rush.emptied:
             (self._boot_ports if boot_server else self._ports).rest(sock, PAUSE)
@@ -309,7 +311,7 @@ class DhcpServer:
         if self._share is not None and not self._share.takes(packet, origin, now):
             return []
         if self._sharing is not None:
-            return self._sharing.request(packet, origin, now)
+            return self._sharing.handle_request(packet, origin, now)
         return self.decide(packet, origin, now)
 
     def decide(self, packet: Packet, origin: Arrival, now: float) -> list[Effect]:
@@ -402,7 +404,7 @@ class DhcpServer:
     def _save(self, now: float) -> bool:
         """Save what has changed; False: it isn't safe, so nobody may be told of it."""
         if self._sharing is not None:  # it held back what is not safe yet
-            self._sharing.submit(now)
+            self._sharing.submit_batch(now)
             return True
         changed = self._networks.changed
         if not changed or self._store is None:

@@ -243,12 +243,12 @@ def test_what_comes_soon_after_a_request_goes_in_one_round_trip(
         return prepare(requests, now, since)
 
     one.offer()
-    site.turn(lambda: not one.sharing._busy)  # with news
+    site.turn(lambda: not one.sharing.exchanging)  # with news
     moment = one.loop.now + 1  # from here on no timer runs: the database is known to answer
     monkeypatch.setattr(one.sharing.store, "prepare_exchange", counted)
     monkeypatch.setattr(one.loop, "_clock", lambda: moment)
     one.send(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
-    site.turn(lambda: batches and not one.sharing._busy)
+    site.turn(lambda: batches and not one.sharing.exchanging)
     for number in range(5):
         one.send(request(MessageType.DISCOVER, mac=bytes((2, number)) * 3, ciaddr=CLIENT))
         one.loop.turn(0.02)
@@ -417,15 +417,17 @@ def test_known_clients_are_served_while_the_database_is_away(
     assert said.count("is back after") == said.count(", 0 in conflict") == 2
 
 
-def test_a_conflict_is_named(site: Site, own: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_conflict_is_named(
+    site: Site, own: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator, "RETRY_S", 3600.0)  # it is tried when the test says so
     one = site.add()
     address = one.lease()
     site.agree()
     with down(site, own, one):
         assert one.ask(one.renewal(address)).options[53] == b"\5"
-        one.sharing._timer.cancel()  # type: ignore[union-attr]
     give_away(site)
-    one.sharing._try_again(one.loop.now)
+    one.sharing.retry_database(one.loop.now)
     back(site, one)
     mac, other = MAC.hex(":"), OTHER.hex(":")
     assert f"{address} was bound for {mac} while the lease database was away, but" in caplog.text
@@ -506,20 +508,20 @@ def test_a_stuck_database_is_as_good_as_none(site: Site, own: Cluster) -> None:
 def test_no_more_requests_wait_for_the_database_than_there_is_room_for(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coordinator, "_MOST", 5)
+    monkeypatch.setattr(coordinator, "MAX_WAITING", 5)
     one = site.add()
     with psycopg.connect(site.url) as file:
         file.execute("SELECT pybootd.take_turn()")  # nothing is written before it ends
         one.send(request(MessageType.DISCOVER, ciaddr=CLIENT))
-        site.turn(lambda: one.sharing._busy)
+        site.turn(lambda: one.sharing.exchanging)
         for number, mac in enumerate(strangers(20, 1)):
             unknown = request(
                 MessageType.REQUEST, mac=mac, wanted=FIRST + number, server=HERE, ciaddr=CLIENT
             )
             one.send(unknown)
-        site.turn(lambda: len(one.sharing._queue) >= 5)
+        site.turn(lambda: one.sharing.waiting_requests >= 5)
         site.rest(0.3)
-        assert len(one.sharing._queue) == 5
+        assert one.sharing.waiting_requests == 5
     assert site.turn(one.received).options[53] == bytes((MessageType.OFFER,))
 
 

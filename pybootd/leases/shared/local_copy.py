@@ -15,8 +15,8 @@ from pybootd.leases.store import StoreError
 
 log = logging.getLogger(__name__)
 
-WORKERS = "copy of the leases"
-_EVERY = 2.0  # seconds for which changes are gathered
+_WORKERS = "copy of the leases"
+_GATHER_S = 2.0  # seconds for which changes are gathered
 
 
 class LocalCopy:
@@ -27,11 +27,11 @@ class LocalCopy:
         self._store = SqliteStore(path)
         self._changed: dict[int, Lease] = {}
         self._timer: Timer | None = None
-        self._busy = False
+        self._writing = False
         self._open = False
-        self._whole = False  # the next write says all there is
+        self._writes_all = False  # the next write says all there is
 
-    def read(self, now: float) -> list[Lease]:
+    def read_leases(self, now: float) -> list[Lease]:
         """Return the leases that the database had when it was last seen."""
         try:
             self._store.open()
@@ -45,32 +45,32 @@ class LocalCopy:
             lease.stored_until = lease.expires if lease.state is LeaseState.BOUND else 0.0
         return leases
 
-    def begin(self, leases: Sequence[Lease], now: float) -> None:
+    def begin_copy(self, leases: Sequence[Lease], now: float) -> None:
         """Keep these leases and no others."""
-        self._whole = True
+        self._writes_all = True
         for lease in leases:
-            self.note(lease)
+            self.note_change(lease)
 
-    def note(self, lease: Lease) -> None:
+    def note_change(self, lease: Lease) -> None:
         """Keep what the database says of an address, soon."""
         self._changed[int(lease.address)] = lease
-        if self._timer is None and not self._busy:
-            self._timer = self._loop.after(_EVERY, self._flush)
+        if self._timer is None and not self._writing:
+            self._timer = self._loop.after(_GATHER_S, self._write_changes)
 
     def close(self) -> None:
         """Stop following; the worker writes what there is, if the process lives so long."""
         if self._timer is not None:
             self._timer.cancel()
         if self._changed:
-            self._flush(self._loop.now)
-        if self._open or self._busy:
-            self._loop.work(Later(self._store.close, WORKERS, 1), lambda outcome, now: None)
+            self._write_changes(self._loop.now)
+        if self._open or self._writing:
+            self._loop.work(Later(self._store.close, _WORKERS, 1), lambda outcome, now: None)
 
-    def _flush(self, now: float) -> None:
+    def _write_changes(self, now: float) -> None:
         self._timer = None
         batch, self._changed = self._changed, {}
-        whole, self._whole = self._whole, False
-        self._busy = True
+        whole, self._writes_all = self._writes_all, False
+        self._writing = True
 
         def write() -> None:
             if not self._open:
@@ -79,8 +79,8 @@ class LocalCopy:
                 self._open = True
                 for lease in before if whole else ():
                     batch.setdefault(int(lease.address), replace(lease, state=LeaseState.FREE))
-            # an offer is worth nothing after a restart, and whoever had the address before has it
-            # no more
+            # an offer is worth nothing after a restart, and the client that had the address before
+            # has it no more
             leases = [
                 replace(lease, state=LeaseState.FREE)
                 if lease.state is LeaseState.OFFERED
@@ -89,11 +89,11 @@ class LocalCopy:
             ]
             self._store.save_leases(leases, now)
 
-        self._loop.work(Later(write, WORKERS, 1), self._written)
+        self._loop.work(Later(write, _WORKERS, 1), self._finish_write)
 
-    def _written(self, outcome: TaskResult[None], now: float) -> None:
-        self._busy = False
+    def _finish_write(self, outcome: TaskResult[None], now: float) -> None:
+        self._writing = False
         if outcome.error is not None:
             log.warning("no local copy of the leases: %s; the daemon goes on", outcome.error)
         elif self._changed:
-            self._timer = self._loop.after(_EVERY, self._flush)
+            self._timer = self._loop.after(_GATHER_S, self._write_changes)
