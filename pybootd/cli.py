@@ -108,13 +108,14 @@ def _run(path: Path, services: Sequence[str], debug: bool) -> int:
 
     try:
         daemon = Daemon.from_file(path, services)
-        event_log.open_log(daemon.config.logger, debug)
+        event_log.hold_log(daemon.config.logger, debug)
         for warning in daemon.config.warnings:
             event_log.log.warning("%s", warning)
         daemon.run(debug)
     except (BindError, PrivilegeError, event_log.LogError, OSError) as error:
         if debug:
             raise
+        event_log.close_log()
         problem = error.strerror if isinstance(error, OSError) else error
         print(f"pybootd: {problem}", file=sys.stderr)
         return 1

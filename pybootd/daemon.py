@@ -20,6 +20,7 @@ from pybootd import __version__
 from pybootd.config.cache import cant_keep
 from pybootd.config.ini import ConfigError
 from pybootd.config.loader import Config, examine
+from pybootd.config.options.bootp import DEFAULT_LEASES
 from pybootd.config.values import ANY
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus
@@ -218,8 +219,8 @@ class Daemon:
     def run(self, debug: bool = False) -> None:
         """Bind, serve until SIGINT or SIGTERM, and stop cleanly.
 
-        ``debug``: how the log was opened, for when SIGHUP opens it anew. Raises BindError and
-        PrivilegeError.
+        ``debug``: how the log was opened, for when SIGHUP opens it anew. Raises BindError,
+        PrivilegeError and LogError.
         """
         self._debug, supervisor = debug, SystemdNotifier(self.loop)
         self.loop.open()
@@ -228,7 +229,7 @@ class Daemon:
                 self.loop.on_signal(number, lambda now: self.loop.stop())
             self.loop.on_signal(signal.SIGHUP, lambda now: supervisor.reload(self.reload))
             unusable = systemd.inherit_sockets()
-            self.open()
+            self.open(log_too=True)
             for complaint in (*unusable, *systemd.leave()):
                 log.warning("%s", complaint)
             serves = "serves " + ", ".join(self._serves)
@@ -241,11 +242,20 @@ class Daemon:
         finally:
             self.close()
 
-    def open(self) -> None:
-        """Bind everything and begin to serve, the loop being open; raises as ``run`` does."""
+    def open(self, *, log_too: bool = False) -> None:
+        """Bind everything, give up root's rights, open files, and begin to serve.
+
+        The loop is open; ``log_too``: open the log as well, once we are who it belongs to. Raises
+        as ``run`` does.
+        """
         for service in self._services:
             service.open()
-        if privileges.drop(_rights(self.config, self._runs)):
+        rights = _rights(self.config, self._runs)
+        dropped = privileges.drop(rights)
+        privileges.check_writes(_writes(rights), dropped=dropped)
+        if log_too:
+            open_log(self.config.logger, self._debug)
+        if dropped:
             self._warn_of_cache()
         for files in self._files.values():
             files.start(self.loop)
@@ -336,6 +346,7 @@ def _rights(config: Config, services: Collection[str]) -> privileges.Rights:
         Path(lease_file) if in_file else None,
         config.logger.file if config.logger.type == "file" else None,
         config.cache.dir,
+        Path(DEFAULT_LEASES).parent,
         tuple(
             (f"[{service}] root", Path(roots[service]))
             for service in services
@@ -343,6 +354,17 @@ def _rights(config: Config, services: Collection[str]) -> privileges.Rights:
         ),
         (("[tftp] upload", upload),) if upload and "tftp" in services else (),
     )
+
+
+def _writes(rights: privileges.Rights) -> Iterator[tuple[str, Path]]:
+    """Name what is written to, each with its setting."""
+    files = (
+        ("[bootp] leases", rights.lease_file),
+        ("[logger] file", rights.log_file),
+        ("[cache] dir", rights.cache),
+    )
+    yield from ((setting, path) for setting, path in files if path is not None)
+    yield from rights.writes
 
 
 def _capabilities(config: Config, services: Collection[str]) -> Collection[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -83,5 +84,5 @@ class ConfigReader:
         return value
 
     def below(self, path: Path) -> Path:
-        """Resolve a path relative to the configuration file."""
-        return (self.path.absolute().parent / path).resolve()
+        """Make a path absolute, from the configuration file's folder; links stay what they are."""
+        return Path(os.path.abspath(self.path.absolute().parent / path))  # noqa: PTH100

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from pybootd.leases.shared import admin
 from pybootd.leases.shared.connection import CHANNEL, is_database_url
 from pybootd.leases.shared.rows import make_row
 from pybootd.leases.sqlite import SqliteStore
-from pybootd.system.privileges import hand_over
+from pybootd.system.privileges import acting_as_owner
 
 _STEP = 1.0  # seconds by which the same lease may seem to be later in one store than in another
 _INSERT = """
@@ -137,25 +136,13 @@ def _into_database(
 
 
 def _into_file(theirs: Sequence[Lease], path: Path, by_client_id: bool) -> ImportPlan:
-    store = SqliteStore(path)
-    store.open()
-    with contextlib.closing(store):
-        _give(path)
+    with acting_as_owner(path.parent), contextlib.closing(SqliteStore(path)) as store:
+        store.open()
         ours = list(store.load_leases(time.monotonic()))
         _identify(ours, by_client_id)
         made = plan(theirs, ours, time.monotonic())
         store.save_leases(made.write, time.monotonic())
     return made
-
-
-def _give(path: Path) -> None:
-    """Give what root made to whom the folder belongs: the daemon, where systemd makes its user."""
-    if os.geteuid() == 0:
-        owner = path.parent.stat()
-        for one in path.parent.glob(f"{path.name}*"):
-            with contextlib.suppress(OSError):
-                if one.lstat().st_uid == 0:
-                    hand_over(one, owner.st_uid, owner.st_gid)
 
 
 def _identify(leases: Iterable[Lease], by_client_id: bool) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from pybootd.leases.lease import Lease
 from pybootd.leases.sqlite import check_schema, explain_error, read_rows
 from pybootd.leases.store import StoreError
+from pybootd.system.privileges import acting_as_owner
 
 
 def read_lease_file(
@@ -64,7 +65,11 @@ def _open_file(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         if not path.exists():
             raise StoreError(f"lease file {path}: there is none")
-        with contextlib.closing(sqlite3.connect(path, timeout=5.0)) as file, file:
+        with (
+            acting_as_owner(path.parent),
+            contextlib.closing(sqlite3.connect(path, timeout=5.0)) as file,
+            file,
+        ):
             yield file
     except (OSError, sqlite3.Error) as error:  # systemd keeps others out of the folder
         raise StoreError(f"lease file {path}: {explain_error(error)}") from error

@@ -12,13 +12,15 @@ import os
 import pwd
 import stat
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ctypes
+
+from pybootd.system.permissions import UnsafePathError, check_path
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 8, 38  # linux/prctl.h
 _CAPABILITY_VERSION_3 = 0x20080522
 PRIVILEGED_PORTS = 1024
 """Ports below need root, or CAP_NET_BIND_SERVICE."""
+_CACHE_FOLDERS = ("files", "index", "parts")
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -38,9 +41,10 @@ class PrivilegeError(Exception):
 class Rights:
     """Who the daemon becomes, and what it needs then.
 
-    ``capabilities`` are kept; ``lease_file``, ``log_file`` and the folder ``cache`` are given to
-    the user first (None: there is none). ``reads`` and ``writes`` are pairs of a setting, as errors
-    name it, and the directory that the user must be able to read, or to write to as well.
+    ``capabilities`` are kept. ``lease_file``, ``log_file`` and the folder ``cache`` are written to
+    by that user (None: there is none); ``default_folder`` is one that is made where it is missing.
+    ``reads`` and ``writes`` are pairs of a setting, as errors name it, and the directory that the
+    user must be able to read, or to write to as well.
     """
 
     user: str
@@ -49,6 +53,7 @@ class Rights:
     lease_file: Path | None = None
     log_file: Path | None = None
     cache: Path | None = None
+    default_folder: Path | None = None
     reads: tuple[tuple[str, Path], ...] = ()
     writes: tuple[tuple[str, Path], ...] = ()
 
@@ -57,7 +62,8 @@ def drop(rights: Rights) -> bool:
     """Become that user for good, with the capabilities needed later and no others.
 
     False: there is no such user, or we may not become it; that is logged. To be called with every
-    port bound and no thread started; raises PrivilegeError.
+    port bound, no thread started and no file opened: files are opened by the user whose they are.
+    Raises PrivilegeError.
     """
     user, group = rights.user, rights.group
     if not user:
@@ -70,13 +76,7 @@ def drop(rights: Rights) -> bool:
         if os.geteuid() != uid:
             log.warning("only root can become %s ([security] user): running as before", user)
         return False
-    if rights.lease_file is not None:
-        _hand_over_folder(rights.lease_file, uid, gid)
-    if rights.cache is not None:
-        _hand_over_cache(rights.cache, uid, gid)
-    if rights.log_file is not None:
-        with contextlib.suppress(OSError):  # it may be a terminal, or on a system without owners
-            hand_over(rights.log_file, uid, gid)
+    _hand_over_what_root_made(rights, uid, gid)
     try:
         _become(user, uid, gid, rights.capabilities)
     except OSError as error:
@@ -129,32 +129,95 @@ def _check(result: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _hand_over_folder(file: Path, uid: int, gid: int) -> None:
-    """Make the folder of the lease file, and give both to the user.
+def _hand_over_what_root_made(rights: Rights, uid: int, gid: int) -> None:
+    """Give the user what an earlier start as root has left, and an empty default folder.
 
-    A folder that holds other files, too, is left as it is. What can't be given, the user may be
-    able to write all the same; if not, the lease store says so.
+    Only in folders that nobody but root can have changed, on the whole way: there no name is
+    another's. All else is left as it is; what the user may not open is told when it is opened.
     """
-    folder = file.parent
+    if rights.lease_file is not None:
+        folder = rights.lease_file.parent
+        if folder == rights.default_folder and _is_roots_alone(folder.parent):
+            with contextlib.suppress(OSError):  # it is there, or its folder isn't
+                folder.mkdir(0o755)
+        names = [f"{rights.lease_file.name}{suffix}" for suffix in ("", "-wal", "-shm", ".lock")]
+        _hand_over_folder(folder, names, uid, gid)
+    if rights.cache is not None:
+        for name in _CACHE_FOLDERS:
+            if _is_roots_alone(rights.cache) and _holds_only(rights.cache, _CACHE_FOLDERS):
+                _hand_over_folder(rights.cache / name, None, uid, gid)
+        _hand_over_folder(rights.cache, _CACHE_FOLDERS, uid, gid)
+    if rights.log_file is not None and _is_roots_alone(rights.log_file.parent):
+        with contextlib.suppress(OSError):  # it isn't there, or on a system without owners
+            hand_over(rights.log_file, uid, gid)
+
+
+def _is_roots_alone(path: Path) -> bool:
+    """Tell whether nobody but root could have changed what the path leads to."""
+    try:
+        check_path(path, ())
+    except (OSError, UnsafePathError):
+        return False
+    return path.is_dir()
+
+
+def _holds_only(folder: Path, names: Collection[str]) -> bool:
+    return {one.name for one in folder.iterdir()} <= set(names)
+
+
+def _hand_over_folder(folder: Path, names: Collection[str] | None, uid: int, gid: int) -> None:
+    """Give the user these files of a folder of root's; the folder too, if it holds nothing else.
+
+    ``names`` None: the folder alone, whatever it holds.
+    """
+    if not _is_roots_alone(folder):
+        return
     with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        names = list(folder.iterdir())
-        ours = [one for one in names if one.name.startswith(file.name)]
-        for one in ours:
-            hand_over(one, uid, gid)
-        if len(ours) == len(names):
+        for name in names or ():
+            if (folder / name).is_file():
+                hand_over(folder / name, uid, gid)
+        if names is None or _holds_only(folder, names):
             os.chown(folder, uid, gid, follow_symlinks=False)
 
 
-def _hand_over_cache(folder: Path, uid: int, gid: int) -> None:
-    """Make the folder of the cache, and give it to the user; one that holds other files stays."""
-    ours = {"files", "index", "parts"}
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        there = {one.name for one in folder.iterdir()}
-        if there <= ours:
-            for path in (folder, *(folder / name for name in there)):
-                os.chown(path, uid, gid, follow_symlinks=False)
+def check_writes(writes: Iterable[tuple[str, Path]], *, dropped: bool) -> None:
+    """Raise PrivilegeError where anybody else could change what we are about to write.
+
+    ``writes`` are pairs of a setting, as errors name it, and a path; ``dropped``: we were root, so
+    links are followed that root made, and not those of the user that we are now. Where we have no
+    right to write there is no harm to be done.
+    """
+    uid = os.geteuid()
+    links = (0,) if dropped else (0, uid)
+    for setting, path in writes:
+        there = next(one for one in (path, *path.parents) if os.path.lexists(one))
+        if there.is_symlink() or os.access(there, os.W_OK):
+            try:
+                check_path(path, (uid,), links=links)
+            except UnsafePathError as error:
+                raise PrivilegeError(f"{setting}: {error}") from error
+
+
+@contextlib.contextmanager
+def acting_as_owner(folder: Path) -> Iterator[None]:
+    """As root, do what follows as the user to whom the folder belongs: it may have links of theirs.
+
+    For commands, which have one thread. Anyone else goes on as they are.
+    """
+    owner = folder.stat() if os.geteuid() == 0 and folder.is_dir() else None
+    if owner is None or owner.st_uid == 0:
+        yield
+        return
+    groups, gid = os.getgroups(), os.getegid()
+    os.setgroups([])
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
 
 
 def hand_over(file: Path, uid: int, gid: int) -> None:
@@ -162,7 +225,7 @@ def hand_over(file: Path, uid: int, gid: int) -> None:
     descriptor = os.open(file, _FILE)
     try:
         status = os.fstat(descriptor)
-        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == 0:
             os.fchown(descriptor, uid, gid)
     finally:
         os.close(descriptor)

@@ -5,6 +5,8 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -306,16 +308,42 @@ def test_a_folder_that_is_the_daemons_alone(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_file_that_root_makes_belongs_to_the_daemon(ini: Path, old: Path) -> None:
+def test_a_file_that_root_makes_belongs_to_the_daemon(open_ini: Path, old: Path) -> None:
     """Systemd makes the daemon's user, whose folder it is; who can't write forgets all."""
-    folder = ini.parent / "state"
+    folder = open_ini.parent / "state"
     folder.mkdir()
     os.chown(folder, 4321, 4322)
-    ini.write_text(INI.format("state/leases.db"))
-    assert call(ini, old) == 0
+    open_ini.write_text(INI.format("state/leases.db"))
+    assert call(open_ini, old) == 0
     owners = {one.name: (one.stat().st_uid, one.stat().st_gid) for one in folder.iterdir()}
     assert owners == dict.fromkeys(("leases.db", "leases.db.lock"), (4321, 4322))
     # what the daemon has of its own in another's folder stays its own
     os.chown(folder, 0, 0)
-    assert call(ini, old) == 0
+    assert call(open_ini, old) == 0
     assert (folder / "leases.db").stat().st_uid == 4321
+
+
+def test_a_link_of_the_daemons_user_leads_root_nowhere(open_ini: Path, old: Path) -> None:
+    """Whoever has the daemon's user could have put it there."""
+    secret, state = open_ini.parent / "secret", open_ini.parent / "state"
+    secret.write_bytes(old.read_bytes())
+    secret.chmod(0o600)
+    state.mkdir()
+    (state / "leases.db").symlink_to(secret)
+    os.chown(state, 4321, 4322)
+    open_ini.write_text(INI.format("state/leases.db"))
+    before = secret.stat()
+    assert call(open_ini, old) == 1
+    after = secret.stat()
+    assert (after.st_uid, after.st_mtime_ns) == (before.st_uid, before.st_mtime_ns)
+
+
+@pytest.fixture
+def open_ini() -> Iterator[Path]:
+    """Return the path of a configuration in a folder that every user may enter."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        yield folder / "pybootd.ini"

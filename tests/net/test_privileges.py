@@ -32,6 +32,7 @@ leases = {leases}
 {bootp}
 [tftp]
 root = {folder}/files
+{tftp}
 [httpd]
 enable = on
 [security]
@@ -66,12 +67,14 @@ def serve(lan):
         folder = Path(made)
         folder.chmod(0o755)
         (folder / "files").mkdir()
+        (folder / "state").mkdir()
         (folder / "files" / "pxelinux.0").write_bytes(b"boot me" * 300)
         running = []
 
-        def start(security, bootp="", said="log", leases=folder / "state" / "leases.db"):
+        def start(security, bootp="", said="log", leases=folder / "state" / "leases.db", tftp=""):
             ini = folder / "pybootd.ini"
-            ini.write_text(INI.format(folder=folder, security=security, bootp=bootp, leases=leases))
+            values = {"security": security, "bootp": bootp, "leases": leases, "tftp": tftp}
+            ini.write_text(INI.format(folder=folder, **values))
             daemon = DaemonProcess(lan[0], ini, folder / "log", (67, 69))
             running.append(daemon)
             daemon.start()
@@ -206,6 +209,67 @@ def test_nothing_but_lease_files_is_handed_over(serve, lan):
     assert "leases are kept in memory" in (folder / "log").read_text()
 
 
+INIS = {
+    "[bootp] leases": ("", "state/leases.db"),
+    "[logger] file": ("\n[logger]\ntype = file\nfile = ./state/own.log", "state/own.log"),
+    "[cache] dir": ("\n[cache]\ndir = ./state/cache", "state/cache"),
+    "[tftp] upload": ("", "state/in"),
+}
+
+
+def _link_by_nobody(path, secret):
+    path.symlink_to(secret)
+    os.lchown(path, NOBODY.pw_uid, NOBODY.pw_gid)
+    os.chown(path.parent, NOBODY.pw_uid, NOBODY.pw_gid)
+
+
+def _link_by_a_stranger(path, secret):
+    path.symlink_to(secret)
+    os.lchown(path, 4321, 4321)
+    path.parent.chmod(0o1777)
+
+
+def _folder_for_everybody(path, secret):
+    path.parent.chmod(0o777)
+
+
+def _folder_of_a_stranger(path, secret):
+    os.chown(path.parent, 4321, 4321)
+    path.parent.chmod(0o777)
+
+
+@pytest.mark.parametrize("setting", INIS)
+@pytest.mark.parametrize(
+    "spoil",
+    [_link_by_nobody, _link_by_a_stranger, _folder_for_everybody, _folder_of_a_stranger],
+)
+def test_a_path_that_another_can_change_is_refused(serve, tmp_path, setting, spoil):
+    """The daemon ends with a line that names the part; what a link names stays as it was."""
+    with tempfile.TemporaryDirectory() as made:
+        secret = Path(made) / "shadow"
+        secret.mkdir() if setting in ("[cache] dir", "[tftp] upload") else secret.touch(0o600)
+        beside = Path(made) / "shadow-beside"
+        beside.touch(0o600)
+        daemon, folder = serve("")
+        daemon.stop()
+        for left in (folder / "state").iterdir():
+            left.unlink()
+        lines, name = INIS[setting]
+        others = {} if setting == "[bootp] leases" else {"leases": "memory"}
+        if setting == "[tftp] upload":
+            others["tftp"] = "upload = ./state/in"
+            if "link" not in spoil.__name__:
+                (folder / name).mkdir()
+                os.chown(folder / name, NOBODY.pw_uid, NOBODY.pw_gid)
+        spoil(folder / name, secret)
+        with pytest.raises(DaemonError) as told:
+            serve(f"user = nobody{lines}", **others)
+        assert f"{setting}: " in str(told.value)
+        assert " is not used: " in str(told.value) or " has no right " in str(told.value)
+        assert "Traceback" not in str(told.value)
+        assert (secret.stat().st_uid, beside.stat().st_uid) == (0, 0)
+
+
 CACHE = """
 [filters]
 etag/* = http://192.168.1.2:8000/{filename}
@@ -289,9 +353,14 @@ def test_a_root_that_the_user_can_not_read(serve, lan):
 
 
 def test_it_reloads_and_logs_as_the_user(serve, firmware):
-    logger = "user = nobody\n[logger]\ntype = file\nfile = ./own.log"
-    daemon, folder = serve(logger, said="own.log")
-    own = folder / "own.log"
+    logger = "user = nobody\n[logger]\ntype = file\nfile = {}/own.log"
+    with tempfile.TemporaryDirectory() as logs:
+        os.chown(logs, NOBODY.pw_uid, NOBODY.pw_gid)
+        _reload_and_log(serve, firmware, logger.format(logs), Path(logs) / "own.log")
+
+
+def _reload_and_log(serve, firmware, logger, own):
+    daemon, folder = serve(logger, said=own)
     assert own.stat().st_uid == NOBODY.pw_uid
     ini = folder / "pybootd.ini"
     ini.write_text(ini.read_text().replace("user = nobody", "user = daemon"))

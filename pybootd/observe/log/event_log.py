@@ -44,6 +44,7 @@ logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 _SYSLOG_SOCKETS = ("/dev/log", "/var/run/syslog")
 _DAEMON = 3 << 3
+MAX_HELD_LINES = 1000
 _REFUSALS = 200  # lines in a minute on what one peer was refused; firmware has ten misses in a boot
 _PEERS = 10_000
 _ENDS = {
@@ -67,14 +68,38 @@ def open_log(config: LoggerConfig, debug: bool = False) -> logging.Handler:
     handler.setFormatter(JsonLines() if config.format == "json" else TextLines(config.type, debug))
     if not debug and config.level != "debug":
         handler.addFilter(Throttle())
+    held: list[logging.LogRecord] = []
     for earlier in log.handlers[:]:
         log.removeHandler(earlier)
+        if isinstance(earlier, HeldLines):
+            held, earlier.records = earlier.records, []
         earlier.close()
     log.addHandler(handler)
+    for record in held:
+        handler.handle(record)
     log.propagate = False
     log.setLevel(logging.DEBUG if debug else config.level.upper())
     logging.raiseExceptions = False  # a log disk that is full must not fill stderr with tracebacks
     return handler
+
+
+def hold_log(config: LoggerConfig, debug: bool = False) -> None:
+    """Keep the lines of the log until ``open_log``; lines that nobody takes go to stderr.
+
+    A log file is opened by the user to whom it belongs, which root becomes once ports are bound.
+    """
+    handler = HeldLines()
+    handler.setFormatter(TextLines("stderr", debug))
+    log.addHandler(handler)
+    log.propagate = False
+    log.setLevel(logging.DEBUG if debug else config.level.upper())
+
+
+def close_log() -> None:
+    """Close the log; what it holds still is written to stderr."""
+    for handler in log.handlers[:]:
+        log.removeHandler(handler)
+        handler.close()
 
 
 def _handler(config: LoggerConfig) -> logging.Handler:
@@ -92,6 +117,26 @@ def _handler(config: LoggerConfig) -> logging.Handler:
                 return Syslog(path)
         raise LogError(f"no syslog listens at {_SYSLOG_SOCKETS[0]}: change [logger] type")
     return logging.StreamHandler(sys.stderr)
+
+
+class HeldLines(logging.Handler):
+    """Lines that wait for the log to be opened, at most MAX_HELD_LINES of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record."""
+        if len(self.records) < MAX_HELD_LINES:
+            self.records.append(record)
+
+    def close(self) -> None:
+        """Write to stderr what no log took."""
+        for record in self.records:
+            sys.stderr.write(f"{self.format(record)}\n")
+        self.records = []
+        super().close()
 
 
 class LogFile(logging.handlers.WatchedFileHandler):
