@@ -7,12 +7,10 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Literal, TypeVar
 
-from pybootd.core.text import did_you_mean
+from pybootd.core.text import did_you_mean, parse_flag
 
 T = TypeVar("T")
 
-TRUE = frozenset(("on", "true", "enable", "enabled", "yes", "high", "ok", "1"))
-FALSE = frozenset(("off", "false", "disable", "disabled", "no", "low", "ko", "0"))
 DATABASES = ("postgresql://", "postgres://")  # how URLs begin that libpq knows
 
 ANY = IPv4Address("0.0.0.0")
@@ -36,12 +34,7 @@ class Unmeant(ValueError):
 
 def parse_boolean(text: str) -> bool:
     """Read a boolean in any of its spellings."""
-    word = text.lower()
-    if word in TRUE:
-        return True
-    if word in FALSE:
-        return False
-    raise ValueError(f"{text!r} is neither on nor off: write on or off")
+    return parse_flag(text)
 
 
 def word(text: str) -> str:

@@ -53,6 +53,7 @@ ARCHITECTURES = MappingProxyType(
         41: "rpiboot",
     }
 )
+BIOS = 0
 ARCHITECTURE_CODES = MappingProxyType({name: code for code, name in ARCHITECTURES.items()})
 
 

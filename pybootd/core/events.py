@@ -150,12 +150,34 @@ class ConflictCause(Enum):
     """It answered an ARP probe of ours."""
 
 
+class BootFileReason(Enum):
+    """Which kind of entry decided on a client's boot file; the last three: why it gets none."""
+
+    ACCESS_LIST = "access"
+    CLIENT = "client"
+    IPXE = "ipxe"
+    ARCHITECTURE = "architecture"
+    DEFAULT = "default"
+    NO_ENTRY = "no entry"
+    IPXE_AGAIN = "ipxe again"
+    NO_URL = "no url"
+
+
+class BootFileHint(Enum):
+    """Which line the configuration lacks for a client."""
+
+    WRITE_URL = "url"
+    WRITE_IPXE = "ipxe"
+    WRITE_ARCHITECTURE = "architecture"
+
+
 @dataclass(frozen=True, slots=True)
 class Offered:
     """A client was offered an address.
 
     ``file_server``: where it is told to fetch the file, if that isn't us; ``proxy``: another
     server gives the address, this offer (its address 0.0.0.0) the boot file alone.
+    ``file_reason``: why this file, where that is known.
     """
 
     client: Client
@@ -163,6 +185,7 @@ class Offered:
     boot_file: str
     file_server: str = ""
     proxy: bool = False
+    file_reason: BootFileReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +201,8 @@ class Confirmed:
     """A client's address is confirmed: DHCPACK, or the reply to a BOOTP request.
 
     ``booting``: the client is a network boot ROM or loader, not an operating system.
-    ``file_server`` and ``proxy`` as in Offered; another server confirms the address then, or will.
+    ``file_server``, ``proxy`` and ``file_reason`` as in Offered; another server confirms
+    the address then, or will.
     """
 
     client: Client
@@ -187,6 +211,7 @@ class Confirmed:
     booting: bool
     file_server: str = ""
     proxy: bool = False
+    file_reason: BootFileReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +242,7 @@ class Advice:
 
     client: Client
     text: str
+    hint: BootFileHint | None = None
 
 
 @dataclass(frozen=True, slots=True)

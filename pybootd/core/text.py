@@ -5,6 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+TRUE = frozenset(("on", "true", "enable", "enabled", "yes", "high", "ok", "1"))
+FALSE = frozenset(("off", "false", "disable", "disabled", "no", "low", "ko", "0"))
+
+
+def parse_flag(text: str) -> bool:
+    """Read a boolean in any of its spellings; raises ValueError with a message for people."""
+    word = text.lower()
+    if word in TRUE:
+        return True
+    if word in FALSE:
+        return False
+    raise ValueError(f"{text!r} is neither on nor off: write on or off")
+
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """Guess which of the words was meant, in any letter case; "" when none is near."""

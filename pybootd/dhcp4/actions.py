@@ -24,7 +24,7 @@ class Wait:
     """Run the call on a worker, then do what ``resume(outcome, now)`` says."""
 
     later: Later[AccessDecision]
-    resume: Callable[[TaskResult[AccessDecision], float], list[Effect]]
+    resume: Callable[[TaskResult[AccessDecision], float], list[Action]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Probe:
     interface: int
     source: IPv4Address
     deadline: float
-    resume: Callable[[bytes, float], list[Effect]]
+    resume: Callable[[bytes, float], list[Action]]
 
 
-Effect = Reply | Publish | Wait | Probe
+Action = Reply | Publish | Wait | Probe

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 
 from pybootd.access.base import Access, AccessDecision
 from pybootd.config.loader import Config
@@ -12,21 +11,21 @@ from pybootd.core.client import KnownClient
 from pybootd.core.events import RefusalCause, Refused
 from pybootd.core.rate_limit import REMIND_S, once_per
 from pybootd.core.workers import TaskResult
-from pybootd.dhcp4.actions import Effect, Publish, Wait
-from pybootd.dhcp4.subnets import DhcpRequest
+from pybootd.dhcp4.actions import Action, Publish, Wait
+from pybootd.dhcp4.request import DhcpRequest
 from pybootd.leases.lease import Lease
 
 log = logging.getLogger(__name__)
 
-Decide = Callable[[DhcpRequest, AccessDecision, float], list[Effect]]
+Decide = Callable[[DhcpRequest, AccessDecision, float], list[Action]]
 
 _ALLOWED = AccessDecision(True, "all are served")
 
 
 class Admission:
-    """Asks the access list, once for each client whose requests come meanwhile.
+    """Asks the access list, once for all requests of a client that come meanwhile.
 
-    ``waiting`` holds the newest request of each client whose answer waits for somebody else.
+    ``waiting`` holds the newest request of each client whose answer has to wait.
     """
 
     def __init__(self, config: Config, access: Access | None) -> None:
@@ -36,10 +35,10 @@ class Admission:
         self._reminder = once_per(REMIND_S)
         self.waiting: dict[bytes, DhcpRequest] = {}
 
-    def boots_here(
+    def boots_from_here(
         self, request: DhcpRequest, known: KnownClient | None, lease: Lease | None
     ) -> bool:
-        """Tell whether the client network-boots, or did so from us, or everybody is served."""
+        """Tell whether the client network-boots, or did so from us, or all are served."""
         return (
             request.client.network_boot
             or self._bootp.allow_simple_dhcp
@@ -47,62 +46,52 @@ class Admission:
             or (lease is not None and lease.booted)
         )
 
-    def ask(self, request: DhcpRequest, decide: Decide, now: float) -> list[Effect]:
-        """Do what ``decide`` says of a request that may be served, now or later.
-
-        Its verdict has the host name and the boot file that are set for this client.
-        """
-        if request.owner in self.waiting:  # already asked: the newest request gets the answer
+    def ask_access(self, request: DhcpRequest, decide: Decide, now: float) -> list[Action]:
+        """Do what ``decide`` says of a request that may be served, now or later."""
+        if request.owner in self.waiting:  # asked already: the newest request gets the answer
             self.waiting[request.owner] = request
             return []
         if self._access is None:
-            return decide(request, self._own(request, _ALLOWED), now)
+            return decide(request, _ALLOWED, now)
         verdict = self._access.check(request.client)
         if isinstance(verdict, AccessDecision):
-            return self._judge(request, verdict, decide, now)
+            return self._judge_client(request, verdict, decide, now)
         owner = request.owner
         self.waiting[owner] = request
 
-        def resume(outcome: TaskResult[AccessDecision], now: float) -> list[Effect]:
+        def resume(outcome: TaskResult[AccessDecision], now: float) -> list[Action]:
             newest = self.waiting.pop(owner)
             try:
                 found = outcome.get()
             except Exception as error:
                 log.debug("the access list failed", exc_info=True)
                 found = AccessDecision(None, f"access: {error}", error=True)
-            return self._judge(newest, found, decide, now)
+            return self._judge_client(newest, found, decide, now)
 
         return [Wait(verdict, resume)]
 
-    def _judge(
+    def _judge_client(
         self, request: DhcpRequest, verdict: AccessDecision, decide: Decide, now: float
-    ) -> list[Effect]:
+    ) -> list[Action]:
         if verdict.error:
-            return self.refuse(request, verdict.reason, now, logging.ERROR, RefusalCause.NO_ACCESS)
+            return self.refuse_request(
+                request, verdict.reason, now, logging.ERROR, RefusalCause.NO_ACCESS
+            )
         # a reservation speaks for its MAC where nobody denies it
         allowed = request.client.mac in self._static if verdict.allow is None else verdict.allow
         if not allowed:
-            return self.refuse(request, verdict.reason, now, cause=RefusalCause.ACCESS)
-        return decide(request, self._own(request, verdict), now)
+            return self.refuse_request(request, verdict.reason, now, cause=RefusalCause.ACCESS)
+        return decide(request, verdict, now)
 
-    @staticmethod
-    def _own(request: DhcpRequest, verdict: AccessDecision) -> AccessDecision:
-        """Fill in what the client's own section or class says."""
-        own = request.profile
-        if not own.hostname and not own.boot_file:
-            return verdict
-        hostname, file = verdict.hostname or own.hostname, verdict.file or own.boot_file
-        return replace(verdict, hostname=hostname, file=file)
-
-    def refuse(
+    def refuse_request(
         self,
         request: DhcpRequest,
         reason: str,
         now: float,
         level: int = logging.INFO,
         cause: RefusalCause = RefusalCause.OTHER,
-    ) -> list[Effect]:
-        """Leave the request unanswered, and say so, but the same thing not all the time."""
+    ) -> list[Action]:
+        """Leave the request unanswered, and say so once in a while."""
         if not self._reminder.take_token((request.client.mac, reason), now):
             level = logging.DEBUG
         return [Publish(Refused(request.client, reason, level, cause))]

@@ -1,8 +1,8 @@
-"""When more comes than can be answered, the system drops whatever is last: here others go first.
+"""When more comes than can be answered: known clients go before unknown ones.
 
-A stranger who asks with ever new MACs as fast as the wire carries it fills the socket's buffer, and
-nobody's request would get through. So once datagrams get lost all that has come is looked at, and
-of what there is no time for only what comes from a known client, or continues an exchange, is kept.
+The system drops what comes last. A flood of ever new MACs fills the socket's buffer, and no real
+client's request would get through. So once datagrams get lost, all that has come is looked at. Of
+what there is no time for, only what comes from a known client or continues an exchange is kept.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from pybootd.system import sockets
 log = logging.getLogger(__name__)
 
 BATCH = 64  # datagrams taken in one turn; their leases are saved in one transaction
-_LOOKED = 2048  # datagrams looked at in one turn beyond those, when datagrams get lost
-_FEW = 16  # of strangers' in a turn while datagrams get lost: transfers wait for its end
-_LASTS = 1.0  # seconds that a rush is taken to go on after the last loss
+_MAX_LOOKED_AT = 2048  # datagrams looked at in one turn beyond those, when datagrams get lost
+# datagrams of unknown clients in a turn while datagrams get lost: transfers wait for its end
+_MAX_STRANGERS = 16
+_OVERLOAD_LASTS_S = 1.0  # seconds that an overload is taken to go on after the last loss
 _LARGEST = 4096  # octets of a request
-_REMEMBER = 1.0  # seconds between two looks at who is known
+_KNOWN_FOR_S = 1.0  # seconds between two looks at who is known
 _CHADDR = slice(28, 34)  # RFC 2131 2: six octets of an Ethernet address
 _DISCOVER = b"\x63\x82\x53\x63\x35\x01\x01"  # the magic cookie, and the type where it comes first
 _OPTIONS = slice(236, 243)
@@ -44,44 +45,44 @@ class OverloadFilter:
         self.emptied = True
         """Whether the last reading left nothing."""
 
-    def arrivals(self, sock: socket.socket, now: float) -> Iterator[sockets.ReceivedDatagram]:
-        """Read what there is time for; in a rush, what matters most of what has come."""
+    def read_datagrams(self, sock: socket.socket, now: float) -> Iterator[sockets.ReceivedDatagram]:
+        """Read what there is time for; in an overload, what matters most of what has come."""
         self.emptied = False
-        for _ in range(_FEW if now - self._lost < _LASTS else BATCH):
-            arrival = sockets.receive(sock, _LARGEST)
-            if arrival is None:
+        for _ in range(_MAX_STRANGERS if now - self._lost < _OVERLOAD_LASTS_S else BATCH):
+            datagram = sockets.receive(sock, _LARGEST)
+            if datagram is None:
                 self.emptied = True
                 return
-            yield arrival
-        if self._loses(sock):
+            yield datagram
+        if self._loses_datagrams(sock):
             self._lost = now
-        if now - self._lost >= _LASTS:
+        if now - self._lost >= _OVERLOAD_LASTS_S:
             return
-        self._look(now)
-        for _ in range(_LOOKED):
-            arrival = sockets.receive(sock, _LARGEST)
-            if arrival is None:
+        self._look_who_is_known(now)
+        for _ in range(_MAX_LOOKED_AT):
+            datagram = sockets.receive(sock, _LARGEST)
+            if datagram is None:
                 return
-            data = arrival.data
+            data = datagram.data
             if data[_CHADDR] in self._known or data[_OPTIONS] != _DISCOVER:
-                yield arrival
+                yield datagram
 
-    def _loses(self, sock: socket.socket) -> bool:
+    def _loses_datagrams(self, sock: socket.socket) -> bool:
         """Tell whether the system has dropped datagrams since the last time."""
-        drops = _drops(sock)
+        drops = _count_drops(sock)
         before, self._dropped[sock.fileno()] = self._dropped.get(sock.fileno(), 0), drops
         return drops > before
 
-    def _look(self, now: float) -> None:
-        if now - self._remembered >= _REMEMBER:
+    def _look_who_is_known(self, now: float) -> None:
+        if now - self._remembered >= _KNOWN_FOR_S:
             self._remembered = now
             held = (LeaseState.BOUND, LeaseState.RELEASED)
             self._known = frozenset(one.mac for one in self._leases() if one.state in held)
-        if self._reminder.take_token("rush", now):
+        if self._reminder.take_token("overload", now):
             log.warning("dhcp: more requests than can be answered: known clients go first")
 
 
-def _drops(sock: socket.socket) -> int:
+def _count_drops(sock: socket.socket) -> int:
     if sys.platform != "linux":
         return 0
     try:

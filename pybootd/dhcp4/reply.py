@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from urllib.parse import quote
 
 from pybootd.config.loader import Config
-from pybootd.core.client import Client
-from pybootd.dhcp4.subnets import DhcpRequest, Subnet, override
+from pybootd.dhcp4.own_options import OwnOption
+from pybootd.dhcp4.request import DhcpRequest, Subnet, read_server_id_override
 from pybootd.dhcp4.wire import options, pxe
 from pybootd.dhcp4.wire.packet import (
     BOOTREPLY,
@@ -25,8 +24,10 @@ from pybootd.system.sockets import BROADCAST
 _HEADERS = 28  # IP and UDP
 _SMALLEST = 576  # RFC 2131 2: without option 57, an IP datagram of this size
 _INFINITE = 0xFFFFFFFF  # RFC 2131 3.3
-_FILE, _SNAME = 127, 63  # the octets of the fields, less a closing NUL
-_CLASSES = 1024  # of clients that are answered alike, remembered
+_FILE_ROOM, _SNAME_ROOM = 127, 63  # octets of the fields, less a closing NUL
+MAX_BODIES = 1024
+"""Options worked out for clients that are answered alike, remembered."""
+_TYPES = {kind: bytes((kind,)) for kind in MessageType}
 
 # for a client that asks for nothing (GRUB's DISCOVER holds option 53 alone)
 _UNASKED = (
@@ -62,55 +63,23 @@ class Reply:
 class ReplyBuilder:
     """Builds replies; all that the configuration says of them is worked out here once."""
 
-    def __init__(self, config: Config, settings: Sequence[options.Setting]) -> None:
+    def __init__(self, config: Config, own_options: Sequence[OwnOption]) -> None:
         bootp = config.bootp
         self._config = config
-        self._servername = bootp.servername.encode()[:_SNAME]
+        self._servername = bootp.servername.encode()[:_SNAME_ROOM]
         self._port = bootp.port
-        self._given = {one.code: one.value for one in settings}
-        self._always = {one.code: one.value for one in settings if one.always}
+        self._given = {one.code: one.value for one in own_options}
+        self._always = {one.code: one.value for one in own_options if one.always}
         self._bodies: dict[tuple[object, ...], dict[int, bytes]] = {}
 
-    def boot_file(self, request: DhcpRequest, own: str = "") -> str:
-        """Choose the client's boot file, ``own`` being what is set for it alone; empty: none."""
-        client = request.client
-        file = pxe.boot_file(self._config.bootfile, client, own)
-        if file and client.vendor_class.startswith("HTTPClient") and "://" not in file:
-            return self._url(request, file)
-        return file
-
-    def _url(self, request: DhcpRequest, file: str) -> str:
-        """Name a file of ours as HTTP Boot wants it, if we serve files over HTTP; else empty."""
-        httpd = self._config.httpd
-        if not httpd.enable:
-            return ""
-        host = request.network.settings.next_server or request.server
-        port = "" if httpd.port == 80 else f":{httpd.port}"
-        return f"http://{host}{port}/{quote(file.lstrip('/'))}"
-
-    def advice(self, client: Client, own: str = "") -> str:
-        """Say what the configuration lacks for this client; empty: nothing."""
-        file = pxe.boot_file(self._config.bootfile, client, own)
-        over_http = client.vendor_class.startswith("HTTPClient")
-        if over_http and "://" not in file and not self._config.httpd.enable:
-            line = f"[bootfile] {client.architecture or 0:05d} = http://HOST/FILE"
-            return f"boots over HTTP and wants a URL: write {line}, or [httpd] enable = yes"
-        return pxe.advice(self._config.bootfile, client, own)
-
-    def lease_time(self, request: DhcpRequest) -> float:
+    def granted_seconds(self, request: DhcpRequest) -> float:
         """Grant what the client asks for, up to the maximum, or else the usual time; seconds."""
-        settings = request.network.settings
+        settings = request.subnet.settings
         asked = int.from_bytes(request.packet.options.get(options.LEASE_TIME, b"")[:4])
         return min(asked, settings.max_lease_time) if asked else settings.lease_time
 
-    def give(
-        self,
-        request: DhcpRequest,
-        kind: MessageType | None,
-        address: IPv4Address,
-        seconds: float,
-        boot_file: str,
-        hostname: str = "",
+    def build_reply(
+        self, request: DhcpRequest, kind: MessageType | None, address: IPv4Address, seconds: float
     ) -> Reply:
         """Build an OFFER or ACK (``kind`` None: a BOOTP reply) of ``address`` for ``seconds``.
 
@@ -119,142 +88,138 @@ class ReplyBuilder:
         asked = request.packet
         sent: dict[int, bytes] = {}
         if kind is not None:
-            sent[options.TYPE] = bytes((kind,))
-            sent[options.SERVER_ID] = request.identifier.packed
+            sent = self._begin_options(request, kind)
             if address != NOBODY:
                 sent[options.LEASE_TIME] = _whole(seconds).to_bytes(4)
-        self._echo(sent, asked)  # before what may be left out
+        self._echo_options(sent, asked)  # before what may be left out
         timed = options.LEASE_TIME in sent
-        sent |= self._body(request, boot_file, hostname, seconds if timed else None)
+        sent |= self._common_part(request, seconds if timed else None)
         if options.UUID in asked.options and options.UUID in sent:
             sent[options.UUID] = asked.options[options.UUID]  # its own, not its class's
-        file = boot_file.encode()
-        return self._send(
-            request,
-            Packet(
-                BOOTREPLY,
-                asked.htype,
-                xid=asked.xid,
-                flags=asked.flags & BROADCAST_FLAG,
-                ciaddr=NOBODY if kind is MessageType.OFFER else asked.ciaddr,
-                yiaddr=address,
-                siaddr=request.network.settings.next_server or request.server,
-                giaddr=asked.giaddr,
-                chaddr=asked.chaddr,
-                sname=self._servername,
-                # shim reads this field alone; a name that is longer stands in option 67
-                file=file if len(file) <= _FILE else b"",
-                options=sent,
-                cookie=asked.cookie,
-            ),
-            durable=kind is not MessageType.OFFER and address != NOBODY,
-        )
+        packet = self._begin_packet(request, kind, sent)
+        packet.yiaddr = address
+        packet.cookie = asked.cookie
+        durable = kind is not MessageType.OFFER and address != NOBODY
+        return self._address_reply(request, packet, durable=durable)
 
-    def direct(self, request: DhcpRequest, kind: MessageType, boot_file: str) -> Reply:
+    def build_proxy_reply(
+        self, request: DhcpRequest, kind: MessageType, *, boot_server_follows: bool = False
+    ) -> Reply:
         """Build the OFFER or ACK to a client whose address is another server's.
 
-        ``boot_file`` empty: it is to ask port 4011.
+        ``boot_server_follows``: it is told of no file, and is to ask port 4011.
         """
         asked = request.packet
-        settings, file = request.network.settings, boot_file.encode()
-        sent = {options.TYPE: bytes((kind,)), options.SERVER_ID: request.identifier.packed}
+        boot_file = "" if boot_server_follows else request.boot_file.told
+        sent = self._begin_options(request, kind)
         sent |= pxe.reply_options(asked, request.client, boot_file)
         if options.CLASS not in sent:  # without it this is no proxy's answer
             sent[options.CLASS] = b"PXEClient"
             sent |= {options.VENDOR: pxe.FETCH_FILE} if boot_file else {}
-        if request.origin.boot_server:
+        if request.arrival.boot_server:
             sent = pxe.boot_server_options(asked, sent)
         if boot_file:
-            have = self._have(request, boot_file, "")
+            have = self._available_options(request, boot_file)
             sent[options.BOOT_FILE] = have[options.BOOT_FILE]
             if not request.client.vendor_class.startswith("HTTPClient"):
                 sent[options.TFTP_SERVER] = have[options.TFTP_SERVER]
         wanted = asked.options.get(options.WANTED, b"")
         sent |= {code: value for code, value in self._given.items() if code in wanted}
         sent |= self._always
-        self._echo(sent, asked)
-        return self._send(
-            request,
-            Packet(
-                BOOTREPLY,
-                asked.htype,
-                xid=asked.xid,
-                flags=asked.flags & BROADCAST_FLAG,
-                ciaddr=NOBODY if kind is MessageType.OFFER else asked.ciaddr,
-                siaddr=settings.next_server or request.server,
-                giaddr=asked.giaddr,
-                chaddr=asked.chaddr,
-                sname=self._servername,
-                file=file if len(file) <= _FILE else b"",
-                options=sent,
-            ),
-            broadcast=True,
-        )
+        self._echo_options(sent, asked)
+        packet = self._begin_packet(request, kind, sent, boot_file)
+        return self._address_reply(request, packet, broadcast=True)
 
-    def refuse(self, request: DhcpRequest, reason: str) -> Reply:
+    def build_nak(self, request: DhcpRequest, reason: str) -> Reply:
         """Build a NAK: server id, message, client-id and option 82, nothing else."""
         asked = request.packet
-        sent = {
-            options.TYPE: bytes((MessageType.NAK,)),
-            options.SERVER_ID: request.identifier.packed,
-            options.MESSAGE: reason.encode(),
-        }
-        self._echo(sent, asked)
-        relayed = asked.giaddr != NOBODY
-        return self._send(
-            request,
-            Packet(
-                BOOTREPLY,
-                asked.htype,
-                xid=asked.xid,
-                # RFC 2131 4.3.2: the relay must broadcast it
-                flags=BROADCAST_FLAG if relayed else asked.flags & BROADCAST_FLAG,
-                giaddr=asked.giaddr,
-                chaddr=asked.chaddr,
-                options=sent,
-            ),
-            broadcast=True,
+        sent = self._begin_options(request, MessageType.NAK)
+        sent[options.MESSAGE] = reason.encode()
+        self._echo_options(sent, asked)
+        packet = self._begin_packet(request, MessageType.NAK, sent)
+        if asked.giaddr != NOBODY:
+            packet.flags = BROADCAST_FLAG  # RFC 2131 4.3.2: the relay must broadcast it
+        return self._address_reply(request, packet, broadcast=True)
+
+    # the packet
+
+    @staticmethod
+    def _begin_options(request: DhcpRequest, kind: MessageType) -> dict[int, bytes]:
+        return {options.TYPE: _TYPES[kind], options.SERVER_ID: request.server_id.packed}
+
+    def _begin_packet(
+        self,
+        request: DhcpRequest,
+        kind: MessageType | None,
+        sent: dict[int, bytes],
+        boot_file: str | None = None,
+    ) -> Packet:
+        """Begin a reply with what all of its kind hold (RFC 2131 table 3).
+
+        ``boot_file``: another one than the request's choice.
+        """
+        asked = request.packet
+        if kind is MessageType.NAK:
+            ciaddr = siaddr = NOBODY
+            sname = file = b""
+        else:
+            ciaddr = NOBODY if kind is MessageType.OFFER else asked.ciaddr
+            siaddr = request.subnet.settings.next_server or request.server
+            sname = self._servername
+            file = (request.boot_file.told if boot_file is None else boot_file).encode()
+        return Packet(
+            BOOTREPLY,
+            asked.htype,
+            xid=asked.xid,
+            flags=asked.flags & BROADCAST_FLAG,
+            ciaddr=ciaddr,
+            siaddr=siaddr,
+            giaddr=asked.giaddr,
+            chaddr=asked.chaddr,
+            sname=sname,
+            # shim reads this field alone; a name that is longer stands in option 67
+            file=file if len(file) <= _FILE_ROOM else b"",
+            options=sent,
         )
 
-    # inside
+    # the options
 
-    def _body(
-        self, request: DhcpRequest, boot_file: str, hostname: str, seconds: float | None
-    ) -> dict[int, bytes]:
+    def _common_part(self, request: DhcpRequest, seconds: float | None) -> dict[int, bytes]:
         """Return what all clients of a class are told alike, worked out once for the class."""
         asked, client = request.packet, request.client
+        boot_file = request.boot_file.told
         key = (
-            request.network,
+            request.subnet,
             request.server,
             asked.giaddr,
-            override(asked),
+            read_server_id_override(asked),
             asked.options.get(options.WANTED),
             options.UUID in asked.options,
             client.vendor_class,
             client.network_boot,
             client.ipxe,
             boot_file,
-            hostname,
+            request.hostname,
             seconds,
         )
         body = self._bodies.get(key)
         if body is None:
-            have = self._have(request, boot_file, hostname)
+            have = self._available_options(request, boot_file)
             if seconds is not None:
                 have = _renewals(seconds) | have
-            body = self._fill(have, request, boot_file)
+            body = self._choose_options(have, request, boot_file)
             if client.network_boot and pxe.is_pi(asked):
                 return body  # its MAC decides, too
-            if len(self._bodies) >= _CLASSES:
+            if len(self._bodies) >= MAX_BODIES:
                 self._bodies.clear()
             self._bodies[key] = body
         return body
 
-    def _have(self, request: DhcpRequest, boot_file: str, hostname: str) -> dict[int, bytes]:
+    def _available_options(self, request: DhcpRequest, boot_file: str) -> dict[int, bytes]:
         """Return every option that the client may ask for."""
-        have = self._common_options(request.network, request.server, _router(request))
-        if hostname:
-            have[options.HOSTNAME] = hostname.encode()
+        have = self._subnet_options(request.subnet, request.server, _router(request))
+        if request.hostname:
+            have[options.HOSTNAME] = request.hostname.encode()
         if boot_file:
             client = request.client
             # old Intel firmware reads a C string (netbootxyz/netboot.xyz#1198)
@@ -264,14 +229,14 @@ class ReplyBuilder:
             have.pop(options.TFTP_SERVER, None)
         return have
 
-    def _common_options(
-        self, network: Subnet, server: IPv4Address, router: IPv4Address | None
+    def _subnet_options(
+        self, subnet: Subnet, server: IPv4Address, router: IPv4Address | None
     ) -> dict[int, bytes]:
-        settings = network.settings
+        settings = subnet.settings
         gateway = router if settings.gateway == "self" else settings.gateway
         have = {
-            options.MASK: network.network.netmask.packed,
-            options.BROADCAST: network.network.broadcast_address.packed,
+            options.MASK: subnet.network.netmask.packed,
+            options.BROADCAST: subnet.network.broadcast_address.packed,
             options.DNS: b"".join(address.packed for address in settings.dns),
             options.NTP: b"".join(address.packed for address in settings.ntp),
             options.DOMAIN: settings.domain.encode(),
@@ -281,7 +246,7 @@ class ReplyBuilder:
             have[options.ROUTER] = gateway.packed
         return {code: value for code, value in have.items() if value} | self._given
 
-    def _fill(
+    def _choose_options(
         self, have: dict[int, bytes], request: DhcpRequest, boot_file: str
     ) -> dict[int, bytes]:
         """Choose from what there is, in the order in which the client asks."""
@@ -301,24 +266,24 @@ class ReplyBuilder:
         return sent | self._always
 
     @staticmethod
-    def _echo(sent: dict[int, bytes], asked: Packet) -> None:
+    def _echo_options(sent: dict[int, bytes], asked: Packet) -> None:
         # RFC 6842 3: the client-id in every reply; RFC 3011 2: the network that it chose;
         # RFC 3046 2.2: option 82, which encode puts last
         for code in (options.CLIENT_ID, options.SUBNET, options.RELAY_AGENT):
             if code in asked.options:
                 sent[code] = asked.options[code]
 
-    def _send(
+    def _address_reply(
         self, request: DhcpRequest, reply: Packet, *, broadcast: bool = False, durable: bool = False
     ) -> Reply:
         """Encode the reply and say where it goes, RFC 2131 4.1."""
-        asked, origin = request.packet, request.origin
+        asked, arrival = request.packet, request.arrival
         data = encode(reply, _room(request))
         port, mac = self._port + 1, b""
-        if origin.boot_server:
+        if arrival.boot_server:
             # iPXE asks 4011 from 68, OVMF from 4011 (captured)
-            to = origin.source if origin.source != NOBODY else BROADCAST
-            port = origin.port
+            to = arrival.source if arrival.source != NOBODY else BROADCAST
+            port = arrival.port
         elif asked.giaddr != NOBODY:
             to, port = asked.giaddr, self._port
         elif broadcast:
@@ -326,16 +291,18 @@ class ReplyBuilder:
         elif asked.ciaddr != NOBODY:
             to = asked.ciaddr  # even with the broadcast bit
         elif reply.yiaddr == NOBODY:
-            to = origin.source if origin.source != NOBODY else BROADCAST
-        elif asked.flags & BROADCAST_FLAG or not asked.chaddr or self._buggy(asked.chaddr):
+            to = arrival.source if arrival.source != NOBODY else BROADCAST
+        elif (
+            asked.flags & BROADCAST_FLAG or not asked.chaddr or self._wants_broadcast(asked.chaddr)
+        ):
             to = BROADCAST  # RFC 4390 2.1: an InfiniBand client shows no hardware address
         else:
             # the client's hardware address, not the frame's sender: that may be a bridge
             to, mac = reply.yiaddr, asked.chaddr
-        index, boot = origin.interface.index, origin.boot_server
+        index, boot = arrival.interface.index, arrival.boot_server
         return Reply(data, to, port, index, request.server, mac, durable, boot)
 
-    def _buggy(self, mac: bytes) -> bool:
+    def _wants_broadcast(self, mac: bytes) -> bool:
         for prefix, buggy in self._config.buggy:
             if prefix.holds(mac):
                 return buggy
@@ -344,8 +311,8 @@ class ReplyBuilder:
 
 def _router(request: DhcpRequest) -> IPv4Address | None:
     """Return the router that ``gateway = self`` means: the relay, or we, if on the network."""
-    asked, network = request.packet, request.network.network
-    for address in (asked.giaddr, request.identifier):
+    asked, network = request.packet, request.subnet.network
+    for address in (asked.giaddr, request.server_id):
         if address != NOBODY and address in network:
             return address
     return None
@@ -357,7 +324,7 @@ def _room(request: DhcpRequest) -> int:
         return 300  # RFC 1542 2.1: a vendor field of 64 octets
     said = int.from_bytes(request.packet.options.get(options.SIZE, b"")[:2])
     # OVMF says 65280: no more than the link carries unfragmented
-    return max(_SMALLEST, min(said, request.origin.interface.mtu)) - _HEADERS
+    return max(_SMALLEST, min(said, request.arrival.interface.mtu)) - _HEADERS
 
 
 def _wanted(asked: bytes | None) -> Sequence[int]:

@@ -1,40 +1,41 @@
-"""Port 67: datagrams in, what the responder decides out."""
+"""Port 67: datagrams in, what the handler decides out."""
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from functools import lru_cache, partial
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from pybootd.access.base import Access
-from pybootd.config.ini import Section
 from pybootd.config.loader import Config
-from pybootd.config.values import ANY
 from pybootd.core.client import IPAddress
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus, Malformed
-from pybootd.core.loop import Loop, Timer
+from pybootd.core.loop import Loop
 from pybootd.core.rate_limit import REMIND_S, once_per
-from pybootd.dhcp4.actions import Effect, Probe, Publish, Wait
+from pybootd.dhcp4.actions import Action, Probe, Publish, Wait
 from pybootd.dhcp4.cluster.load_balance import LoadBalance
 from pybootd.dhcp4.handler import DhcpHandler
+from pybootd.dhcp4.interfaces import ServedInterfaces
 from pybootd.dhcp4.overload import OverloadFilter
-from pybootd.dhcp4.proxy import handler
+from pybootd.dhcp4.own_options import read_own_options
+from pybootd.dhcp4.proxy import handler as proxy
 from pybootd.dhcp4.proxy.detect import LinkRole, is_probe
 from pybootd.dhcp4.reply import Reply
-from pybootd.dhcp4.sockets import DhcpSockets
-from pybootd.dhcp4.subnets import Arrival, Subnets
+from pybootd.dhcp4.request import Arrival, read_address
+from pybootd.dhcp4.sockets import DhcpSockets, Ethernet
+from pybootd.dhcp4.subnets import Subnets
 from pybootd.dhcp4.wire import options
-from pybootd.dhcp4.wire.ethernet import Ethernet, datagram
-from pybootd.dhcp4.wire.packet import NOBODY, DhcpPacketError, MessageType, Packet, decode
+from pybootd.dhcp4.wire.ethernet import encode_datagram
+from pybootd.dhcp4.wire.packet import DhcpPacketError, MessageType, Packet, decode
 from pybootd.leases.lease import Lease, LeaseState
 from pybootd.leases.sqlite import open_store
 from pybootd.leases.store import LeaseStore, MemoryStore, StoreError, StoreLost
-from pybootd.system import interfaces, sockets
+from pybootd.system import sockets
 
 if TYPE_CHECKING:
     from pybootd.dhcp4.cluster.coordinator import Coordinator
@@ -42,15 +43,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PAUSE = 0.01  # seconds after leases were saved in which requests gather, to share the next save
-RECEIVE_BUFFER = 4 << 20  # octets: a thousand machines that start at once
-_ORIGINS = 1024  # places that requests come from, remembered
+PAUSE_S = 0.01
+"""Seconds after leases were saved in which requests gather, to share the next save."""
+RECEIVE_BUFFER = 4 << 20
+"""Octets: a thousand machines that start at once."""
 _FIRMWARE_ASKS = 67  # RFC 2131 4.1
-_SETTLE = 0.2  # seconds until interfaces that have changed are looked at: changes come in droves
-_LOOK_AGAIN = 1.0  # seconds between two looks at the interfaces
 
-
-_text = lru_cache(maxsize=1024)(IPv4Address.__str__)
+_format_address = lru_cache(maxsize=1024)(IPv4Address.__str__)
 
 
 class DhcpServer:
@@ -69,58 +68,59 @@ class DhcpServer:
         self._bus = bus
         self._clients = clients
         self._store = store
-        self._sharing: Coordinator | None = None  # where others give addresses, too
-        self._configure(config, access)
+        self._coordinator: Coordinator | None = None  # where others give addresses, too
+        self._interfaces = ServedInterfaces(loop, self._follow_interfaces)
+        self._apply_config(config, access)
         self._ethernet = Ethernet(loop)
         port = config.bootp.port
-        self._rush = OverloadFilter(lambda: self._networks.leases())
+        self._overload = OverloadFilter(lambda: self._subnets.all_leases())
         self._ports = DhcpSockets(loop, port, "DHCP server", "[bootp] port", RECEIVE_BUFFER)
-        self._boot_ports = DhcpSockets(loop, handler.PORT, "PXE boot server", "[bootp] mode")
-        self._lookout: Detector | None = None
+        self._boot_ports = DhcpSockets(loop, proxy.PORT, "PXE boot server", "[bootp] mode")
+        self._detector: Detector | None = None
         if config.bootp.mode == "auto":
-            from pybootd.dhcp4.proxy.detector import Detector  # what it needs is dear to load
+            from pybootd.dhcp4.proxy.detector import Detector  # what it needs is slow to load
 
-            self._lookout = Detector(loop, bus, self._ethernet)
-        self._changes: socket.socket | None = None
-        self._look_due: Timer | None = None
-        self._interfaces: dict[int, interfaces.Interface] = {}
-        self._origins: dict[tuple[int, str, str, str], Arrival] = {}
-        self._looked = 0.0
+            self._detector = Detector(loop, bus, self._ethernet)
         self._reminder = once_per(REMIND_S)
 
-    def _configure(self, config: Config, access: Access | None) -> None:
+    def _apply_config(self, config: Config, access: Access | None) -> None:
         """Make all that follows from the configuration; raises ConfigError."""
-        settings = options.from_config(config.sections.get("options", Section("options")))
-        self._config = config
+        own_options = read_own_options(config)
+        subnets = Subnets(config)
+        handler = DhcpHandler(config, subnets, self._clients, access, own_options)
+        self._config, self._subnets, self._handler = config, subnets, handler
         parts = config.bootp.share
-        self._share = LoadBalance(*parts) if parts[1] > 1 else None
-        self._networks = Subnets(config)
-        self._responder = DhcpHandler(config, self._networks, self._clients, access, settings)
+        self._load_balance = LoadBalance(*parts) if parts[1] > 1 else None
+        self._interfaces.apply_config(config.bootp, subnets)
 
     @property
-    def responder(self) -> DhcpHandler:
+    def handler(self) -> DhcpHandler:
         """Who decides."""
-        return self._responder
+        return self._handler
 
     @property
-    def networks(self) -> Subnets:
-        """The networks that are served, with their pools and leases."""
-        return self._networks
+    def subnets(self) -> Subnets:
+        """The subnets that are served, with their pools and leases."""
+        return self._subnets
+
+    @property
+    def coordinator(self) -> Coordinator | None:
+        """Who agrees with other daemons about leases; None: the leases are ours alone."""
+        return self._coordinator
 
     # life
 
     def open(self) -> None:
         """Bind the ports; raises BindError."""
-        self._look(self._loop.now)
-        devices = {one.index: one.name for one in self._devices()}
         try:
-            self._ports.open(devices)
+            self._interfaces.open_watch(self._loop.now)
+            devices = self._interfaces.choose_devices()
+            self._ports.open_sockets(devices)
             self._open_boot_ports(devices)
-            self._ethernet.open()
-            self._changes = interfaces.open_change_socket()
-            if self._lookout is not None:
-                self._lookout.open()
-            self._complain()
+            self._ethernet.open_link()
+            if self._detector is not None:
+                self._detector.open()
+            self._log_complaints()
         except BaseException:
             self.close()
             raise
@@ -128,295 +128,213 @@ class DhcpServer:
     def start(self) -> None:
         """Load the leases, and serve from the next turn of the loop on; raises BindError.
 
-        The leases belong to whom the daemon is now: it bound its ports as somebody else, perhaps.
+        The leases belong to the user that the daemon is now; it may have bound its ports as root.
         """
         try:
-            self._restore()
+            self._load_leases()
         except StoreError as error:
             raise sockets.BindError(f"DHCP server: {error}") from error
-        self._ports.start(partial(self._drain, False))
-        self._boot_ports.start(partial(self._drain, True))
-        if self._lookout is not None:
-            self._lookout.start()
-            self._lookout.follow(filter(self._serves, self._interfaces.values()), self._loop.now)
-        if self._changes is not None:
-            self._loop.watch(self._changes, self._changed)
+        self._ports.start_reading(partial(self._read_datagrams, False))
+        self._boot_ports.start_reading(partial(self._read_datagrams, True))
+        if self._detector is not None:
+            self._detector.start()
+            self._detector.follow(self._interfaces.list_served(), self._loop.now)
+        self._interfaces.start_watch()
 
     def reload(self, config: Config, access: Access | None) -> None:
         """Serve by another configuration from now on; raises ConfigError, and nothing is changed.
 
-        Leases, offers and sockets stay. What waits for somebody else is asked anew.
+        Leases, offers and sockets stay. Requests whose answers wait are decided again.
         """
-        before, waiting, now = self._networks, self._responder.waiting(), self._loop.now
-        self._configure(config, access)
-        self._networks.refresh(self._interfaces.values())
-        self._networks.changed.update(before.changed)
-        self._take(before.leases(), now)
-        if self._sharing is not None:
-            self._sharing.reread_all()
-        effects: list[Effect] = []
+        before, waiting, now = self._subnets, self._handler.waiting_requests(), self._loop.now
+        self._apply_config(config, access)
+        self._subnets.changed.update(before.changed)
+        self._adopt_leases(before.all_leases(), now)
+        if self._coordinator is not None:
+            self._coordinator.reread_all()
+        actions: list[Action] = []
         for request in waiting:
-            effects += self._respond(request.packet, request.origin, now)
-        self.carry_out(effects, now)
-        self._complain()
+            actions += self._answer_packet(request.packet, request.arrival, now)
+        self.perform_actions(actions, now)
+        self._log_complaints()
 
-    def _complain(self) -> None:
-        served = [one for one in self._interfaces.values() if self._serves(one)]
-        for text in self._networks.complaints(served):
+    def _log_complaints(self) -> None:
+        for text in self._subnets.find_complaints(self._interfaces.list_served()):
             log.warning("%s", text)
 
     def close(self) -> None:
         """Stop serving and give everything back; may be called twice."""
-        self._ports.close()
-        self._boot_ports.close()
-        if self._lookout is not None:
-            self._lookout.close()
-        if self._changes is not None:
-            self._loop.unwatch(self._changes)
-            self._changes.close()
-            self._changes = None
-        self._ethernet.close()
-        if self._sharing is not None:
-            self._sharing.close()
+        self._ports.close_sockets()
+        self._boot_ports.close_sockets()
+        if self._detector is not None:
+            self._detector.close()
+        self._interfaces.close_watch()
+        self._ethernet.close_link()
+        if self._coordinator is not None:
+            self._coordinator.close()
         elif self._store is not None:
             self._store.close()
 
-    def _open_boot_ports(self, devices: Mapping[int, str]) -> None:
+    def _open_boot_ports(self, devices: dict[int, str]) -> None:
         """Take port 4011, which firmware asks where it found us on port 67, and no other."""
         if self._config.bootp.port != _FIRMWARE_ASKS:
             return
         try:
-            self._boot_ports.open(devices)
+            self._boot_ports.open_sockets(devices)
         except sockets.BindError as error:
             if self._config.bootp.mode != "dhcp":
                 raise
             # our offers hold all that is asked there
             log.warning("%s; going on without it", error)
 
-    def _restore(self) -> None:
+    def _load_leases(self) -> None:
         now = self._loop.now
         if self._store is None and self._config.bootp.mode == "proxy":
             self._store = MemoryStore()
         if self._store is None and self._config.bootp.shared:
-            from pybootd.dhcp4.cluster.coordinator import (
-                Coordinator,  # what it needs is dear to load
-            )
+            # what it needs is slow to load
+            from pybootd.dhcp4.cluster.coordinator import Coordinator
 
-            self._sharing = Coordinator.from_config(self._config.bootp, self._loop, self)
-            self._take(self._sharing.start(now), now)
+            self._coordinator = Coordinator.from_config(self._config.bootp, self._loop, self)
+            self._adopt_leases(self._coordinator.start(now), now)
             return
         if self._store is None:
             self._store = open_store(self._config.bootp.leases)
-        self._take(list(self._store.load_leases(now)), now)
+        self._adopt_leases(list(self._store.load_leases(now)), now)
 
-    def _take(self, leases: Collection[Lease], now: float) -> None:
+    def _adopt_leases(self, leases: Collection[Lease], now: float) -> None:
         for lease in leases:
             if lease.owner:
-                lease.owner = self._responder.identify_client(lease.mac, lease.client_id)
-        self._networks.restore(leases)
-        self._responder.recall(now)
+                lease.owner = self._handler.identify_client(lease.mac, lease.client_id)
+        self._subnets.restore_leases(leases)
+        self._handler.recall_clients(now)
 
-    def _devices(self) -> list[interfaces.Interface]:
-        """Return the interfaces to bind to, empty for all; raises BindError."""
-        bootp = self._config.bootp
-        found = [one for one in self._interfaces.values() if one.name in bootp.interface]
-        missing = set(bootp.interface) - {one.name for one in found}
-        if missing:
-            have = ", ".join(sorted(one.name for one in self._interfaces.values()))
-            raise sockets.BindError(
-                f"DHCP server: no interface {', '.join(sorted(missing))}: "
-                f"change [bootp] interface (there are: {have})"
-            )
-        if bootp.address != ANY:
-            # a socket bound to one address gets no broadcasts: the interface stands in for it
-            holds = [one for one in self._interfaces.values() if _has(one, bootp.address)]
-            if not holds:
-                raise sockets.BindError(
-                    f"DHCP server: no interface has {bootp.address}: change [bootp] address"
-                )
-            found = [one for one in holds if not found or one in found]
-        return found
-
-    def _look(self, now: float) -> None:
-        """See which interfaces and addresses there are."""
-        self._looked = now
-        self._interfaces = interfaces.by_index(interfaces.list_interfaces())
-        self._origins.clear()
-        self._networks.refresh(self._interfaces.values())
-
-    def _changed(self, now: float) -> None:
-        """Look again soon: the system says that an interface or an address came or went."""
-        sockets.drain(self._changes)
-        if self._look_due is None:
-            self._look_due = self._loop.after(_SETTLE, self._follow)
-
-    def _follow(self, now: float) -> None:
-        self._look_due = None
-        self._look(now)
-        found = [one for one in self._interfaces.values() if self._serves(one)]
-        devices = {one.index: one.name for one in found}
-        self._ports.follow(devices)
-        self._boot_ports.follow(devices)
-        if self._lookout is not None:
-            self._lookout.follow(found, now)
-
-    def _serves(self, interface: interfaces.Interface) -> bool:
-        """Tell whether the configuration names the interface or its address."""
-        bootp = self._config.bootp
-        if bootp.interface and interface.name not in bootp.interface:
-            return False
-        return bootp.address == ANY or _has(interface, bootp.address)
+    def _follow_interfaces(self, now: float) -> None:
+        served = self._interfaces.list_served()
+        devices = {one.index: one.name for one in served}
+        self._ports.follow_interfaces(devices)
+        self._boot_ports.follow_interfaces(devices)
+        if self._detector is not None:
+            self._detector.follow(served, now)
 
     # in
 
-    def _drain(self, boot_server: bool, sock: socket.socket, now: float) -> None:
-        effects = self._responder.forget(self._removed(), now)
-        for arrival in self._rush.arrivals(sock, now):
+    def _read_datagrams(self, boot_server: bool, sock: socket.socket, now: float) -> None:
+        actions = self._handler.forget_addresses(self._removed_addresses(), now)
+        for datagram in self._overload.read_datagrams(sock, now):
             try:
-                effects += self._handle(arrival, boot_server, now)
+                actions += self._handle_datagram(datagram, boot_server, now)
             except Exception:
-                log.exception("error while serving %s; the daemon goes on", arrival.address)
-        saves = bool(self._networks.changed) or (
-            self._sharing is not None and self._sharing.waiting_requests > 0
-        )
-        self.carry_out(effects, now)
-        if saves and self._rush.emptied:
-            (self._boot_ports if boot_server else self._ports).rest(sock, PAUSE)
+                log.exception("error while serving %s; the daemon goes on", datagram.address)
+        owed = self._coordinator is not None and self._coordinator.waiting_requests > 0
+        saves = bool(self._subnets.changed) or owed
+        self.perform_actions(actions, now)
+        if saves and self._overload.emptied:
+            (self._boot_ports if boot_server else self._ports).pause_socket(sock, PAUSE_S)
 
-    def _removed(self) -> Collection[IPAddress]:
+    def _removed_addresses(self) -> Collection[IPAddress]:
         try:
             return self._store.list_removed() if self._store is not None else ()
         except StoreError:
             return ()  # what is wrong shows when leases are saved
 
-    def _handle(
-        self, arrival: sockets.ReceivedDatagram, boot_server: bool, now: float
-    ) -> list[Effect]:
+    def _handle_datagram(
+        self, datagram: sockets.ReceivedDatagram, boot_server: bool, now: float
+    ) -> list[Action]:
         try:
-            packet = decode(arrival.data)
+            packet = decode(datagram.data)
         except DhcpPacketError as error:
-            if self._reminder.take_token(("malformed", arrival.address), now):
-                self._bus.publish(Malformed("dhcp", arrival.address, str(error)))
+            if self._reminder.take_token(("malformed", datagram.address), now):
+                self._bus.publish(Malformed("dhcp", datagram.address, str(error)))
             return []
-        origin = self._origin(arrival, now)
-        if origin is None:
+        arrival = self._interfaces.trace_arrival(datagram, now)
+        if arrival is None:
             return []
         if boot_server:
-            origin = replace(origin, port=arrival.port, boot_server=True)
-        return self._respond(packet, origin, now)
+            arrival = replace(arrival, port=datagram.port, boot_server=True)
+        return self._answer_packet(packet, arrival, now)
 
-    def _respond(self, packet: Packet, origin: Arrival, now: float) -> list[Effect]:
-        if origin.boot_server:
-            return self._responder.proxy.serve(packet, origin, now)
-        if self._share is not None and not self._share.takes(packet, origin, now):
+    def _answer_packet(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
+        if arrival.boot_server:
+            return self._handler.proxy.serve(packet, arrival, now)
+        if self._load_balance is not None and not self._load_balance.takes(packet, arrival, now):
             return []
-        if self._sharing is not None:
-            return self._sharing.handle_request(packet, origin, now)
-        return self.decide(packet, origin, now)
+        if self._coordinator is not None:
+            return self._coordinator.handle_request(packet, arrival, now)
+        return self.decide_packet(packet, arrival, now)
 
-    def decide(self, packet: Packet, origin: Arrival, now: float) -> list[Effect]:
+    def decide_packet(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
         """Let the server or the proxy decide, as the mode is."""
-        responder, lookout = self._responder, self._lookout
+        handler, detector = self._handler, self._detector
         if self._config.bootp.mode == "proxy":
-            return responder.proxy.handle(packet, origin, now)
-        if lookout is None:
-            return responder.handle(packet, origin, now)
-        index, kind = origin.interface.index, packet.options.get(options.TYPE, b"")
-        chosen = packet.options.get(options.SERVER_ID, b"")
-        ours = responder.is_for_us(packet)
+            return handler.proxy.handle(packet, arrival, now)
+        if detector is None:
+            return handler.handle_request(packet, arrival, now)
+        index, kind = arrival.interface.index, packet.options.get(options.TYPE, b"")
+        chosen = read_address(packet.options.get(options.SERVER_ID))
+        ours = handler.names_this_server(packet)
         if kind == bytes((MessageType.DISCOVER,)) and not is_probe(packet):
-            lookout.asked(index, now)
-        elif kind == bytes((MessageType.REQUEST,)) and not ours and len(chosen) == 4:
-            lookout.heard(index, IPv4Address(chosen), now)
-        if lookout.role(index) is LinkRole.SERVER:
-            return responder.handle(packet, origin, now)
-        if kind == bytes((MessageType.REQUEST,)) and chosen and ours:
-            return responder.handle(packet, origin, now)  # of an offer made before
-        return responder.proxy.handle(packet, origin, now)
-
-    def _origin(self, arrival: sockets.ReceivedDatagram, now: float) -> Arrival | None:
-        key = (arrival.interface, arrival.local, arrival.destination, arrival.address)
-        origin = self._origins.get(key)
-        if origin is not None:
-            return origin
-        interface = self._interfaces.get(arrival.interface)
-        if interface is None and now - self._looked >= _LOOK_AGAIN:
-            self._look(now)  # one that came since
-            interface = self._interfaces.get(arrival.interface)
-        if interface is None:
-            interface = self._only_interface()
-        if interface is None:
-            return None
-        if len(self._origins) >= _ORIGINS:
-            self._origins.clear()
-        local = IPv4Address(arrival.local) if arrival.local else NOBODY
-        unicast = bool(arrival.local) and arrival.destination == arrival.local
-        origin = Arrival(interface, local, IPv4Address(arrival.address), unicast)
-        self._origins[key] = origin
-        return origin
-
-    def _only_interface(self) -> interfaces.Interface | None:
-        """Guess the interface where the system doesn't tell: the only one on a pool's network."""
-        fit = [
-            interface
-            for interface in self._interfaces.values()
-            for own in interface.addresses
-            if self._networks.holding(own.ip)
-        ]
-        return fit[0] if len(fit) == 1 else None
+            detector.asked(index, now)
+        elif kind == bytes((MessageType.REQUEST,)) and not ours and chosen is not None:
+            detector.heard(index, chosen, now)
+        if detector.role(index) is LinkRole.SERVER:
+            return handler.handle_request(packet, arrival, now)
+        named = packet.options.get(options.SERVER_ID)
+        if kind == bytes((MessageType.REQUEST,)) and named and ours:
+            return handler.handle_request(packet, arrival, now)  # of an offer made before
+        return handler.proxy.handle(packet, arrival, now)
 
     # out
 
-    def carry_out(self, effects: Iterable[Effect], now: float) -> None:
-        """Do it, what is durable once the leases are saved."""
+    def perform_actions(self, actions: Iterable[Action], now: float) -> None:
+        """Do what was decided; what is durable, once the leases are saved."""
         held: list[Reply | Publish] = []
-        for effect in effects:
-            if isinstance(effect, Wait):
-                resume = partial(self._resume, effect, self._responder)
-                self._loop.work(effect.later, resume)
-            elif isinstance(effect, Probe):
-                self._probe(effect)
-            elif effect.durable:
-                held.append(effect)
+        for action in actions:
+            if isinstance(action, Wait):
+                resume = partial(self._resume_request, action, self._handler)
+                self._loop.work(action.later, resume)
+            elif isinstance(action, Probe):
+                self._probe_address(action)
+            elif action.durable:
+                held.append(action)
             else:
-                self._do(effect)
-        if self._save(now):
+                self._perform_action(action)
+        if self._save_leases(now):
             for one in held:
-                self._do(one)
+                self._perform_action(one)
 
-    def _resume(self, wait: Wait, asker: DhcpHandler, outcome: object, now: float) -> None:
-        if asker is self._responder:  # else the configuration has changed since, and it asked anew
-            self.carry_out(wait.resume(outcome, now), now)  # type: ignore[arg-type]
+    def _resume_request(self, wait: Wait, asker: DhcpHandler, outcome: object, now: float) -> None:
+        if asker is self._handler:  # else a reload has decided it again
+            self.perform_actions(wait.resume(outcome, now), now)  # type: ignore[arg-type]
 
-    def _probe(self, probe: Probe) -> None:
-        interface = self._interfaces.get(probe.interface)
+    def _probe_address(self, probe: Probe) -> None:
+        interface = self._interfaces.find_interface(probe.interface)
+        asker = self._handler
         if interface is None:
-            asker = self._responder
-            self._loop.at(self._loop.now, lambda now: self._probed(probe, asker, b"", now))
+            self._loop.at(self._loop.now, lambda now: self._end_probe(probe, asker, b"", now))
             return
-        answered = partial(self._probed, probe, self._responder)
-        self._ethernet.ask(probe.address, interface, probe.deadline, answered)
+        answered = partial(self._end_probe, probe, asker)
+        self._ethernet.probe_address(probe.address, interface, probe.deadline, answered)
 
-    def _probed(self, probe: Probe, asker: DhcpHandler, mac: bytes, now: float) -> None:
-        if asker is self._responder:
-            self.carry_out(probe.resume(mac, now), now)
+    def _end_probe(self, probe: Probe, asker: DhcpHandler, mac: bytes, now: float) -> None:
+        if asker is self._handler:
+            self.perform_actions(probe.resume(mac, now), now)
 
-    def _save(self, now: float) -> bool:
-        """Save what has changed; False: it isn't safe, so nobody may be told of it."""
-        if self._sharing is not None:  # it held back what is not safe yet
-            self._sharing.submit_batch(now)
+    def _save_leases(self, now: float) -> bool:
+        """Save what has changed; False: it isn't safe, so no client may be told of it."""
+        if self._coordinator is not None:  # it held back what is not safe yet
+            self._coordinator.submit_batch(now)
             return True
-        changed = self._networks.changed
+        changed = self._subnets.changed
         if not changed or self._store is None:
             return True
         try:
             try:
                 self._store.save_leases(changed.values(), now)
             except StoreLost as lost:
-                known = self._networks.leases()
-                kept = [
-                    one for one in known if one.state not in (LeaseState.OFFERED, LeaseState.FREE)
-                ]
+                known = self._subnets.all_leases()
+                gone = (LeaseState.OFFERED, LeaseState.FREE)
+                kept = [one for one in known if one.state not in gone]
                 self._store.rebuild_store(kept, now, str(lost))
         except StoreError as error:
             if self._reminder.take_token("store", now):
@@ -425,30 +343,27 @@ class DhcpServer:
         changed.clear()
         return True
 
-    def _do(self, effect: Reply | Publish) -> None:
-        if isinstance(effect, Publish):
-            self._bus.publish(effect.event)
+    def _perform_action(self, action: Reply | Publish) -> None:
+        if isinstance(action, Publish):
+            self._bus.publish(action.event)
             return
         try:
-            self._send(effect)
+            self._send_reply(action)
         except OSError as error:
-            if self._reminder.take_token(("send", effect.to, error.errno), self._loop.now):
-                log.warning("dhcp: no reply to %s: %s", effect.to, error.strerror)
+            if self._reminder.take_token(("send", action.to, error.errno), self._loop.now):
+                log.warning("dhcp: no reply to %s: %s", action.to, error.strerror)
 
-    def _send(self, reply: Reply) -> None:
+    def _send_reply(self, reply: Reply) -> None:
         port, to = self._config.bootp.port, reply.to
         if reply.mac:
-            interface = self._interfaces.get(reply.interface)
-            packet = datagram(reply.data, reply.source, to, port, reply.port)
-            if interface is not None and self._ethernet.send(packet, interface, reply.mac):
+            interface = self._interfaces.find_interface(reply.interface)
+            packet = encode_datagram(reply.data, reply.source, to, port, reply.port)
+            if interface is not None and self._ethernet.send_frame(packet, interface, reply.mac):
                 return
             to = sockets.BROADCAST
         ports = self._boot_ports if reply.boot_server else self._ports
-        sock = ports.of(reply.interface)
+        sock = ports.socket_of(reply.interface)
         if sock is not None:
             index = reply.interface if to == sockets.BROADCAST else 0
-            sockets.send(sock, reply.data, (_text(to), reply.port), index, _text(reply.source))
-
-
-def _has(interface: interfaces.Interface, address: IPv4Address) -> bool:
-    return any(own.ip == address for own in interface.addresses)
+            target = (_format_address(to), reply.port)
+            sockets.send(sock, reply.data, target, index, _format_address(reply.source))

@@ -3,95 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from pybootd.config.bootfile import host_of
-from pybootd.config.client_classes import NOTHING, ClientProfile, SubnetConfig
+from pybootd.config.client_classes import SubnetConfig
 from pybootd.config.loader import Config
 from pybootd.config.options.bootp import BootpConfig
 from pybootd.config.values import ANY
-from pybootd.core.client import Client, IPAddress
-from pybootd.dhcp4.wire import options
+from pybootd.core.client import IPAddress
+from pybootd.dhcp4.request import Arrival, DhcpRequest, Subnet, read_selected_subnet
 from pybootd.dhcp4.wire.packet import NOBODY, Packet
-from pybootd.dhcp4.wire.pxe import relay_agent
 from pybootd.leases.lease import Lease
 from pybootd.leases.pool import EVERYWHERE, Pool
 from pybootd.leases.shared.pool import SharedPool
 from pybootd.system.interfaces import Interface
 
-_CACHED = 1024  # relays whose network is remembered
-# sub-options of option 82
-_LINK_SELECTION, _SERVER_ID_OVERRIDE = 5, 11  # RFC 3527, RFC 5107
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """Where a request came in: the interface, our address on it, the sender.
-
-    ``unicast``: it was sent to that address of ours, not broadcast. ``port`` is the sender's;
-    ``boot_server``: it came to port 4011.
-    """
-
-    interface: Interface
-    local: IPv4Address
-    source: IPv4Address = NOBODY
-    unicast: bool = False
-    port: int = 68
-    boot_server: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Subnet:
-    """One network that we serve, and its settings."""
-
-    network: IPv4Network
-    pool: Pool
-    settings: BootpConfig
-
-
-@dataclass(slots=True)
-class DhcpRequest:
-    """One request with all that is known of who sent it and where it belongs.
-
-    ``server``: our own address for its network; ``owner``: its identity; ``identifier``: the server
-    id, our address unless a relay wants to be asked instead of us (RFC 5107).
-    """
-
-    packet: Packet
-    origin: Arrival
-    network: Subnet
-    server: IPv4Address
-    client: Client
-    owner: bytes
-    kind: int
-    profile: ClientProfile = NOTHING
-
-    @property
-    def identifier(self) -> IPv4Address:
-        """Return the server id of replies."""
-        return override(self.packet) or self.server
-
-
-def override(packet: Packet) -> IPv4Address | None:
-    """Return the server id that the relay wants clients to see (RFC 5107)."""
-    if options.RELAY_AGENT not in packet.options:
-        return None
-    return _address(relay_agent(packet).get(_SERVER_ID_OVERRIDE))
-
-
-def _selected(packet: Packet) -> IPv4Address | None:
-    """Return the address whose network the relay or the client asks for, not its own."""
-    sent = packet.options
-    if options.RELAY_AGENT in sent:
-        link = _address(relay_agent(packet).get(_LINK_SELECTION))
-        if link is not None:
-            return link  # RFC 3527 3: before subnet selection, too
-    return _address(sent.get(options.SUBNET)) if options.SUBNET in sent else None
-
-
-def _address(value: bytes | None) -> IPv4Address | None:
-    return IPv4Address(value) if value is not None and len(value) == 4 else None
+MAX_RELAYS = 1024
+"""Relays whose subnet is remembered."""
 
 
 class Subnets:
@@ -101,72 +30,72 @@ class Subnets:
         self._config = config
         self.changed: dict[int, Lease] = {}
         self.own: frozenset[IPv4Address] = frozenset()
-        self.identifiers: frozenset[bytes] = frozenset()  # the same, as option 54 has them
-        self._networks: list[Subnet] = []
+        self.server_ids: frozenset[bytes] = frozenset()  # the same, as option 54 has them
+        self._subnets: list[Subnet] = []
         self._main: Subnet | None = None  # that of [bootp]
         self._homeless: list[Lease] = []
         self._by_interface: dict[int, tuple[Subnet, IPv4Address] | None] = {}
         self._by_relay: dict[IPv4Address, Subnet] = {}
 
     def __iter__(self) -> Iterator[Subnet]:
-        return iter(self._networks)
+        return iter(self._subnets)
 
-    def refresh(self, interfaces: Iterable[Interface]) -> None:
+    def follow_interfaces(self, interfaces: Iterable[Interface]) -> None:
         """Take note of the host's interfaces: at start, and when they have changed."""
         addresses = [own for interface in interfaces for own in interface.addresses]
         self.own = frozenset(own.ip for own in addresses)
-        self.identifiers = frozenset(own.packed for own in self.own)
+        self.server_ids = frozenset(own.packed for own in self.own)
         self._by_interface.clear()
         self._by_relay.clear()
         bootp = self._config.bootp
-        if not self._networks:
-            self._networks = [self._subnet(one) for one in self._config.subnets]
+        if not self._subnets:
+            self._subnets = [self._make_subnet(one) for one in self._config.subnets]
         if bootp.pool_start is not None:
-            network = _network_of(bootp, bootp.pool_start, [own.network for own in addresses])
+            network = _find_main_network(
+                bootp, bootp.pool_start, [own.network for own in addresses]
+            )
             if network is not None:
-                self._move(network, bootp.pool_start)
+                self._move_main_pool(network, bootp.pool_start)
         # where one network is inside another, the smaller one counts
-        self._networks.sort(key=lambda one: -one.network.prefixlen)
-        for one in self._networks:
+        self._subnets.sort(key=lambda one: -one.network.prefixlen)
+        for one in self._subnets:
             one.pool.exclude_addresses(self.own)
-        self.restore(self._take_homeless())
+        self.restore_leases(self._take_homeless_leases())
 
-    def _move(self, network: IPv4Network, start: IPv4Address) -> None:
+    def _move_main_pool(self, network: IPv4Network, start: IPv4Address) -> None:
         """Make this the network of ``[bootp]``, which its interface's mask has made it."""
         before = self._main
         if before is not None and before.network == network:
             return
         bootp = self._config.bootp
-        self._main = self._open(network, start, bootp.pool_count, bootp)
-        self._networks.append(self._main)
+        self._main = self._make_pool(network, start, bootp.pool_count, bootp)
+        self._subnets.append(self._main)
         if before is not None:
-            self._networks.remove(before)
+            self._subnets.remove(before)
             self._homeless += before.pool.list_leases()
 
-    def restore(self, leases: Iterable[Lease]) -> None:
+    def restore_leases(self, leases: Iterable[Lease]) -> None:
         """Take back what a store kept; what no network holds waits for one that does."""
         for lease in leases:
-            network = self.holding(lease.address)
+            network = self.find_subnet(lease.address)
             if network is None:
                 self._homeless.append(lease)
             else:
                 network.pool.restore_lease(lease)
 
-    def elsewhere(self, request: DhcpRequest, boot_file: str) -> str:
+    def other_file_server(self, request: DhcpRequest, boot_file: str) -> str:
         """Name the host that the client is sent to for its boot file; empty: this very one."""
         host = host_of(boot_file)
         if host:
             return "" if any(host == str(own) for own in self.own) else host
-        told = request.network.settings.next_server
+        told = request.subnet.settings.next_server
         return "" if told is None or told in self.own else str(told)
 
-    def leases(self) -> list[Lease]:
+    def all_leases(self) -> list[Lease]:
         """Return every lease and offer, those that no network holds too."""
-        return [
-            lease for one in self._networks for lease in one.pool.list_leases()
-        ] + self._homeless
+        return [lease for one in self._subnets for lease in one.pool.list_leases()] + self._homeless
 
-    def complaints(self, interfaces: Iterable[Interface]) -> list[str]:
+    def find_complaints(self, interfaces: Iterable[Interface]) -> list[str]:
         """Say what is odd about the pool of ``[bootp]``, beside the interfaces that are served.
 
         And which kept addresses nobody can get.
@@ -187,56 +116,58 @@ class Subnets:
         if (held := main.pool.last - main.pool.first + 1) < bootp.pool_count:
             network = main.network
             return [f"[bootp] pool_count: {network} ends after {held} of {bootp.pool_count}"]
-        if out := [kept for kept in self._config.static.values() if self.holding(kept) is None]:
+        if out := [kept for kept in self._config.static.values() if self.find_subnet(kept) is None]:
             listed = ", ".join(map(str, out[:3])) + (" ..." if out[3:] else "")
             return [f"{listed}: kept, but in no network here: the client gets another address"]
         return []
 
-    def holding(self, address: IPAddress) -> Subnet | None:
+    def find_subnet(self, address: IPAddress) -> Subnet | None:
         """Return the network that the address is in."""
-        for one in self._networks:
+        for one in self._subnets:
             if address in one.network:
                 return one
         return None
 
-    def around(self, address: IPAddress) -> IPv4Network:
+    def surrounding_network(self, address: IPAddress) -> IPv4Network:
         """Return the network within which a client has one lease; all there is if none is ours."""
-        found = self.holding(address)
+        found = self.find_subnet(address)
         return EVERYWHERE if found is None else found.network
 
-    def choose(self, packet: Packet, origin: Arrival) -> tuple[Subnet, IPv4Address] | None:
+    def choose_subnet(self, packet: Packet, arrival: Arrival) -> tuple[Subnet, IPv4Address] | None:
         """Return the network that the request is for, and our address for it; None: not ours."""
-        selected = _selected(packet)
+        selected = read_selected_subnet(packet)
         if selected is not None or packet.giaddr != NOBODY:
-            return self._behind(selected or packet.giaddr, origin)
-        if origin.unicast and packet.ciaddr != NOBODY:
+            return self._choose_behind_relay(selected or packet.giaddr, arrival)
+        if arrival.unicast and packet.ciaddr != NOBODY:
             # a client that got its lease through a relay renews it straight with us
-            found = self.holding(packet.ciaddr)
+            found = self.find_subnet(packet.ciaddr)
             if found is not None:
-                return found, origin.local
-        index = origin.interface.index
+                return found, arrival.local
+        index = arrival.interface.index
         if index not in self._by_interface:
-            self._by_interface[index] = self._on(origin.interface)
+            self._by_interface[index] = self._choose_on_interface(arrival.interface)
         return self._by_interface[index]
 
-    def _behind(self, relay: IPv4Address, origin: Arrival) -> tuple[Subnet, IPv4Address] | None:
+    def _choose_behind_relay(
+        self, relay: IPv4Address, arrival: Arrival
+    ) -> tuple[Subnet, IPv4Address] | None:
         found = self._by_relay.get(relay)
-        if found is None and (found := self.holding(relay)) is not None:
-            if len(self._by_relay) >= _CACHED:
+        if found is None and (found := self.find_subnet(relay)) is not None:
+            if len(self._by_relay) >= MAX_RELAYS:
                 self._by_relay.clear()
             self._by_relay[relay] = found
-        return None if found is None else (found, origin.local)
+        return None if found is None else (found, arrival.local)
 
-    def _on(self, interface: Interface) -> tuple[Subnet, IPv4Address] | None:
+    def _choose_on_interface(self, interface: Interface) -> tuple[Subnet, IPv4Address] | None:
         only = self._config.bootp.address
         for own in interface.addresses:
             if only in (ANY, own.ip):
-                found = self.holding(own.ip)
+                found = self.find_subnet(own.ip)
                 if found is not None:
                     return found, own.ip
         return None
 
-    def _subnet(self, subnet: SubnetConfig) -> Subnet:
+    def _make_subnet(self, subnet: SubnetConfig) -> Subnet:
         bootp, own = self._config.bootp, dict(subnet.own)
         gateway = bootp.gateway
         if isinstance(gateway, IPv4Address) and gateway not in subnet.network:
@@ -245,9 +176,9 @@ class Subnets:
         # without pool_start there are reservations alone
         start = settings.pool_start or subnet.network.network_address
         count = settings.pool_count if settings.pool_start else 0
-        return self._open(subnet.network, start, count, settings)
+        return self._make_pool(subnet.network, start, count, settings)
 
-    def _open(
+    def _make_pool(
         self, network: IPv4Network, start: IPv4Address, count: int, settings: BootpConfig
     ) -> Subnet:
         kind = SharedPool if self._config.bootp.shared else Pool
@@ -261,12 +192,12 @@ class Subnets:
         )
         return Subnet(network, pool, settings)
 
-    def _take_homeless(self) -> list[Lease]:
+    def _take_homeless_leases(self) -> list[Lease]:
         homeless, self._homeless = self._homeless, []
         return homeless
 
 
-def _network_of(
+def _find_main_network(
     bootp: BootpConfig, start: IPv4Address, networks: Iterable[IPv4Network]
 ) -> IPv4Network | None:
     if bootp.netmask is not None:

@@ -137,7 +137,7 @@ class ClusterPresence:
         self._loop.work(later, lambda outcome, now: self._told(outcome, marks, now))
 
     def _leases(self, now: float) -> int:
-        networks = self._dhcp.networks
+        networks = self._dhcp.subnets
         return sum(lease.is_active(now) for one in networks for lease in one.pool.list_leases())
 
     def _exchange(

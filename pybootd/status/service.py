@@ -130,7 +130,7 @@ class StatusService:
         known = self._clients.by_address(address)
         if known is not None or self._dhcp is None or not isinstance(address, IPv4Address):
             return known
-        network = self._dhcp.networks.holding(address)
+        network = self._dhcp.subnets.find_subnet(address)
         lease = network.pool.find_lease_at(address) if network is not None else None
         # an offer counts: its client may be here before we hear that another daemon confirmed it
         if lease is None or lease.state.value not in _ITS or lease.expires <= self._loop.now:
@@ -171,7 +171,7 @@ class StatusService:
         from pybootd.status.documents import LeaseRow
 
         now = self._loop.now
-        for network in self._dhcp.networks if self._dhcp else ():
+        for network in self._dhcp.subnets if self._dhcp else ():
             for lease in network.pool.list_leases():
                 forever = lease.expires == float("inf")
                 yield LeaseRow(
@@ -191,7 +191,7 @@ class StatusService:
         from pybootd.status.documents import PoolRow
 
         now = self._loop.now
-        for network in self._dhcp.networks if self._dhcp else ():
+        for network in self._dhcp.subnets if self._dhcp else ():
             pool = network.pool
             taken = sum(lease.expires > now for lease in pool.list_leases())
             yield PoolRow(str(network.network), max(0, pool.last - pool.first + 1), taken)

@@ -1,21 +1,26 @@
-"""A responder on a desk: requests and moments in, decoded effects out."""
+"""A handler on a desk: requests and moments in, decoded effects out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
-from pybootd.access.base import Access
+from pybootd.access.base import Access, AccessDecision
 from pybootd.config.bootfile import BootFileConfig
+from pybootd.config.client_classes import ClientProfile
 from pybootd.config.loader import Config
 from pybootd.config.options.bootp import BootpConfig
+from pybootd.config.options.files import HttpdConfig
+from pybootd.core.client import Client
 from pybootd.core.client_table import ClientTable
 from pybootd.core.mac import MacPrefix
-from pybootd.dhcp4.actions import Effect, Publish
+from pybootd.dhcp4.actions import Action, Publish
+from pybootd.dhcp4.bootfile import BootFileChoice, choose_boot_file
 from pybootd.dhcp4.handler import DhcpHandler
+from pybootd.dhcp4.own_options import OwnOption
 from pybootd.dhcp4.reply import Reply
-from pybootd.dhcp4.subnets import Arrival, Subnets
-from pybootd.dhcp4.wire.options import Setting
+from pybootd.dhcp4.request import Arrival, DhcpRequest
+from pybootd.dhcp4.subnets import Subnets
 from pybootd.dhcp4.wire.packet import MessageType, Packet, decode, encode
 from pybootd.system.interfaces import Interface
 
@@ -50,13 +55,13 @@ def request(
 
 
 class Desk:
-    """One responder, its memory, and a clock that stands still until it is told."""
+    """One handler, its memory, and a clock that stands still until it is told."""
 
     def __init__(
         self,
         *,
         access: Access | None = None,
-        settings: Sequence[Setting] = (),
+        settings: Sequence[OwnOption] = (),
         static: Mapping[bytes, IPv4Address] | None = None,
         buggy: Sequence[tuple[MacPrefix, bool]] = (),
         files: BootFileConfig = FILES,
@@ -76,15 +81,13 @@ class Desk:
             buggy=tuple(buggy),
         )
         self.clients = ClientTable()
-        self.networks = Subnets(self.config)
-        self.networks.refresh([LAN, WAN])
-        self.responder = DhcpHandler(
-            self.config, self.networks, self.clients, access, tuple(settings)
-        )
+        self.subnets = Subnets(self.config)
+        self.subnets.follow_interfaces([LAN, WAN])
+        self.handler = DhcpHandler(self.config, self.subnets, self.clients, access, tuple(settings))
         self.now = 1000.0
 
-    def effects(self, packet: Packet, origin: Arrival = HERE) -> list[Effect]:
-        return self.responder.handle(decode(encode(packet)), origin, self.now)
+    def effects(self, packet: Packet, origin: Arrival = HERE) -> list[Action]:
+        return self.handler.handle_request(decode(encode(packet)), origin, self.now)
 
     def ask(self, packet: Packet, origin: Arrival = HERE) -> Packet | None:
         """Return the reply's packet, None when there is no reply."""
@@ -109,12 +112,12 @@ class Desk:
         return ack
 
     def leased(self, address: IPv4Address) -> bool:
-        network = self.networks.holding(address)
+        network = self.subnets.find_subnet(address)
         lease = network.pool.find_lease_at(address) if network else None
         return lease is not None and lease.is_active(self.now)
 
 
-def answer(effects: Sequence[Effect]) -> Packet | None:
+def answer(effects: Sequence[Action]) -> Packet | None:
     replies = [effect for effect in effects if isinstance(effect, Reply)]
     return decode(replies[0].data) if replies else None
 
@@ -123,9 +126,25 @@ def kind(packet: Packet | None) -> int | None:
     return None if packet is None else packet.options[53][0]
 
 
-def events(effects: Sequence[Effect]) -> list[Any]:
+def events(effects: Sequence[Action]) -> list[Any]:
     return [effect.event for effect in effects if isinstance(effect, Publish)]
 
 
 def elsewhere(**changes: Any) -> Arrival:
     return replace(HERE, **changes)
+
+
+def choose(
+    files: BootFileConfig,
+    client: Client,
+    *,
+    named: str = "",
+    own: str = "",
+    httpd: HttpdConfig | None = None,
+) -> BootFileChoice:
+    """Choose; ``named`` by the access list, ``own`` set in the client's section."""
+    (subnet,) = Desk().subnets
+    asked = DhcpRequest(Packet(), HERE, subnet, SERVER, client, client.mac, 1)
+    asked.profile = ClientProfile(boot_file=own)
+    verdict = AccessDecision(True, "", file=named)
+    return choose_boot_file(asked, verdict, files, httpd or HttpdConfig())

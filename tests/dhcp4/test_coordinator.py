@@ -22,7 +22,7 @@ from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus, Released
 from pybootd.core.loop import Loop
 from pybootd.dhcp4.cluster import coordinator
-from pybootd.dhcp4.server import PAUSE, DhcpServer
+from pybootd.dhcp4.server import PAUSE_S, DhcpServer
 from pybootd.dhcp4.wire.packet import MessageType, Packet, decode, encode
 from pybootd.leases.lease import LeaseState
 from pybootd.leases.shared import admin
@@ -112,8 +112,8 @@ class One:
 
     @property
     def sharing(self) -> coordinator.Coordinator:
-        assert self.server._sharing is not None
-        return self.server._sharing
+        assert self.server.coordinator is not None
+        return self.server.coordinator
 
     def send(self, packet: Packet) -> None:
         self.socket.sendto(encode(packet), (str(HERE), self.port))
@@ -155,7 +155,7 @@ class One:
         return request(MessageType.REQUEST, mac=mac, ciaddr=address)
 
     def state(self, address: A) -> tuple[LeaseState, bytes] | None:
-        network = self.server.networks.holding(address)
+        network = self.server.subnets.find_subnet(address)
         lease = network.pool.find_lease_at(address) if network else None
         return (lease.state, lease.mac) if lease else None
 
@@ -179,14 +179,14 @@ def down(site: Site, own: Cluster, *servers: One) -> Iterator[None]:
     """Stop the database; the servers have noticed."""
     own.stop()
     try:
-        site.turn(lambda: all(one.server.responder.offline for one in servers))
+        site.turn(lambda: all(one.server.handler.offline for one in servers))
         yield
     finally:
         own.start()
 
 
 def back(site: Site, *servers: One) -> None:
-    site.turn(lambda: not any(one.server.responder.offline for one in servers))
+    site.turn(lambda: not any(one.server.handler.offline for one in servers))
 
 
 def give_away(site: Site) -> None:
@@ -253,7 +253,7 @@ def test_what_comes_soon_after_a_request_goes_in_one_round_trip(
         one.send(request(MessageType.DISCOVER, mac=bytes((2, number)) * 3, ciaddr=CLIENT))
         one.loop.turn(0.02)
     assert batches == [1]
-    moment += PAUSE
+    moment += PAUSE_S
     site.turn(lambda: sum(batches) == 6)
     assert batches == [1, 5]
 
@@ -446,7 +446,7 @@ def test_a_start_without_it_serves_what_the_copy_knows(site: Site, own: Cluster)
     own.stop()
     try:
         again = site.add(lease_copy=first.server._config.bootp.lease_copy)
-        assert again.server.responder.offline
+        assert again.server.handler.offline
         assert again.ask(again.renewal(address)).options[53] == b"\5"
         assert again.silent(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
     finally:
@@ -498,7 +498,7 @@ def test_a_stuck_database_is_as_good_as_none(site: Site, own: Cluster) -> None:
     site.agree()
     with stuck(own):
         assert one.ask(one.renewal(address)).options[53] == b"\5"
-        assert one.server.responder.offline
+        assert one.server.handler.offline
         assert one.ask(one.renewal(address)).options[53] == b"\5"
         assert one.silent(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
     back(site, one)
@@ -545,8 +545,8 @@ def test_a_silent_database_delays_only_whom_it_must(site: Site) -> None:
         assert one.offer() == address  # nothing has to be written for that
         # what has to be is answered from memory when the patience ends
         assert one.ask(one.renewal(address)).options[53] == b"\5"
-        assert one.server.responder.offline
-        assert not two.server.responder.offline
+        assert one.server.handler.offline
+        assert not two.server.handler.offline
         assert one.silent(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
     back(site, one)
     assert one.lease(OTHER) != address

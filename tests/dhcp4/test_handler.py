@@ -11,6 +11,7 @@ from pybootd.core.client import Client
 from pybootd.core.events import (
     AddressConflict,
     Advice,
+    BootFileReason,
     Confirmed,
     Offered,
     RefusalCause,
@@ -20,9 +21,9 @@ from pybootd.core.events import (
 from pybootd.core.mac import MacPrefix
 from pybootd.core.workers import Later, TaskResult
 from pybootd.dhcp4.actions import Probe, Publish, Wait
+from pybootd.dhcp4.own_options import OwnOption
 from pybootd.dhcp4.reply import Reply
-from pybootd.dhcp4.subnets import Arrival
-from pybootd.dhcp4.wire.options import Setting
+from pybootd.dhcp4.request import Arrival
 from pybootd.dhcp4.wire.packet import NOBODY, MessageType, Packet
 from pybootd.leases.lease import Lease, LeaseState
 from pybootd.leases.pool import DECLINE_HOLD_S
@@ -78,9 +79,9 @@ def test_an_offer_and_its_confirmation() -> None:
     assert desk.leased(FIRST)
     assert all(isinstance(one, Reply | Publish) and one.durable for one in effects)
     (confirmed,) = events(effects)
-    assert confirmed == Confirmed(
-        Client(MAC, interface="lan0", address=FIRST), FIRST, "default.0", False
-    )
+    client = Client(MAC, interface="lan0", address=FIRST)
+    reason = BootFileReason.DEFAULT
+    assert confirmed == Confirmed(client, FIRST, "default.0", False, file_reason=reason)
     known = desk.clients.by_address(FIRST)
     assert known is not None
     assert known.server == SERVER
@@ -315,7 +316,7 @@ def test_inform_gives_options_but_no_lease() -> None:  # RFC 2131 4.3.5
     (reply,) = effects
     assert isinstance(reply, Reply)
     assert (reply.to, reply.mac, reply.durable) == (address, b"", False)
-    assert not desk.networks.changed
+    assert not desk.subnets.changed
 
 
 def test_inform_without_ciaddr_is_answered_to_its_source() -> None:
@@ -430,7 +431,7 @@ def test_a_lease_for_ever_has_no_t1() -> None:
 def test_a_lease_that_was_kept_on_disk_is_still_the_clients() -> None:
     desk = Desk(allow_simple_dhcp=False)
     kept = Lease(SECOND, MAC, MAC, None, LeaseState.BOUND, 2000.0, 1000.0, booted=True)
-    desk.networks.restore([kept])
+    desk.subnets.restore_leases([kept])
     assert desk.lease().yiaddr == SECOND  # it network-booted from us before the restart
 
 
@@ -476,7 +477,9 @@ def test_netmask_and_next_server() -> None:
 
 
 def test_settings_when_asked_or_always() -> None:
-    desk = Desk(settings=[Setting(224, b"x"), Setting(209, b"cfg", True), Setting(3, b"\1\2\3\4")])
+    desk = Desk(
+        settings=[OwnOption(224, b"x"), OwnOption(209, b"cfg", True), OwnOption(3, b"\1\2\3\4")]
+    )
     assert 224 not in desk.lease().options
     ack = desk.lease(options={55: bytes((224, 3))})
     assert (ack.options[224], ack.options[209]) == (b"x", b"cfg")
@@ -516,7 +519,7 @@ def test_a_running_ipxe_gets_its_own_entry() -> None:
     [(None, 1500, 548), (300, 1500, 548), (1472, 1500, 1444), (65280, 1500, 1472)],
 )
 def test_replies_fit(said: int | None, mtu: int, longest: int) -> None:
-    wide = [Setting(code, bytes(250), True) for code in range(224, 234)]
+    wide = [OwnOption(code, bytes(250), True) for code in range(224, 234)]
     sent = {} if said is None else {57: said.to_bytes(2)}
     reply = Desk(settings=wide).reply(request(DISCOVER, options=sent))
     assert longest - 252 < len(reply.data) <= longest
@@ -696,7 +699,7 @@ def moving() -> tuple[Desk, Lease]:
     """Make a server where the client has a lease, and another address is kept for it since."""
     desk = Desk(static={MAC: KEPT}, conflict_check=True)
     lease = Lease(FIRST, MAC, MAC, None, LeaseState.BOUND, desk.now + 1000, 1000)
-    desk.networks.restore([lease])
+    desk.subnets.restore_leases([lease])
     return desk, lease
 
 

@@ -5,9 +5,9 @@ from ipaddress import IPv4Address as A
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pybootd.dhcp4.handler import Probe
+from pybootd.dhcp4.actions import Probe
 from pybootd.dhcp4.reply import Reply
-from pybootd.dhcp4.subnets import Arrival
+from pybootd.dhcp4.request import Arrival
 from pybootd.dhcp4.wire.packet import NOBODY, DhcpPacketError, Packet, decode
 
 from .desk import FIRST, LAN, MAC, OTHER, PXE, SERVER, WAN, Desk
@@ -47,7 +47,7 @@ ORIGINS = st.builds(
 
 
 def serve(desk: Desk, packet: Packet, origin: Arrival) -> None:
-    for effect in desk.responder.handle(packet, origin, desk.now):
+    for effect in desk.handler.handle_request(packet, origin, desk.now):
         if isinstance(effect, Reply):
             assert decode(effect.data).op == 2
             assert 300 <= len(effect.data) <= 1472
@@ -62,7 +62,7 @@ def test_any_packets_in_any_order(steps: list[tuple[Packet, Arrival]], identity:
     for packet, origin in steps:
         serve(desk, packet, origin)
         desk.now += 17.0
-    leases = [lease for network in desk.networks for lease in network.pool.list_leases()]
+    leases = [lease for network in desk.subnets for lease in network.pool.list_leases()]
     owners = [lease.owner for lease in leases if lease.owner]
     assert len(owners) == len(set(owners))
     assert len(leases) <= 2

@@ -3,7 +3,9 @@
 import pytest
 
 from pybootd.config.ini import ConfigError, Section
-from pybootd.dhcp4.wire.options import TABLE, from_config, name, parse_option
+from pybootd.config.loader import Config
+from pybootd.dhcp4.own_options import read_own_options
+from pybootd.dhcp4.wire.options import TABLE, name, parse_option
 
 
 @pytest.mark.parametrize(
@@ -67,18 +69,18 @@ def test_names() -> None:
 def test_a_section_with_every_fault_at_once() -> None:
     section = Section("options", options={"router": "x", "nosuch": "1", "42": "10.0.0.1"})
     with pytest.raises(ConfigError) as caught:
-        from_config(section)
+        read_own_options(Config(sections={"options": section}))
     assert [fault.place.option for fault in caught.value.faults] == ["router", "nosuch"]
 
 
 def test_an_option_set_twice_is_a_fault() -> None:
     section = Section("options", options={"router": "10.0.0.1", "3": "10.0.0.2"})
     with pytest.raises(ConfigError, match="set twice"):
-        from_config(section)
+        read_own_options(Config(sections={"options": section}))
 
 
 def test_sent_when_asked_or_always() -> None:
     section = Section("options", options={"42": "10.0.0.1", "209": "!menu.cfg"})
-    ntp, menu = from_config(section)
+    ntp, menu = read_own_options(Config(sections={"options": section}))
     assert (ntp.code, ntp.value, ntp.always) == (42, b"\n\0\0\1", False)
     assert (menu.code, menu.value, menu.always) == (209, b"menu.cfg", True)

@@ -40,7 +40,7 @@ def test_known_clients_and_exchanges_go_first(lost: bool, caplog: pytest.LogCapt
         for mac in strangers if lost else ():
             wire.send(request(mac))
         rush = OverloadFilter(lambda: LEASES)
-        read = [arrival.data for arrival in rush.arrivals(sock, 0.0)]
+        read = [arrival.data for arrival in rush.read_datagrams(sock, 0.0)]
         assert read[:BATCH] == [request(mac) for mac in strangers[:BATCH]]
         if lost:
             assert read[BATCH:] == [request(KNOWN), request(strangers[0], MessageType.REQUEST)]
@@ -48,6 +48,6 @@ def test_known_clients_and_exchanges_go_first(lost: bool, caplog: pytest.LogCapt
         else:  # there is room: everything is read in its turn
             assert read[BATCH:] == []
             assert not rush.emptied
-            assert len(list(rush.arrivals(sock, 0.0))) == 13
+            assert len(list(rush.read_datagrams(sock, 0.0))) == 13
             assert rush.emptied
             assert not caplog.records

@@ -14,10 +14,10 @@ from pybootd.config.ini import ConfigError, Section
 from pybootd.config.loader import load
 from pybootd.core.client import Client
 from pybootd.core.events import Advice, Confirmed, Offered, Refused
-from pybootd.dhcp4.actions import Effect
+from pybootd.dhcp4.actions import Action
+from pybootd.dhcp4.own_options import OwnOption
 from pybootd.dhcp4.reply import Reply
-from pybootd.dhcp4.subnets import Arrival
-from pybootd.dhcp4.wire.options import Setting
+from pybootd.dhcp4.request import Arrival
 from pybootd.dhcp4.wire.packet import NOBODY, MessageType, Packet, decode, encode
 from pybootd.system.sockets import BROADCAST
 
@@ -37,13 +37,13 @@ class ProxyDesk(Desk):
     def __init__(self, **more: object) -> None:
         super().__init__(mode="proxy", pool_start=None, **more)  # type: ignore[arg-type]
 
-    def effects(self, packet: Packet, origin: Arrival = HERE) -> list[Effect]:
-        return self.responder.proxy.handle(decode(encode(packet)), origin, self.now)
+    def effects(self, packet: Packet, origin: Arrival = HERE) -> list[Action]:
+        return self.handler.proxy.handle(decode(encode(packet)), origin, self.now)
 
 
-def at_4011(packet: Packet, desk: Desk, port: int = 4011, source: A = HAD) -> Sequence[Effect]:
+def at_4011(packet: Packet, desk: Desk, port: int = 4011, source: A = HAD) -> Sequence[Action]:
     origin = elsewhere(source=source, unicast=True, port=port, boot_server=True)
-    return desk.responder.proxy.serve(decode(encode(packet)), origin, desk.now)
+    return desk.handler.proxy.serve(decode(encode(packet)), origin, desk.now)
 
 
 def test_a_bios_hears_of_its_file_at_once() -> None:
@@ -119,8 +119,8 @@ def test_port_4011_answers_an_inform() -> None:
 def test_port_4011_in_mode_dhcp_is_for_our_networks_alone() -> None:
     packet = request(REQUEST, options=PXE, ciaddr=A("10.9.0.55"))
     origin = Arrival(WAN, A("10.9.0.1"), A("10.9.0.55"), True, 4011, True)
-    assert Desk().responder.proxy.serve(packet, origin, 1.0) == []
-    assert answer(ProxyDesk().responder.proxy.serve(packet, origin, 1.0)) is not None
+    assert Desk().handler.proxy.serve(packet, origin, 1.0) == []
+    assert answer(ProxyDesk().handler.proxy.serve(packet, origin, 1.0)) is not None
 
 
 def test_nothing_for_clients_that_do_not_boot() -> None:
@@ -158,7 +158,7 @@ def test_http_boot_and_files_of_our_own(tmp_path: Path, enable: str) -> None:
     )
     desk = Desk(config=load(path, ("bootp",)))
     http = request(DISCOVER, options={60: b"HTTPClient:Arch:00016:UNDI:003000", 93: b"\0\x10"})
-    effects = desk.responder.proxy.handle(http, elsewhere(), 1.0)
+    effects = desk.handler.proxy.handle(http, elsewhere(), 1.0)
     offer = answer(effects)
     if enable == "on":
         assert offer is not None
@@ -226,7 +226,7 @@ def test_a_relayed_request_goes_back_to_the_relay() -> None:
 
 
 def test_options_that_are_always_sent() -> None:
-    desk = ProxyDesk(settings=(Setting(210, b"pxe/", True), Setting(42, b"\1\2\3\4")))
+    desk = ProxyDesk(settings=(OwnOption(210, b"pxe/", True), OwnOption(42, b"\1\2\3\4")))
     offer = desk.ask(request(DISCOVER, options=BIOS))
     assert offer is not None
     assert (offer.options[210], 42 in offer.options) == (b"pxe/", False)
@@ -260,9 +260,9 @@ def test_whatever_is_sent_is_survived(sent: dict[int, bytes], kind: int, boot: b
     packet = Packet(chaddr=MAC, ciaddr=HAD, options=sent | {53: bytes((kind,))})
     for desk in (SHARED, SHARED_PROXY):
         for origin in (HERE, elsewhere(source=HAD, port=4011, boot_server=True)):
-            proxy = desk.responder.proxy
+            proxy = desk.handler.proxy
             effects = (proxy.serve if boot else proxy.handle)(packet, origin, 1.0)
-            for effect in (*effects, *desk.responder.handle(packet, origin, 1.0)):
+            for effect in (*effects, *desk.handler.handle_request(packet, origin, 1.0)):
                 if isinstance(effect, Reply):
                     assert len(effect.data) >= 300
                     assert decode(effect.data).op == 2

@@ -5,8 +5,6 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.config.bootfile import BootFileConfig
-from pybootd.config.values import is_ipxe
 from pybootd.core.client import Client
 from pybootd.dhcp4.wire import pxe
 from pybootd.dhcp4.wire.packet import decode
@@ -72,37 +70,6 @@ def test_vendor_options() -> None:
     assert pxe.parse_vendor(bytes.fromhex("00060108 0904 00")) == {6: b"\x08"}
 
 
-FILES = BootFileConfig("any", "menu.ipxe", {0: "pxelinux.0", 7: "shim.efi", 10: "arm.efi"})
-
-
-@pytest.mark.parametrize(
-    ("architecture", "ipxe", "file"),
-    [
-        (None, False, "any"),
-        (0, False, "pxelinux.0"),
-        (0, True, "menu.ipxe"),
-        (7, False, "shim.efi"),
-        (9, False, "shim.efi"),
-        (10, False, "arm.efi"),
-        (11, False, "any"),
-        (224, False, "any"),
-    ],
-)
-def test_boot_file(architecture: int | None, ipxe: bool, file: str) -> None:
-    assert pxe.boot_file(FILES, Client(MAC, architecture=architecture, ipxe=ipxe)) == file
-
-
-def test_7_and_9_differ_when_both_are_named() -> None:
-    files = BootFileConfig(by_architecture={7: "x64.efi", 9: "ebc.efi"})
-    assert pxe.boot_file(files, Client(MAC, architecture=7)) == "x64.efi"
-    assert pxe.boot_file(files, Client(MAC, architecture=9)) == "ebc.efi"
-
-
-def test_ipxe_without_an_entry_goes_by_architecture() -> None:
-    files = BootFileConfig("any", by_architecture={0: "pxelinux.0"})
-    assert pxe.boot_file(files, Client(MAC, architecture=0, ipxe=True)) == "pxelinux.0"
-
-
 def test_reply_options() -> None:
     packets = {vector.name: decode(vector.data) for vector in VECTORS}
     expected = {
@@ -114,64 +81,6 @@ def test_reply_options() -> None:
     for name, options in expected.items():
         client = pxe.read_client(packets[name], "x")
         assert pxe.reply_options(packets[name], client, "f") == options
-
-
-@pytest.mark.parametrize(
-    ("file", "found"),
-    [
-        ("undionly.kpxe", True),
-        ("boot/undionly.kkpxe", True),
-        ("ipxe.efi", True),
-        ("ipxe-arm64.efi", True),
-        ("snponly.efi", True),
-        ("http://10.0.0.1/IPXE.EFI?x=1", True),
-        ("ipxe/boot.cfg", False),
-        ("http://10.0.0.1/boot.ipxe", False),
-        ("pxelinux.0", False),
-        ("grubx64.efi", False),
-    ],
-)
-def test_ipxe_by_its_name(file: str, found: bool) -> None:
-    assert is_ipxe(file) is found
-
-
-def test_ipxe_gets_no_ipxe_again() -> None:
-    running = Client(MAC, architecture=7, ipxe=True)
-    with_entry = BootFileConfig("any", "menu.ipxe", {7: "ipxe.efi"})
-    without = BootFileConfig("any", "", {7: "ipxe.efi"})
-    assert pxe.boot_file(with_entry, running) == "menu.ipxe"
-    assert pxe.boot_file(with_entry, running, "snponly.efi") == "menu.ipxe"
-    assert pxe.boot_file(with_entry, running, "own.ipxe") == "own.ipxe"
-    assert pxe.boot_file(without, running) == ""
-    assert pxe.boot_file(without, Client(MAC, architecture=7)) == "ipxe.efi"
-    assert "write [bootfile] ipxe = SCRIPT" in pxe.advice(without, running)
-    assert pxe.advice(with_entry, running) == ""
-
-
-@pytest.mark.parametrize(
-    ("files", "code", "text"),
-    [
-        (FILES, 11, "is efi-arm64 and gets the default, any: write [bootfile] 00011 = FILE"),
-        (FILES, 224, "is 00224 and gets the default, any: write [bootfile] 00224 = FILE"),
-        (FILES, 9, ""),
-        (FILES, None, ""),
-        (BootFileConfig("any"), 0, ""),
-        (
-            BootFileConfig("any"),
-            7,
-            "is efi-x86_64 and gets the default, any: write [bootfile] 00007",
-        ),
-        (
-            BootFileConfig("", "", {7: "x"}),
-            0,
-            "is bios and gets no boot file: write [bootfile] 00000",
-        ),
-    ],
-)
-def test_advice(files: BootFileConfig, code: int | None, text: str) -> None:
-    given = pxe.advice(files, Client(MAC, architecture=code))
-    assert given.startswith(text)
-    assert bool(given) == bool(text)
 
 
 def test_other_classes_boot_too() -> None:

@@ -66,7 +66,7 @@ def test_an_offer_that_is_not_taken_still_comes_back_in_need(rig: Rig) -> None:
     reload(rig, pool_count=1)
     discover(rig)
     reload(rig, pool_count=1, lease_time=600, max_lease_time=600)
-    (network,) = rig.server._networks
+    (network,) = rig.server.subnets
     lease = network.pool.find_lease(MAC)
     assert lease is not None
     assert lease.state is LeaseState.OFFERED
@@ -126,11 +126,11 @@ def test_who_waits_for_an_answer_is_asked_about_anew(rig: Rig, first: bool, seco
     before.may_answer.set()
     rig.loop.turn(10.0)
     after.may_answer.set()
-    while rig.server._responder.waiting():
+    while rig.server._handler.waiting_requests():
         rig.loop.turn(10.0)
     assert (before.asked, after.asked) == (1, 1)
     assert (rig.receive() is not None) is second
-    assert not rig.server._responder.waiting()
+    assert not rig.server._handler.waiting_requests()
 
 
 def test_faulty_options_change_nothing(rig: Rig) -> None:
@@ -154,14 +154,14 @@ def test_faulty_options_change_nothing(rig: Rig) -> None:
 )
 def test_a_pool_that_no_interface_fits(bootp: dict[str, A], said: str) -> None:
     networks = Subnets(Config(bootp=BootpConfig(**bootp)))  # type: ignore[arg-type]
-    networks.refresh([LAN, WAN])
-    found = networks.complaints([LAN, WAN])
+    networks.follow_interfaces([LAN, WAN])
+    found = networks.find_complaints([LAN, WAN])
     assert len(found) == bool(said)
     if said:
         assert said in found[0]
     if "so no client" in said:
         assert found[0].endswith("there are: lan0 192.168.1.0/24, wan0 10.9.0.0/16")
-        assert networks.complaints([])[0].endswith("there are: none with an address")
+        assert networks.find_complaints([])[0].endswith("there are: none with an address")
 
 
 def test_a_kept_address_that_is_in_no_network_is_told() -> None:
@@ -170,8 +170,8 @@ def test_a_kept_address_that_is_in_no_network_is_told() -> None:
     kept = {bytes(6): A("192.168.1.5"), bytes(5) + b"\1": A("192.168.2.5")}
     for static, said in ((kept, ["192.168.2.5: kept, but in no network here"]), ({}, [])):
         networks = Subnets(Config(bootp=bootp, static=static))
-        networks.refresh([LAN, WAN])
-        told = networks.complaints([LAN, WAN])
+        networks.follow_interfaces([LAN, WAN])
+        told = networks.find_complaints([LAN, WAN])
         assert [one.rpartition(": ")[0] for one in told] == said
 
 

@@ -18,7 +18,7 @@ from pybootd.core.events import Confirmed, EventBus, Malformed
 from pybootd.core.loop import Loop
 from pybootd.dhcp4.overload import BATCH
 from pybootd.dhcp4.server import DhcpServer
-from pybootd.dhcp4.wire.ethernet import checksum, datagram
+from pybootd.dhcp4.wire.ethernet import checksum, encode_datagram
 from pybootd.dhcp4.wire.packet import MessageType, Packet, decode, encode
 from pybootd.leases.lease import Lease
 from pybootd.leases.store import MemoryStore, StoreError
@@ -166,7 +166,7 @@ def test_a_bug_costs_one_datagram(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(rig.server._responder, "handle", lambda *_: 1 // 0)
+        patch.setattr(rig.server.handler, "handle_request", lambda *_: 1 // 0)
         assert rig.ask(request(MessageType.DISCOVER, ciaddr=CLIENT)) is None
     assert "ZeroDivisionError" in caplog.text
     assert rig.ask(request(MessageType.DISCOVER, ciaddr=CLIENT)) is not None
@@ -208,7 +208,7 @@ def test_leases_are_loaded_under_todays_identity() -> None:
     made.server = DhcpServer(made.config, made.loop, made.bus, made.clients, store=Kept())
     made.server.open()
     made.server.start()
-    (network,) = made.server._networks
+    (network,) = made.server.subnets
     lease = network.pool.find_lease(MAC)
     assert lease is not None
     assert lease.address == A("127.0.1.9")
@@ -230,7 +230,7 @@ def test_checksums(data: bytes) -> None:  # RFC 1071
 
 
 def test_a_datagram_as_the_wire_has_it() -> None:
-    packet = datagram(b"abc", A("192.168.1.1"), A("192.168.1.100"), 67, 68)
+    packet = encode_datagram(b"abc", A("192.168.1.1"), A("192.168.1.100"), 67, 68)
     assert len(packet) == 31
     assert (packet[0], packet[9], packet[12:16]) == (0x45, 17, A("192.168.1.1").packed)
     assert reference(packet[:20]) == 0

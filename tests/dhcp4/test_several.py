@@ -143,7 +143,7 @@ def test_a_subnet_without_a_pool_has_reservations_alone(desk: Make) -> None:
 def test_the_smaller_network_counts(desk: Make) -> None:
     text = f"{BOOTP}pool_start = 10.9.1.1\nnetmask = 255.255.0.0\n"
     both = desk(f"{text}[subnet 10.9.7.0/24]\npool_start = 10.9.7.7\n")
-    assert [one.network for one in both.networks] == [
+    assert [one.network for one in both.subnets] == [
         IPv4Network("10.9.7.0/24"),
         IPv4Network("10.9.0.0/16"),
     ]

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from pybootd.dhcp4.actions import Effect, Probe
+from pybootd.dhcp4.actions import Action, Probe
 from pybootd.dhcp4.wire.packet import MessageType, Packet
 from pybootd.leases.lease import LeaseState
 from pybootd.leases.offers import MIN_OFFERS, OFFER_SHARE, Offers
@@ -96,7 +96,7 @@ def test_an_offer_that_is_still_looked_into_is_not_taken_back() -> None:
     """So the questions that a flood makes us ask the network are as many as the addresses."""
     desk = Desk(**BIG, conflict_check=True)
     asked: list[Probe] = []
-    replies: list[Effect] = []
+    replies: list[Action] = []
     for _ in range(3 * POOL):
         effects = desk.effects(request(MessageType.DISCOVER, mac=next(STRANGERS)))
         asked += [effect for effect in effects if isinstance(effect, Probe)]
@@ -122,7 +122,7 @@ def test_an_address_that_its_client_may_use_without_a_request_is_looked_into_aga
     (probe,) = desk.effects(request(MessageType.DISCOVER, mac=OTHER))
     assert isinstance(probe, Probe)
     probe.resume(mac, desk.now)
-    lease = next(iter(desk.networks)).pool.find_lease_at(FIRST)
+    lease = next(iter(desk.subnets)).pool.find_lease_at(FIRST)
     assert lease is not None
     assert lease.state is LeaseState.DECLINED
 
@@ -146,7 +146,7 @@ def test_offers_that_expired_are_given_as_ever(desk: Desk) -> None:
     flood(desk, POOL)
     desk.now += OFFER_HOLD_S + 1
     assert flood(desk, POOL) == POOL
-    assert len(next(iter(desk.networks)).pool) == POOL
+    assert len(next(iter(desk.subnets)).pool) == POOL
 
 
 def test_offers_count_those_in_preparation() -> None:

@@ -5,11 +5,13 @@ from uuid import UUID
 
 from pybootd.config.bootfile import BootFileConfig
 from pybootd.core.client import Client
-from pybootd.dhcp4.subnets import override
+from pybootd.dhcp4.bootfile import describe_hint
+from pybootd.dhcp4.request import read_server_id_override
 from pybootd.dhcp4.wire import pxe
 from pybootd.dhcp4.wire.packet import COOKIE, DhcpPacketError, Packet, decode, encode
 from pybootd.tftp.wire import packet as tftp
 from pybootd.tftp.wire.options import Terms, negotiate
+from tests.dhcp4.desk import choose
 
 from .feed import Feed
 
@@ -56,15 +58,16 @@ def dhcp_options(data: bytes) -> None:
         assert said.isascii()
         assert said.isprintable()
     assert isinstance(client.uuid, UUID | None)
-    assert isinstance(override(packet), IPv4Address | None)
+    assert isinstance(read_server_id_override(packet), IPv4Address | None)
     _answers(packet, client)
 
 
 def _answers(packet: Packet, client: Client) -> None:
     """See that what a reply takes over from a request can be written."""
-    chosen = pxe.boot_file(FILES, client)
+    choice = choose(FILES, client)
+    chosen = choice.told
     assert not (client.ipxe and chosen.endswith(".kpxe"))
-    assert pxe.advice(FILES, client).isprintable()
+    assert describe_hint(client, choice).isprintable()
     given = pxe.reply_options(packet, client, chosen)
     for sent in (given, pxe.boot_server_options(packet, given)):
         reply = Packet(2, chaddr=packet.chaddr, options=sent)

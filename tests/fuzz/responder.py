@@ -13,9 +13,9 @@ from pybootd.config.options.bootp import BootpConfig
 from pybootd.core.client import Client
 from pybootd.core.events import AddressConflict, Released
 from pybootd.core.workers import Later, TaskResult
-from pybootd.dhcp4.actions import Effect, Probe, Publish, Wait
+from pybootd.dhcp4.actions import Action, Probe, Publish, Wait
 from pybootd.dhcp4.reply import Reply
-from pybootd.dhcp4.subnets import Arrival
+from pybootd.dhcp4.request import Arrival
 from pybootd.dhcp4.wire.packet import BOOTREPLY, COOKIE, NOBODY, DhcpPacketError, Packet, decode
 from tests.dhcp4.desk import FIRST, LAN, SERVER, WAN, Desk
 
@@ -122,7 +122,7 @@ class Wire:
     asked: dict[int, tuple[Packet, Arrival]] = field(default_factory=dict)
     answered: set[int] = field(default_factory=set)
     users: dict[IPv4Address, tuple[Packet, float]] = field(default_factory=dict)
-    waiting: list[Callable[[Feed], list[Effect]]] = field(default_factory=list)
+    waiting: list[Callable[[Feed], list[Action]]] = field(default_factory=list)
 
     def ask(self, data: bytes, origin: Arrival) -> None:
         try:
@@ -132,15 +132,15 @@ class Wire:
         # its number, so that a reply shows which request it answers
         packet.xid = len(self.asked) + 1
         self.asked[packet.xid] = packet, origin
-        responder, now = self.desk.responder, self.desk.now
+        handler, now = self.desk.handler, self.desk.now
         if origin.boot_server:
-            self.carry_out(responder.proxy.serve(packet, origin, now))
+            self.carry_out(handler.proxy.serve(packet, origin, now))
         elif self.desk.config.bootp.mode == "proxy":
-            self.carry_out(responder.proxy.handle(packet, origin, now))
+            self.carry_out(handler.proxy.handle(packet, origin, now))
         else:
-            self.carry_out(responder.handle(packet, origin, now))
+            self.carry_out(handler.handle_request(packet, origin, now))
 
-    def carry_out(self, effects: list[Effect]) -> None:
+    def carry_out(self, effects: list[Action]) -> None:
         for effect in effects:
             match effect:
                 case Reply():
@@ -156,9 +156,9 @@ class Wire:
                     )
                 case Probe():
                     self.waiting.append(lambda feed, probe=effect: self.probed(probe, feed))
-        self.desk.networks.changed.clear()  # saved
+        self.desk.subnets.changed.clear()  # saved
 
-    def probed(self, probe: Probe, feed: Feed) -> list[Effect]:
+    def probed(self, probe: Probe, feed: Feed) -> list[Action]:
         user = feed.choose((b"", b"", MACS[0], b"\2\0\0\0\0\x99"))
         return probe.resume(user, max(self.desk.now, probe.deadline if not user else 0.0))
 
@@ -195,7 +195,10 @@ class Wire:
 
     def moves(self, address: IPv4Address) -> None:
         """Note that whoever has this address now has given up the one it had."""
-        identify, network = self.desk.responder.identify_client, self.desk.networks.holding(address)
+        identify, network = (
+            self.desk.handler.identify_client,
+            self.desk.subnets.find_subnet(address),
+        )
         lease = network.pool.find_lease_at(address) if network else None
         for other, (asked, _) in list(self.users.items()):
             owner = identify(asked.chaddr, asked.options.get(61))
@@ -275,8 +278,8 @@ def dhcp_server(data: bytes) -> None:
         wire.ask(_message(feed), origin)
     while wire.waiting:
         wire.go_on(feed)
-    assert not wire.desk.responder.waiting()
-    for network in wire.desk.networks:
+    assert not wire.desk.handler.waiting_requests()
+    for network in wire.desk.subnets:
         owners = [lease.owner for lease in network.pool.list_leases() if lease.owner]
         assert len(owners) == len(set(owners))
         assert len(network.pool) <= 256

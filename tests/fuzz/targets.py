@@ -47,15 +47,28 @@ _FILTERS = (
 
 ALL = (
     Target(
-        "dhcp-packet", codecs.dhcp_packet, ("dhcp/packet.py",), 1600, (codecs.COOKIE, b"\x34\1\3")
+        "dhcp-packet",
+        codecs.dhcp_packet,
+        ("dhcp4/wire/packet.py",),
+        1600,
+        (codecs.COOKIE, b"\x34\1\3"),
     ),
-    Target("dhcp-options", codecs.dhcp_options, ("dhcp/pxe.py", "dhcp/packet.py"), 1024),
+    Target(
+        "dhcp-options", codecs.dhcp_options, ("dhcp4/wire/pxe.py", "dhcp4/wire/packet.py"), 1024
+    ),
     Target(
         "dhcp-server",
         responder.dhcp_server,
         tuple(
-            f"dhcp/{name}.py"
-            for name in ("responder", "replies", "networks", "leases", "proxy", "admission")
+            f"{name}.py"
+            for name in (
+                "dhcp4/handler",
+                "dhcp4/reply",
+                "dhcp4/subnets",
+                "dhcp4/admission",
+                "dhcp4/proxy/handler",
+                "leases/pool",
+            )
         ),
         1024,
     ),

@@ -27,7 +27,7 @@ ATTACK = textwrap.dedent(
     """
     import itertools, os, socket, struct, sys, time
     from ipaddress import IPv4Address as A
-    from pybootd.dhcp4.wire.ethernet import datagram
+    from pybootd.dhcp4.wire.ethernet import encode_datagram
     from pybootd.dhcp4.wire.packet import Packet, encode
     target, kind, seconds = bytes.fromhex(sys.argv[1]), sys.argv[2], float(sys.argv[3])
     rate = float(sys.argv[4])  # packets a second, at most
@@ -40,12 +40,12 @@ ATTACK = textwrap.dedent(
         if kind == "dhcp":
             packet = Packet(xid=number, chaddr=mac)
             packet.options |= {53: b"\\1", 60: b"PXEClient:Arch:00000:UNDI:002001", 93: bytes(2)}
-            data = datagram(encode(packet), A("0.0.0.0"), A("255.255.255.255"), 68, 67)
+            data = encode_datagram(encode(packet), A("0.0.0.0"), A("255.255.255.255"), 68, 67)
             frames.append(target + mac + b"\\x08\\0" + data)
         else:
             source = A("192.168.1.200") + number % 50
             request = b"\\0\\1pxelinux.0\\0octet\\0"
-            data = datagram(request, source, A("192.168.1.1"), 1024 + number, 69)
+            data = encode_datagram(request, source, A("192.168.1.1"), 1024 + number, 69)
             frames.append(target + mac + b"\\x08\\0" + data)
     print("go", flush=True)
     begin, sent = time.monotonic(), 0

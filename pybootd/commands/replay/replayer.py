@@ -9,16 +9,17 @@ from ipaddress import IPv4Address, IPv4Interface
 from pybootd.access import base
 from pybootd.commands.replay.pcap import Datagram
 from pybootd.config.bootfile import host_of
-from pybootd.config.ini import Section
 from pybootd.config.loader import Config
 from pybootd.core import events
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EndCause, EventBus, FileProblem, RefusalCause, TransferOutcome
 from pybootd.core.workers import TaskResult as Result
-from pybootd.dhcp4.actions import Effect, Probe, Wait
+from pybootd.dhcp4.actions import Action, Probe, Wait
 from pybootd.dhcp4.handler import DhcpHandler
+from pybootd.dhcp4.own_options import read_own_options
 from pybootd.dhcp4.reply import Reply
-from pybootd.dhcp4.subnets import Arrival, Subnets
+from pybootd.dhcp4.request import Arrival
+from pybootd.dhcp4.subnets import Subnets
 from pybootd.dhcp4.wire import options, packet, pxe
 from pybootd.dhcp4.wire.packet import NOBODY, MessageType, Packet
 from pybootd.system.interfaces import Interface
@@ -96,24 +97,24 @@ class ReplayServer:
         self._origin = Arrival(link, own.ip)
         # no user of an address can be asked for any more
         quiet = replace(config, bootp=replace(config.bootp, conflict_check=False))
-        networks = Subnets(quiet)
-        networks.refresh([link])
-        settings = options.from_config(config.sections.get("options", Section("options")))
+        subnets = Subnets(quiet)
+        subnets.follow_interfaces([link])
+        own_options = read_own_options(config)
         access = base.configured(config)
-        self._responder = DhcpHandler(quiet, networks, ClientTable(), access, settings)
+        self._handler = DhcpHandler(quiet, subnets, ClientTable(), access, own_options)
         self._offered: dict[bytes, Packet] = {}
 
     def answer(self, exchange: Exchange) -> Packet | None:
         """Say what we would have answered."""
         asked = self._put_right(exchange)
-        responder, origin = self._responder, self._origin
+        handler, origin = self._handler, self._origin
         if exchange.port == _PXE:
             origin = replace(origin, boot_server=True, unicast=True, source=asked.ciaddr)
-            effects = responder.proxy.serve(asked, origin, exchange.when)
+            effects = handler.proxy.serve(asked, origin, exchange.when)
         elif self._mode == "proxy":
-            effects = responder.proxy.handle(asked, origin, exchange.when)
+            effects = handler.proxy.handle(asked, origin, exchange.when)
         else:
-            effects = responder.handle(asked, origin, exchange.when)
+            effects = handler.handle_request(asked, origin, exchange.when)
         reply = self._settle(effects, exchange.when)
         if reply is not None and reply.yiaddr != NOBODY:
             self._offered[asked.chaddr] = reply
@@ -131,7 +132,7 @@ class ReplayServer:
             changed[options.REQUESTED] = ours.yiaddr.packed
         return replace(asked, options=changed)
 
-    def _settle(self, effects: Sequence[Effect], when: float) -> Packet | None:
+    def _settle(self, effects: Sequence[Action], when: float) -> Packet | None:
         for effect in effects:
             if isinstance(effect, Reply):
                 return packet.decode(effect.data)

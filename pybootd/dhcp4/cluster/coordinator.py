@@ -19,11 +19,11 @@ from typing import Any
 from pybootd.config.options.bootp import BootpConfig
 from pybootd.core.loop import Loop, Timer
 from pybootd.core.workers import Later, TaskResult
-from pybootd.dhcp4.actions import Effect, Probe, Wait
+from pybootd.dhcp4.actions import Action, Probe, Wait
 from pybootd.dhcp4.cluster.group import DecideAgain, LeaseGroup, SharingServer, decide_nothing
 from pybootd.dhcp4.cluster.outage import Outage, OwedRows, log_conflicts
 from pybootd.dhcp4.cluster.replica import Replica
-from pybootd.dhcp4.subnets import Arrival
+from pybootd.dhcp4.request import Arrival
 from pybootd.dhcp4.wire import options
 from pybootd.dhcp4.wire.packet import MessageType, Packet
 from pybootd.leases.lease import Lease, LeaseState
@@ -103,14 +103,14 @@ class Coordinator:
 
     def reread_all(self) -> None:
         """Read everything again next time: the pools are others now."""
-        self._server.responder.offline = self._away is not None
+        self._server.handler.offline = self._away is not None
         self.store.newest = 0
         self._stale = True
         self._schedule_refresh()
 
     # requests
 
-    def handle_request(self, packet: Packet, origin: Arrival, now: float) -> list[Effect]:
+    def handle_request(self, packet: Packet, origin: Arrival, now: float) -> list[Action]:
         """Decide a request, or ask the database first where it may know better."""
         again = partial(self._decide_request, packet, origin, MAX_DECISIONS)
         if self._away is None and self._needs_database(packet, origin):
@@ -140,37 +140,37 @@ class Coordinator:
         """Tell whether what we know of the client may be less than others know."""
         sent = packet.options
         kind = int.from_bytes(sent.get(options.TYPE, b""))
-        responder = self._server.responder
-        owner = responder.identify_client(packet.chaddr, sent.get(options.CLIENT_ID))
+        handler = self._server.handler
+        owner = handler.identify_client(packet.chaddr, sent.get(options.CLIENT_ID))
         if kind in (MessageType.REQUEST, MessageType.RELEASE, MessageType.DECLINE):
-            if not responder.is_for_us(packet):
+            if not handler.names_this_server(packet):
                 return False
             named = sent.get(options.REQUESTED, b"")
             address = IPv4Address(named) if len(named) == 4 else packet.ciaddr
-            network = self._server.networks.holding(address)
+            network = self._server.subnets.find_subnet(address)
             lease = network.pool.find_lease_at(address) if network is not None else None
             return lease is None or lease.owner != owner
-        place = self._server.networks.choose(packet, origin) if self._stale else None
+        place = self._server.subnets.choose_subnet(packet, origin) if self._stale else None
         return place is not None and place[0].pool.find_lease(owner) is None
 
     def _decide_request(
         self, packet: Packet, origin: Arrival, tries: int, now: float
-    ) -> list[Effect]:
+    ) -> list[Action]:
         if not tries:
             log.warning("dhcp %s: no agreement with other daemons", packet.chaddr.hex(":"))
             return []
-        effects = self._server.decide(packet, origin, now)
+        effects = self._server.decide_packet(packet, origin, now)
         return self._hold_effects(
             effects, partial(self._decide_request, packet, origin, tries - 1), now
         )
 
-    def _hold_effects(self, effects: list[Effect], again: DecideAgain, now: float) -> list[Effect]:
+    def _hold_effects(self, effects: list[Action], again: DecideAgain, now: float) -> list[Action]:
         """Keep what may not be done before the database agrees; return the rest."""
         for place, effect in enumerate(effects):
             if isinstance(effect, Wait | Probe):
                 resume = partial(self._resume_request, effect.resume, again)
                 effects[place] = replace(effect, resume=resume)
-        changed = self._server.networks.changed
+        changed = self._server.subnets.changed
         if not changed:
             return effects
         leases = sorted(changed.values(), key=lambda lease: lease.state is not LeaseState.FREE)
@@ -184,13 +184,13 @@ class Coordinator:
         return []
 
     def _resume_request(
-        self, resume: Callable[[Any, float], list[Effect]], again: DecideAgain, got: Any, now: float
-    ) -> list[Effect]:
+        self, resume: Callable[[Any, float], list[Action]], again: DecideAgain, got: Any, now: float
+    ) -> list[Action]:
         return self._hold_effects(resume(got, now), again, now)
 
     def _queue_changes(self, now: float) -> None:
         """Queue what changed without a request."""
-        if self._server.networks.changed:
+        if self._server.subnets.changed:
             self._hold_effects([], decide_nothing, now)
 
     # the database
@@ -240,7 +240,7 @@ class Coordinator:
                 effects += group.effects
             else:
                 effects += group.decide_again(now)
-        self._server.carry_out(effects, now)
+        self._server.perform_actions(effects, now)
 
     def _find_pending(self) -> set[int]:
         """Return the addresses whose leases wait to be written."""
@@ -274,7 +274,7 @@ class Coordinator:
 
     def _begin_outage(self, reason: str, now: float) -> None:
         self._away = Outage(now)
-        self._server.responder.offline = True
+        self._server.handler.offline = True
         self._listener.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -287,11 +287,11 @@ class Coordinator:
         self._begin_outage(reason, now)
         if self._away is None:
             return
-        effects: list[Effect] = []
+        effects: list[Action] = []
         for group in waiting:
             self._away.note_uncertain(group.rows)
             effects += _decide_again(group, now)
-        self._server.carry_out(effects, now)
+        self._server.perform_actions(effects, now)
 
     def retry_database(self, now: float) -> None:
         """Try whether the database is back."""
@@ -332,18 +332,18 @@ class Coordinator:
             len(settled.lost),
         )
         self._away = None
-        self._server.responder.offline = False
+        self._server.handler.offline = False
         self.store.newest = reply.newest
         effects = self._replica.learn_reply(reply, self._find_pending, now, settled.disputed)
         self._replica.drop_unknown(settled.late.keys(), now)
-        self._server.networks.changed.update(settled.late)
+        self._server.subnets.changed.update(settled.late)
         self._stale = True
         self._listener.open()
         self._schedule_refresh()
-        self._server.carry_out(effects, now)
+        self._server.perform_actions(effects, now)
 
 
-def _decide_again(group: LeaseGroup, now: float) -> list[Effect]:
+def _decide_again(group: LeaseGroup, now: float) -> list[Action]:
     for effect in group.effects:
         if isinstance(effect, Probe):  # the request waits for it, and for nothing else
             return effect.resume(b"", now)

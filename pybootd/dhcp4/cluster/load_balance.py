@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from pybootd.dhcp4.subnets import Arrival
+from pybootd.dhcp4.request import Arrival
 from pybootd.dhcp4.wire import options
 from pybootd.dhcp4.wire.packet import NOBODY, MessageType, Packet
 

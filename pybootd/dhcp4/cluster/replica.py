@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Address
 
 from pybootd.core.client import IPAddress
-from pybootd.dhcp4.actions import Effect
+from pybootd.dhcp4.actions import Action
 from pybootd.dhcp4.cluster.group import SharingServer
 from pybootd.leases.lease import Lease, LeaseState
 from pybootd.leases.shared.local_copy import LocalCopy
@@ -25,7 +25,7 @@ class Replica:
 
     def make_network_row(self, lease: Lease) -> Row:
         """Return the lease's row, with the network in which its client has no other."""
-        return make_row(lease, self._server.networks.around(lease.address))
+        return make_row(lease, self._server.subnets.surrounding_network(lease.address))
 
     def drop_address(self, number: int, now: float) -> None:
         """Forget what is known of an address of which the database knows nothing."""
@@ -36,14 +36,14 @@ class Replica:
 
     def drop_unknown(self, kept: Collection[int], now: float) -> None:
         """Forget the leases that no database ever had, but for the addresses ``kept``."""
-        for network in self._server.networks:
+        for network in self._server.subnets:
             for lease in list(network.pool.list_leases()):
                 if not lease.version and int(lease.address) not in kept:
                     self.drop_address(int(lease.address), now)
 
     def find_disputed(self, failed: Sequence[Row], reply: DatabaseReply, now: float) -> set[int]:
         """Return the addresses of which memory counts for nothing, since it was wrong."""
-        around = self._server.networks.around
+        around = self._server.subnets.surrounding_network
         owners = {(row[1], around(IPv4Address(row[0]))) for row in failed if row[1]}
         there = {int(lease.address) for lease, _ in reply.leases}
         disputed = {row[0] for row in failed}
@@ -61,13 +61,13 @@ class Replica:
         find_pending: Callable[[], set[int]],
         now: float,
         disputed: Collection[int] = (),
-    ) -> list[Effect]:
+    ) -> list[Action]:
         """Take over what others did.
 
         ``disputed``: addresses of which memory counts for nothing; ``find_pending`` tells those
         whose leases are still to be written.
         """
-        effects: list[Effect] = []
+        effects: list[Action] = []
         pending: set[int] | None = None
         for lease, writer in reply.leases:
             pool = self._find_pool(lease.address)
@@ -98,17 +98,17 @@ class Replica:
 
     def _take_over(
         self, pool: SharedPool, lease: Lease, *, by_hand: bool, now: float
-    ) -> list[Effect]:
-        responder, effects = self._server.responder, list[Effect]()
+    ) -> list[Action]:
+        handler, effects = self._server.handler, list[Action]()
         if lease.owner:
-            lease.owner = responder.identify_client(lease.mac, lease.client_id)
+            lease.owner = handler.identify_client(lease.mac, lease.client_id)
         if lease.state is LeaseState.FREE:
-            effects = responder.forget([lease.address], now) if by_hand else []
-            self._server.networks.changed.pop(int(lease.address), None)
+            effects = handler.forget_addresses([lease.address], now) if by_hand else []
+            self._server.subnets.changed.pop(int(lease.address), None)
         pool.learn_lease(lease)
-        responder.place(lease, now)
+        handler.follow_lease(lease, now)
         return effects
 
     def _find_pool(self, address: IPAddress) -> SharedPool | None:
-        network = self._server.networks.holding(address)
+        network = self._server.subnets.find_subnet(address)
         return network.pool if network and isinstance(network.pool, SharedPool) else None

@@ -15,7 +15,8 @@ from ipaddress import IPv4Address
 from pybootd.core.events import EventBus, ModeChosen
 from pybootd.core.loop import Loop, Timer
 from pybootd.dhcp4.proxy.detect import LinkDetector, LinkRole
-from pybootd.dhcp4.wire.ethernet import Ethernet, datagram
+from pybootd.dhcp4.sockets import Ethernet
+from pybootd.dhcp4.wire.ethernet import encode_datagram
 from pybootd.dhcp4.wire.packet import NOBODY, DhcpPacketError, decode, encode
 from pybootd.system import sockets
 from pybootd.system.interfaces import Interface
@@ -140,8 +141,8 @@ class Detector:
         if packet is not None:
             # a frame, so that it doesn't come back to our own port
             ports = (_CLIENT_PORT, _SERVER_PORT)
-            frame = datagram(encode(packet), NOBODY, BROADCAST, *ports)
-            self._ethernet.send(frame, interface, _BROADCAST_MAC)
+            frame = encode_datagram(encode(packet), NOBODY, BROADCAST, *ports)
+            self._ethernet.send_frame(frame, interface, _BROADCAST_MAC)
         self._plan(index)
 
     def _heard(self, now: float) -> None:

@@ -11,14 +11,16 @@ from ipaddress import IPv4Address
 from pybootd.access.base import AccessDecision
 from pybootd.config.loader import Config
 from pybootd.config.values import ANY
+from pybootd.core.architecture import BIOS
 from pybootd.core.client import KnownClient
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import Confirmed, Offered, RefusalCause
-from pybootd.dhcp4.actions import Effect, Publish
+from pybootd.dhcp4.actions import Action, Publish
 from pybootd.dhcp4.admission import Admission
-from pybootd.dhcp4.advice import Advisor
+from pybootd.dhcp4.bootfile import BootFileHints, choose_boot_file
 from pybootd.dhcp4.reply import ReplyBuilder
-from pybootd.dhcp4.subnets import Arrival, DhcpRequest, Subnet, Subnets
+from pybootd.dhcp4.request import Arrival, DhcpRequest, Subnet, read_requested_ip
+from pybootd.dhcp4.subnets import Subnets
 from pybootd.dhcp4.wire import options, pxe
 from pybootd.dhcp4.wire.packet import BOOTREQUEST, NOBODY, MessageType, Packet
 from pybootd.leases.pool import EVERYWHERE, Pool
@@ -33,7 +35,7 @@ class ProxyHandler:
     def __init__(
         self,
         config: Config,
-        networks: Subnets,
+        subnets: Subnets,
         clients: ClientTable,
         admission: Admission,
         replies: ReplyBuilder,
@@ -42,61 +44,62 @@ class ProxyHandler:
         self._own_networks_only = config.bootp.mode == "dhcp"
         self._boot_classes = pxe.CLASSES + config.bootp.boot_classes
         self._profiles = config.profiles
-        self._networks = networks
+        self._subnets = subnets
         self._clients = clients
         self._admission = admission
         self._replies = replies
-        self._advisor = Advisor(replies)
+        self._files, self._httpd = config.bootfile, config.httpd
+        self._hints = BootFileHints()
         self._any = Subnet(EVERYWHERE, Pool(EVERYWHERE, ANY, 0), config.bootp)
 
-    def handle(self, packet: Packet, origin: Arrival, now: float) -> list[Effect]:
+    def handle(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
         """Say what to do about a request on port 67."""
-        request = self._request(packet, origin)
+        request = self._request(packet, arrival)
         if request is None:
             return []
         if request.kind == MessageType.REQUEST:
             return self._taken(request)
         if request.kind != MessageType.DISCOVER or not request.client.network_boot:
             return []
-        return self._admission.ask(request, self._offer, now)
+        return self._admission.ask_access(request, self._offer, now)
 
-    def serve(self, packet: Packet, origin: Arrival, now: float) -> list[Effect]:
+    def serve(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
         """Say what to do about a request on port 4011."""
-        request = self._request(packet, origin)
+        request = self._request(packet, arrival)
         if request is None or request.kind not in (MessageType.REQUEST, MessageType.INFORM):
             return []
         if not request.client.network_boot:
             return []
-        return self._admission.ask(request, self._acknowledge, now)
+        return self._admission.ask_access(request, self._acknowledge, now)
 
-    def _request(self, packet: Packet, origin: Arrival) -> DhcpRequest | None:
+    def _request(self, packet: Packet, arrival: Arrival) -> DhcpRequest | None:
         kind = int.from_bytes(packet.options.get(options.TYPE, b""))
-        server = self._address if self._address != ANY else origin.local
+        server = self._address if self._address != ANY else arrival.local
         if packet.op != BOOTREQUEST or not packet.chaddr or server == NOBODY:
             return None
-        place = self._networks.choose(packet, origin)
+        place = self._subnets.choose_subnet(packet, arrival)
         if place is None and self._own_networks_only:
             return None
         network = place[0] if place is not None else self._any
         known = self._clients.by_mac(packet.chaddr)
         client = pxe.read_client(
             packet,
-            origin.interface.name,
+            arrival.interface.name,
             known.uuid if known else None,
             known.address if known else None,
             self._boot_classes,
         )
         # an access list that is asked for one port's request must not answer the other's
-        owner = (b"boot:" if origin.boot_server else b"proxy:") + packet.chaddr
-        request = DhcpRequest(packet, origin, network, server, client, owner, kind)
+        owner = (b"boot:" if arrival.boot_server else b"proxy:") + packet.chaddr
+        request = DhcpRequest(packet, arrival, network, server, client, owner, kind)
         if self._profiles:
             request.profile = self._profiles.of(client)
         return request
 
-    def _taken(self, request: DhcpRequest) -> list[Effect]:
+    def _taken(self, request: DhcpRequest) -> list[Action]:
         """See which address a client takes; one that asks no more has all that it needs."""
         sent = request.packet.options
-        address = _address(sent.get(options.REQUESTED)) or request.packet.ciaddr
+        address = read_requested_ip(request.packet) or request.packet.ciaddr
         known = self._note(request, address)
         if known is not None and known.booted and not request.client.network_boot:
             client = replace(request.client, address=address)
@@ -108,9 +111,12 @@ class ProxyHandler:
         return [self._confirmed(request, address, known.boot_file)]
 
     def _confirmed(self, request: DhcpRequest, address: IPv4Address, file: str) -> Publish:
-        elsewhere = self._networks.elsewhere(request, file)
+        elsewhere = self._subnets.other_file_server(request, file)
         client = replace(request.client, address=address)
-        return Publish(Confirmed(client, address, file, True, elsewhere, proxy=True))
+        reason = request.boot_file.reason if request.boot_file.told == file else None
+        return Publish(
+            Confirmed(client, address, file, True, elsewhere, proxy=True, file_reason=reason)
+        )
 
     def _note(self, request: DhcpRequest, address: IPv4Address) -> KnownClient | None:
         """Know a client by the address that it takes, so that filters know whose files to give."""
@@ -122,43 +128,47 @@ class ProxyHandler:
         known.hostname = request.client.hostname or known.hostname
         return known
 
-    def _no_file(self, request: DhcpRequest, now: float) -> list[Effect]:
-        return self._admission.refuse(
+    def _no_file(self, request: DhcpRequest, now: float) -> list[Action]:
+        return self._admission.refuse_request(
             request, "there is no file for it", now, cause=RefusalCause.NO_FILE
         )
 
-    def _offer(self, request: DhcpRequest, verdict: AccessDecision, now: float) -> list[Effect]:
+    def _offer(self, request: DhcpRequest, verdict: AccessDecision, now: float) -> list[Action]:
         return self._answer(request, verdict, MessageType.OFFER, now)
 
     def _acknowledge(
         self, request: DhcpRequest, verdict: AccessDecision, now: float
-    ) -> list[Effect]:
+    ) -> list[Action]:
         self._note(request, _sender(request))
         return self._answer(request, verdict, MessageType.ACK, now)
 
     def _answer(
         self, request: DhcpRequest, verdict: AccessDecision, kind: MessageType, now: float
-    ) -> list[Effect]:
-        file = self._replies.boot_file(request, verdict.file)
-        advice = self._advisor.advise(request, verdict.file)
-        if not file and not pxe.is_pi(request.packet):
+    ) -> list[Action]:
+        choice = choose_boot_file(request, verdict, self._files, self._httpd)
+        request.boot_file = choice
+        found = self._hints.advise_once(request)
+        advice = [Publish(found)] if found else []
+        if not choice.told and not pxe.is_pi(request.packet):
             return [*advice, *self._no_file(request, now)]
         later = kind is MessageType.OFFER and _asks_again(request)
         known = self._clients.seen(request.client)
-        known.booted, known.server, known.boot_file = True, request.server, file
-        known.file, known.variables = verdict.file, dict(request.profile.variables)
-        known.hostname = verdict.hostname or known.hostname
-        reply = self._replies.direct(request, kind, "" if later else file)
+        known.booted, known.server, known.boot_file = True, request.server, choice.told
+        known.file, known.variables = choice.own, dict(request.profile.variables)
+        known.hostname = verdict.hostname or request.profile.hostname or known.hostname
+        reply = self._replies.build_proxy_reply(request, kind, boot_server_follows=later)
         if kind is MessageType.ACK:
-            return [reply, self._confirmed(request, _sender(request), file), *advice]
-        elsewhere = self._networks.elsewhere(request, file)
-        offered = Publish(Offered(request.client, NOBODY, file, elsewhere, proxy=True))
-        return [reply, offered, *advice]
+            return [reply, self._confirmed(request, _sender(request), choice.told), *advice]
+        elsewhere = self._subnets.other_file_server(request, choice.told)
+        offered = Offered(
+            request.client, NOBODY, choice.told, elsewhere, proxy=True, file_reason=choice.reason
+        )
+        return [reply, Publish(offered), *advice]
 
 
 def _sender(request: DhcpRequest) -> IPv4Address:
     said = request.packet.ciaddr
-    return said if said != NOBODY else request.origin.source
+    return said if said != NOBODY else request.arrival.source
 
 
 def _asks_again(request: DhcpRequest) -> bool:
@@ -167,9 +177,5 @@ def _asks_again(request: DhcpRequest) -> bool:
     dnsmasq and Pixiecore do the same. iPXE takes it at once wherever it runs.
     """
     client = request.client
-    uefi = client.architecture not in (None, pxe.BIOS)
+    uefi = client.architecture not in (None, BIOS)
     return uefi and not client.ipxe and client.vendor_class.startswith("PXEClient")
-
-
-def _address(value: bytes | None) -> IPv4Address | None:
-    return IPv4Address(value) if value is not None and len(value) == 4 else None

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
 
-from pybootd.config.ini import ConfigError, Section
-from pybootd.config.values import parse_boolean
-from pybootd.core.text import did_you_mean
+from pybootd.core.text import did_you_mean, parse_flag
 
-MASK, ROUTER, DNS, HOSTNAME, DOMAIN, MTU, BROADCAST = 1, 3, 6, 12, 15, 26, 28
+MASK, ROUTER, DNS, HOSTNAME, DOMAIN, BROADCAST = 1, 3, 6, 12, 15, 28
 NTP, VENDOR, REQUESTED, LEASE_TIME, TYPE, SERVER_ID, WANTED = 42, 43, 50, 51, 53, 54, 55
 MESSAGE, SIZE, T1, T2, CLASS, CLIENT_ID = 56, 57, 58, 59, 60, 61
 TFTP_SERVER, BOOT_FILE, USER_CLASS, RELAY_AGENT = 66, 67, 77, 82
@@ -32,15 +29,6 @@ OWN = MappingProxyType(
         82: "the server works it out",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One option of ``[options]``: its value, and whether clients get it unasked (``!``)."""
-
-    code: int
-    value: bytes
-    always: bool = False
 
 
 def _address(text: str) -> bytes:
@@ -92,7 +80,7 @@ def _u16s(text: str) -> bytes:
 
 
 def _flag(text: str) -> bytes:
-    return b"\1" if parse_boolean(text) else b"\0"
+    return b"\1" if parse_flag(text) else b"\0"
 
 
 def _text(text: str) -> bytes:
@@ -302,22 +290,3 @@ def parse_option(key: str, text: str) -> tuple[int, bytes]:
         raise ValueError(f"can't be set here: {OWN[code]}")
     read = TABLE[code][1] if code in TABLE else _guess
     return code, read(text.strip())
-
-
-def from_config(section: Section) -> tuple[Setting, ...]:
-    """Read ``[options]``; raises ConfigError with every fault."""
-    settings: dict[int, Setting] = {}
-    faults = []
-    for key, text in section.options.items():
-        always = text.startswith("!")
-        try:
-            code, value = parse_option(key, text[1:] if always else text)
-        except ValueError as error:
-            faults.append(section.fault(key, str(error)))
-            continue
-        if code in settings:
-            faults.append(section.fault(key, f"option {code} ({name(code)}) is set twice"))
-        settings[code] = Setting(code, value, always)
-    if faults:
-        raise ConfigError(faults)
-    return tuple(settings.values())

@@ -1,12 +1,9 @@
-"""PXE and HTTP Boot: who is asking, which boot file, which options they need (RFC 4578)."""
+"""PXE and HTTP Boot: who is asking, and which options they need (RFC 4578)."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from pybootd.config.bootfile import BootFileConfig
-from pybootd.config.values import is_ipxe
-from pybootd.core.architecture import architecture_name
 from pybootd.core.client import Client, IPAddress
 from pybootd.core.mac import PI_3, PI_MACS
 from pybootd.dhcp4.wire import options
@@ -15,9 +12,6 @@ from pybootd.dhcp4.wire.packet import NOBODY, Packet
 # 06 01 08: discovery control, "a file name is here: fetch it" (PXE 2.1, table 2-1). A client that
 # gets option 60 without it asks port 4011 first (iPXE 1.21 and OVMF 2022.11, captured).
 FETCH_FILE = b"\x06\x01\x08\xff"
-# RFC 4578 erratum 4624: the RFC swaps them; x64 firmware sends 7, some sends 9
-_SAME = {7: 9, 9: 7}
-BIOS = 0
 # what network boot clients call themselves (RFC 4578 2.4, UEFI 2.10 24.7)
 CLASSES = ("PXEClient", "HTTPClient")
 _BOOT_ITEM = 71  # PXE 2.1 table 2-1
@@ -70,7 +64,7 @@ def parse_vendor(value: bytes) -> dict[int, bytes]:
     return found
 
 
-def relay_agent(packet: Packet) -> dict[int, bytes]:
+def parse_relay_agent(packet: Packet) -> dict[int, bytes]:
     """Read the sub-options of option 82 (RFC 3046 2.0)."""
     return parse_vendor(packet.options.get(options.RELAY_AGENT, b""))
 
@@ -115,44 +109,8 @@ def read_client(
         packet.giaddr if packet.giaddr != NOBODY else None,
         interface,
         address or (packet.ciaddr if packet.ciaddr != NOBODY else None),
-        _circuit(relay_agent(packet).get(1, b"")) if options.RELAY_AGENT in sent else "",
+        _circuit(parse_relay_agent(packet).get(1, b"")) if options.RELAY_AGENT in sent else "",
     )
-
-
-def boot_file(files: BootFileConfig, client: Client, own: str = "") -> str:
-    """Choose the client's boot file: ``ipxe``, then its architecture, then ``default``.
-
-    ``own`` is the file that is set for this very client or its class. A client that runs iPXE gets
-    no iPXE again, which would load itself for ever: it gets ``ipxe``, or no file at all.
-    """
-    if client.ipxe and files.ipxe and (not own or is_ipxe(own)):
-        return files.ipxe
-    chosen = own or by_architecture(files, client.architecture) or files.default
-    return "" if client.ipxe and is_ipxe(chosen) else chosen
-
-
-def by_architecture(files: BootFileConfig, code: int | None) -> str:
-    """Return the file of an architecture's own line; empty when it has none."""
-    if code is None:
-        return ""
-    table = files.by_architecture
-    return table.get(code) or table.get(_SAME.get(code, code), "")
-
-
-def advice(files: BootFileConfig, client: Client, own: str = "") -> str:
-    """Say which line of ``[bootfile]`` this client lacks; empty when it lacks none."""
-    code = client.architecture
-    if client.ipxe:
-        loops = not files.ipxe and is_ipxe(own or by_architecture(files, code) or files.default)
-        text = "runs iPXE, and its boot file is iPXE again: write [bootfile] ipxe = SCRIPT"
-        return text if loops else ""
-    if own or code is None or by_architecture(files, code):
-        return ""
-    if code == BIOS and not files.by_architecture:
-        return ""  # a default alone, and made for what every PC once was
-    name = architecture_name(code)
-    given = f"gets the default, {files.default}" if files.default else "gets no boot file"
-    return f"is {name} and {given}: write [bootfile] {code:05d} = FILE"
 
 
 def is_pi(packet: Packet) -> bool:
