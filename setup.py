@@ -2,10 +2,14 @@
 
 import pathlib
 import re
+import sys
 
 from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
+
+sys.path.insert(0, str(HERE))  # a build may start elsewhere
+from pybootd.core import plugins  # noqa: E402  it needs the standard library alone
 
 
 def version() -> str:
@@ -59,18 +63,10 @@ setup(
     extras_require={"fuzz": FUZZ, "postgresql": POSTGRESQL, "test": TEST},
     entry_points={
         "console_scripts": ["pybootd = pybootd.cli:main"],
-        # as pybootd/core/plugins.py lists them
-        "pybootd.access": [
-            "http = pybootd.access.http:HttpAccess",
-            "mac = pybootd.access.mac:MacAccess",
-            "uuid = pybootd.access.uuid:UuidAccess",
-        ],
-        "pybootd.filters": ["patterns = pybootd.files.filters:Patterns"],
-        "pybootd.sources": [
-            "file = pybootd.files.local:LocalSource",
-            "http = pybootd.files.remote.source:RemoteSource",
-            "https = pybootd.files.remote.source:RemoteSource",
-        ],
+        **{
+            group: [f"{name} = {value}" for name, value in built_in.items()]
+            for group, built_in in plugins.BUILT_IN.items()
+        },
     },
     classifiers=[
         "Environment :: No Input/Output (Daemon)",

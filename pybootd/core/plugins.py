@@ -16,7 +16,7 @@ ACCESS = "pybootd.access"
 FILTERS = "pybootd.filters"
 SOURCES = "pybootd.sources"
 
-# group -> name -> module:class, as setup.py registers them
+# group -> name -> module:class; setup.py makes the package's entry points from it
 BUILT_IN = MappingProxyType(
     {
         ACCESS: MappingProxyType(

@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import ClassVar
 
-from pybootd.config.ini import ConfigError, Section
+from pybootd.config.ini import Section
 from pybootd.core.architecture import architecture_name
 from pybootd.core.events import FileProblem
 from pybootd.core.finding import Finding
@@ -19,12 +20,12 @@ from pybootd.files.source import FileRequest, Forbidden, Missing
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class FilterTarget:
     """Where a filter leads: ``name`` below ``base``, and nowhere else.
 
-    ``base`` is the administrator's own: a directory, a URL, or empty for the root. Where ``name``
-    is empty, ``base`` is the whole path and may lead anywhere. ``listed``: the file there is a
-    text that holds, on its first line, the name to serve.
+    ``base`` is what the administrator wrote: a directory, a URL, or empty for the root. Where
+    ``name`` is empty, ``base`` is the whole path and may lead anywhere. ``listed``: the file there
+    is a text whose first line is the name to serve.
     """
 
     base: str
@@ -32,13 +33,16 @@ class Target:
     listed: bool = False
 
 
-Answer = str | bytes | Target
+FilterAnswer = str | bytes | FilterTarget
 """A name (below the root, or an absolute path or a URL, which lead anywhere), the octets
-themselves, or a Target."""
+themselves, or a FilterTarget."""
 
 
 class Filter(ABC):
     """One filter. A third party's class is found through entry point ``pybootd.filters``."""
+
+    repeatable: ClassVar[bool] = False
+    """Whether ``rewrite`` never returns Later, and may be called twice where once would do."""
 
     @classmethod
     @abstractmethod
@@ -46,11 +50,18 @@ class Filter(ABC):
         """Build it from the section of its own name; raises ConfigError with every fault."""
 
     @abstractmethod
-    def rewrite(self, request: FileRequest) -> Answer | Later[Answer | None] | None:
+    def rewrite(self, request: FileRequest) -> FilterAnswer | Later[FilterAnswer | None] | None:
         """Say what to serve instead of ``request.name`` (cleaned, no leading slash).
 
         None: no opinion, the next one decides. Raises FileError to refuse.
         """
+
+    def find_faults(self, section: Section, variables: Collection[str]) -> Iterator[Finding]:
+        """Yield what is wrong with its section when the configuration's clients are known.
+
+        ``variables`` are those that [client] and [class] sections define.
+        """
+        return iter(())
 
 
 def _mac(request: FileRequest) -> str:
@@ -99,7 +110,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return compile_wildcard(pattern.replace("\\", "/").lstrip("/"))
 
 
-class Value:
+class FilterValue:
     """The value of one line of ``[filters]``, taken apart once."""
 
     def __init__(self, text: str) -> None:
@@ -112,32 +123,34 @@ class Value:
         # what the client's values may not leave: the directory before the first of them
         self.base = head[: head.rfind("/") + 1] if self.variables else path
 
-    def problem(self, own: Collection[str]) -> tuple[str, str]:
+    def find_problem(self, variables: Collection[str]) -> tuple[str, str]:
         """Say what is wrong with it, and what may have been meant; empty when nothing is."""
         if not "".join(self.pieces).strip():
             return "no path", ""
         if any("{" in text or "}" in text for text in self.pieces[::2]):
             return "a brace without its partner", ""
         for name in self.variables:
-            if name not in VARIABLES and name not in own:
-                known = sorted({*VARIABLES, *own})
+            if name not in VARIABLES and name not in variables:
+                known = sorted({*VARIABLES, *variables})
                 near = did_you_mean(name, known)
                 listing = ", ".join(f"{{{one}}}" for one in known)
                 meant = f"{{{near}}}" if near else ""
                 return f"unknown variable {{{name}}}; there are {listing}", meant
         return "", ""
 
-    def expand(self, request: FileRequest) -> Target:
+    def expand_target(self, request: FileRequest) -> FilterTarget:
         """Put the client's values in; raises Forbidden or Missing when that leads nowhere good."""
         if not self.variables:
-            return Target(self.base, "", self.listed)
+            return FilterTarget(self.base, "", self.listed)
         if self.url:
             return self._expand_url(request)
         parts = self.pieces[:]
         parts[1::2] = [value_of(name, request) for name in self.variables]
-        return Target(self.base, paths.clean("".join(parts)[len(self.base) :]), self.listed)
+        return FilterTarget(
+            self.base, paths.clean_name("".join(parts)[len(self.base) :]), self.listed
+        )
 
-    def _expand_url(self, request: FileRequest) -> Target:
+    def _expand_url(self, request: FileRequest) -> FilterTarget:
         from urllib.parse import quote  # only where there are URLs
 
         url = self.pieces[0]
@@ -146,7 +159,7 @@ class Value:
             url += quote(value, errors="surrogateescape") + text
         if ".." in re.split(r"[?#]", url[len(self.base) :])[0].split("/"):
             raise Forbidden(paths.OUTSIDE, FileProblem.OUTSIDE_ROOT)
-        return Target(url, "", self.listed)
+        return FilterTarget(url, "", self.listed)
 
 
 def value_of(name: str, request: FileRequest, *, required: bool = True) -> str:
@@ -169,27 +182,28 @@ def value_of(name: str, request: FileRequest, *, required: bool = True) -> str:
 class Patterns(Filter):
     """The lines ``pattern = value`` of ``[filters]``: the first pattern that fits decides."""
 
+    repeatable = True
+
     def __init__(self, lines: Mapping[str, str]) -> None:
-        self.lines = [(compile_pattern(pattern), Value(text)) for pattern, text in lines.items()]
+        self.lines = [
+            (compile_pattern(pattern), FilterValue(text)) for pattern, text in lines.items()
+        ]
 
     @classmethod
-    def from_config(cls, section: Section, own: Collection[str] = ()) -> Patterns:
-        """Build it; ``own`` are the variables that the configuration's clients define."""
-        made = cls(section.options)
-        faults = list(made._faults(section, own))
-        if faults:
-            raise ConfigError(faults)
-        return made
+    def from_config(cls, section: Section) -> Patterns:
+        """Build it from the section's lines; ``find_faults`` tells what is wrong with them."""
+        return cls(section.options)
 
-    def _faults(self, section: Section, own: Collection[str]) -> Iterator[Finding]:
+    def find_faults(self, section: Section, variables: Collection[str]) -> Iterator[Finding]:
+        """Yield the lines that lead nowhere: braces without partners, unknown variables."""
         for pattern, (_, value) in zip(section.options, self.lines, strict=True):
-            problem, meant = value.problem(own)
+            problem, meant = value.find_problem(variables)
             if problem:
                 yield section.fault(pattern, problem, meant)
 
-    def rewrite(self, request: FileRequest) -> Target | None:
-        """Answer with the first pattern's value; never waits."""
+    def rewrite(self, request: FileRequest) -> FilterTarget | None:
+        """FilterAnswer with the first pattern's value; never waits."""
         for pattern, value in self.lines:
             if pattern.match(request.name):
-                return value.expand(request)
+                return value.expand_target(request)
         return None

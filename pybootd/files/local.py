@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import posixpath
 import stat
+import threading
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pybootd.config.ini import ConfigError, Section
+from pybootd.core.bounded_map import BoundedMap
 from pybootd.core.events import FileProblem
-from pybootd.files import paths
+from pybootd.files import paths, suggestions
 from pybootd.files.source import (
     FileError,
     FileRequest,
@@ -20,6 +25,12 @@ from pybootd.files.source import (
     Unavailable,
 )
 
+MAX_LISTINGS = 64
+"""Folders whose entries are kept."""
+LISTING_S = 2.0
+"""Seconds that a folder's entries are kept, unless it changes before."""
+
+_MAX_TEMPLATE_FOLDERS = 64
 _MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG))
 _FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.ELOOP))
 
@@ -39,9 +50,8 @@ class LocalFile(StaticBody):
             data = os.pread(self._descriptor, count, offset)
             status = os.fstat(self._descriptor)
         except OSError as error:
-            raise Unavailable(
-                f"the file can't be read: {error.strerror}", FileProblem.READ_ERROR
-            ) from error
+            text = f"the file can't be read: {error.strerror}"
+            raise Unavailable(text, FileProblem.READ_ERROR) from error
         now = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if now != self.key or len(data) != max(0, min(count, self.size - offset)):
             raise Unavailable("the file changed while it was read", FileProblem.CHANGED)
@@ -58,7 +68,7 @@ class LocalFile(StaticBody):
             os.close(descriptor)
 
 
-def _problem(root: Path) -> str:
+def _find_fault(root: Path) -> str:
     """Say why files can't be served from there; "" when they can."""
     try:
         if not root.is_dir():
@@ -72,30 +82,38 @@ def _problem(root: Path) -> str:
 class LocalSource(Source):
     """The regular files below ``root``; an absolute name, which only a filter gives, is free."""
 
+    opens_paths = True
+    opens_at_once = True
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self._root = os.fsencode(root)
+        # folder -> when it was changed, when it was read, its names by their lower case
+        self._listings: BoundedMap[str, tuple[int, float, Mapping[str, list[str]]]]
+        self._listings = BoundedMap(MAX_LISTINGS)
+        self._lock = threading.Lock()
+        self._template_folders: BoundedMap[str, LocalSource] = BoundedMap(_MAX_TEMPLATE_FOLDERS)
 
     @classmethod
     def from_config(cls, section: Section) -> LocalSource:
         """Build it from the option ``root``, relative to the configuration file's directory."""
         text = section.options.get("root", "").removeprefix("file://")
         root = (section.path.parent / text).absolute()
-        problem = _problem(root) if text else "missing: name the directory that holds the files"
-        if problem:
-            raise ConfigError([section.fault("root", problem)])
+        fault = _find_fault(root) if text else "missing: name the directory that holds the files"
+        if fault:
+            raise ConfigError([section.fault("root", fault)])
         return cls(root)
 
     def open(self, name: str, request: FileRequest) -> LocalFile:
         """Open a regular file; never waits. Raises FileError."""
-        path = paths.encode(name)
+        path = paths.encode_name(name)
         try:
             if path.startswith(b"/"):
                 descriptor = paths.open_anywhere(path)
             else:
                 descriptor = paths.open_beneath(self._root, path)
         except OSError as error:
-            raise explain(error) from error
+            raise explain_os_error(error) from error
         status = os.fstat(descriptor)
         if stat.S_ISREG(status.st_mode):
             return LocalFile(descriptor, status)
@@ -103,9 +121,69 @@ class LocalSource(Source):
         text = "is a directory" if stat.S_ISDIR(status.st_mode) else "is no regular file"
         raise Forbidden(text, FileProblem.NOT_A_FILE)
 
+    def list_folder(self, folder: str) -> Collection[str]:
+        """List a folder below the root; a link is no folder here, so that every walk ends."""
+        try:
+            opened = self._open_folder(folder)
+        except (OSError, FileError):
+            return ()
+        try:
+            return _list_entries(opened)
+        except OSError:  # it is no folder
+            return ()
+        finally:
+            os.close(opened)
 
-def explain(error: OSError) -> FileError:
-    """Say what an error of the system means for the one who asked."""
+    def match_letter_case(self, name: str, now: float) -> str | None:
+        """Return the one name that differs in letter case alone; the folders' entries are kept."""
+        return suggestions.match_entries(lambda folder: self._entries_of(folder, now), name)
+
+    def find_template(self, name: str) -> tuple[Source, str]:
+        """Return where a template's includes are: below the root, else in the file's own folder."""
+        name = name.removeprefix(f"{self.root}/")
+        if not name.startswith("/"):
+            return self, name
+        folder = posixpath.dirname(name)
+        with self._lock:  # templates are rendered by workers
+            beside = self._template_folders.use(folder)
+            if beside is None:
+                beside = self._template_folders[folder] = LocalSource(Path(folder))
+        return beside, posixpath.basename(name)
+
+    def _open_folder(self, folder: str) -> int:
+        """Open a folder below the root, "" being the root; raises OSError, FileError."""
+        if folder:
+            return paths.open_beneath(self._root, paths.encode_name(folder))
+        return os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _entries_of(self, folder: str, now: float) -> Mapping[str, list[str]]:
+        """Return what a folder holds, by names in lower case; nothing if it can't be had."""
+        try:
+            opened = self._open_folder(folder)
+        except (OSError, FileError):
+            return {}
+        try:
+            changed = os.fstat(opened).st_mtime_ns
+            listing = self._listings.get(folder)
+            if listing is not None and listing[0] == changed and now - listing[1] < LISTING_S:
+                return listing[2]
+            entries = suggestions.group_by_case(_list_entries(opened))
+        except OSError:  # it is no folder
+            return {}
+        finally:
+            os.close(opened)
+        self._listings[folder] = changed, now, entries
+        return entries
+
+
+def _list_entries(folder: int) -> list[str]:
+    with os.scandir(folder) as entries:
+        some = itertools.islice(entries, suggestions.MAX_ENTRIES + 1)
+        return [f"{one.name}/" if one.is_dir(follow_symlinks=False) else one.name for one in some]
+
+
+def explain_os_error(error: OSError) -> FileError:
+    """Say what an error of the system means for the client that asks."""
     if error.errno in _MISSING:
         return Missing("no such file")
     if error.errno == errno.EISDIR:

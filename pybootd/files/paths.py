@@ -11,8 +11,8 @@ from pybootd.core.events import FileProblem
 from pybootd.files.source import Forbidden, Missing
 from pybootd.system import openat2
 
-LONGEST = 1024
-"""Characters of the longest name that is looked at."""
+MAX_NAME = 1024
+"""Characters that a name may have."""
 
 OUTSIDE = "the name leads out of the root"
 
@@ -23,18 +23,18 @@ _DIRECTORY = _ROOT | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # what systems say of a symbolic link that they were told not to follow
 _LINK_ERRORS = frozenset((errno.ELOOP, errno.ENOTDIR, errno.EMLINK))
-_MOST_LINKS = 40
+_MAX_LINKS = 40
 
 
 @lru_cache(1024)
-def clean(name: str) -> str:
+def clean_name(name: str) -> str:
     """Return the name as a path below a root: no leading slash, no empty, ``.`` or ``..`` part.
 
     A backslash is read as a slash. Raises Forbidden for a name that leads out or holds control
     characters, Missing for one that names nothing.
     """
-    if len(name) > LONGEST:
-        raise Missing(f"the name is longer than {LONGEST} characters", FileProblem.BAD_NAME)
+    if len(name) > MAX_NAME:
+        raise Missing(f"the name is longer than {MAX_NAME} characters", FileProblem.BAD_NAME)
     if _CONTROL.search(name):
         raise Forbidden("the name holds control characters", FileProblem.BAD_NAME)
     parts: list[str] = []
@@ -50,10 +50,10 @@ def clean(name: str) -> str:
     return "/".join(parts)
 
 
-def encode(name: str) -> bytes:
-    """Turn a name back into the octets that it came as; what was no UTF-8 is kept.
+def encode_name(name: str) -> bytes:
+    """Turn a name back into the octets that it came as, also those that are not UTF-8.
 
-    Raises Missing for what no octets stand for.
+    Raises Missing where that can't be done.
     """
     try:
         return name.encode("utf-8", "surrogateescape")
@@ -112,7 +112,7 @@ def _walk(root: bytes, top: int, name: bytes) -> int:
                 except OSError as error:
                     target = _read_link(part, held[-1], error)
                     links += 1
-                    if links > _MOST_LINKS:
+                    if links > _MAX_LINKS:
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
                     if target.startswith(b"/"):
                         target = _below(root, target)

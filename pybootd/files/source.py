@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 from pybootd.config.ini import Section
 from pybootd.core.client import KnownClient
 from pybootd.core.events import FileProblem
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
+from pybootd.files import suggestions
+
+READ_TIMEOUT_S = 60.0
+"""Seconds that the next octets of a StreamBody may take, beside its source's own limits."""
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -36,7 +41,7 @@ class FileError(Exception):
         if problem is not None:
             self.problem = problem
 
-    def prefixed(self, where: str) -> FileError:
+    def with_prefix(self, where: str) -> FileError:
         """Return the same error with ``where`` in front of its text."""
         return type(self)(f"{where}: {self}", self.problem, status=self.status)
 
@@ -64,7 +69,7 @@ class Unavailable(FileError):
 
 
 class Body(ABC):
-    """An open file, for one reader. ``size`` in octets, None where nobody says it beforehand.
+    """An open file, for one reader. ``size`` in octets, None where it isn't known beforehand.
 
     ``modified``: when it was changed last, in seconds since the epoch; None: unknown.
     """
@@ -131,12 +136,30 @@ class TextBody(StaticBody):
         """Nothing is held."""
 
 
+def read_head(body: Body, count: int) -> bytes:
+    """Read a body's first octets, fewer only at its end; blocks for a StreamBody.
+
+    Raises Unavailable.
+    """
+    if isinstance(body, StaticBody):
+        return body.pread(min(count, body.size), 0)
+    if not isinstance(body, StreamBody):
+        raise TypeError(f"{type(body).__name__} is neither a StaticBody nor a StreamBody")
+    arrived = threading.Event()
+    while (data := body.read(count)) is None:
+        arrived.clear()
+        body.when_ready(lambda now: arrived.set())
+        if not arrived.wait(READ_TIMEOUT_S):
+            raise Unavailable("silent", FileProblem.ORIGIN_BROKE_OFF)
+    return data
+
+
 class FileRequest(NamedTuple):  # a frozen dataclass takes thrice as long to make
     """Who asks for a file: the peer's and the own address, and what is known of the client.
 
     ``query`` and ``about`` are what an HTTP request said besides; no file depends on them. ``pin``:
     the sha256, in hexadecimal, that the file must have, so that it has to be whole, a StaticBody,
-    before the first octet leaves; "": any will do. Whoever opened it compares.
+    before the first octet leaves; "": any will do. The resolver compares.
     """
 
     name: str
@@ -149,28 +172,35 @@ class FileRequest(NamedTuple):  # a frozen dataclass takes thrice as long to mak
 
 
 @dataclass(frozen=True, slots=True)
-class Equipment:
+class SourceSettings:
     """What the configuration has for whatever source needs it.
 
-    ``cache``: where remote files are kept, None: nowhere, ``room`` octets of them at most;
+    ``cache``: where remote files are kept, None: nowhere, ``cache_size`` octets of them at most;
     ``credentials``: origin -> the HTTP field ``Authorization``.
     """
 
     cache: Path | None = None
-    room: int = 0
+    cache_size: int = 0
     credentials: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source(ABC):
     """Where files come from. One is chosen by its URL's scheme, through ``pybootd.sources``."""
 
+    opens_paths: ClassVar[bool] = False
+    """Whether a name that begins with "/" is a path of this host."""
+    opens_at_once: ClassVar[bool] = False
+    """Whether ``open`` never returns Later, and may be called twice where once would do."""
+    renders_templates: ClassVar[bool] = True
+    """Whether ``X.j2`` is a template for ``X``; not where its files are someone else's."""
+
     @classmethod
     @abstractmethod
     def from_config(cls, section: Section) -> Source:
         """Build it from the section that names its root; raises ConfigError with every fault."""
 
-    def equip(self, equipment: Equipment) -> None:  # noqa: B027
-        """Take what others need, too; before ``start``."""
+    def apply_settings(self, settings: SourceSettings) -> None:  # noqa: B027
+        """Take what the configuration has for all sources; before ``start``."""
 
     def start(self, loop: Loop) -> None:  # noqa: B027  a source that needs no loop need not say so
         """Take the loop, whose ``post`` brings other threads' news; before the first ``open``."""
@@ -186,9 +216,32 @@ class Source(ABC):
         filter that has to ask, say) had to wait.
         """
 
+    def list_folder(self, folder: str) -> Collection[str]:
+        """List the names in a folder, "" being the root; those of folders end in "/".
 
-class Opened(NamedTuple):
-    """What a client's request for a file came down to.
+        It may block, and serves suggestions and letter case. Nothing where there is no such folder,
+        or where it can't be listed: then neither is to be had.
+        """
+        return ()
+
+    def suggest_names(self, name: str) -> tuple[str, ...]:
+        """Return up to three names that are like one that is missing, the nearest first; blocks."""
+        return suggestions.suggest_names(suggestions.walk(self.list_folder), name)
+
+    def match_letter_case(self, name: str, now: float) -> str | Later[str | None] | None:
+        """Return the one name that differs from this one in letter case alone.
+
+        None: there is none, or more than one.
+        """
+        return Later(lambda: suggestions.match_letter_case(self.list_folder, name), "letter-case")
+
+    def find_template(self, name: str) -> tuple[Source, str]:
+        """Return the source that a template's includes come from, and the template's name there."""
+        return self, name
+
+
+class OpenedFile(NamedTuple):
+    """The file that a client's request leads to. ``served`` is the name that it was found by.
 
     ``media`` and ``fields``: what HTTP says of it, where its name doesn't tell.
     """
@@ -197,3 +250,11 @@ class Opened(NamedTuple):
     served: str
     media: str = ""
     fields: tuple[tuple[str, str], ...] = ()
+
+
+class FileOpener(Protocol):
+    """What gives clients files: ``Files``, or a stand-in."""
+
+    def open(self, request: FileRequest) -> OpenedFile | Later[OpenedFile]:
+        """Open what the request leads to. Raises FileError, and so may the blocking call."""
+        ...

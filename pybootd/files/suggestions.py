@@ -1,37 +1,85 @@
-"""Names that are like one that is missing, for whoever wrote it wrong."""
+"""Names that are like one that is missing: written almost alike, or in other letter case.
+
+Both look through a source's folders by its ``list_folder``, and so may block.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
+import itertools
+import posixpath
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-_LOOKED_AT = 5000  # names below a root, at most
-_TOLD = 3
+MAX_NAMES = 5000
+"""Names below a root that are looked at for a suggestion."""
+MAX_FOLDERS = 1000
+"""Folders that are looked into for it."""
+MAX_ENTRIES = 5000
+"""Entries of a folder that is looked through for letter case; a larger one isn't."""
+
+_MAX_SUGGESTIONS = 3
+_MAX_FOLDERS_ALIKE = 8  # folders that are alike but for letter case, and are looked into
+
+ListFolder = Callable[[str], Collection[str]]
+ListEntries = Callable[[str], Mapping[str, list[str]]]
 
 
-def like(root: Path, name: str) -> tuple[str, ...]:
-    """Return up to three names below the root that are like the missing one, the nearest first.
+def suggest_names(names: Iterable[str], missing: str) -> tuple[str, ...]:
+    """Return up to three of the names that are like the missing one, the nearest first.
 
-    The same file in another directory or in other letter case goes before a name written alike.
+    The same file in another folder or in other letter case goes before a name written alike.
     """
-    import difflib  # needed for faults alone, and dear to load
+    import difflib  # needed for faults alone, and slow to load
 
-    wanted = name.replace("\\", "/").strip("/")
-    base = wanted.rpartition("/")[2].lower()
-    names = list(_names(root))
-    same = [one for one in names if one.rpartition("/")[2].lower() == base]
-    rest = difflib.get_close_matches(wanted, names, n=_TOLD, cutoff=0.75)
-    return tuple(dict.fromkeys((*sorted(same, key=len), *rest)))[:_TOLD]
+    wanted = missing.replace("\\", "/").strip("/")
+    base = posixpath.basename(wanted).lower()
+    known = list(itertools.islice(names, MAX_NAMES))
+    same = [name for name in known if posixpath.basename(name).lower() == base]
+    rest = difflib.get_close_matches(wanted, known, n=_MAX_SUGGESTIONS, cutoff=0.75)
+    return tuple(dict.fromkeys((*sorted(same, key=len), *rest)))[:_MAX_SUGGESTIONS]
 
 
-def _names(root: Path) -> Iterator[str]:
-    left = _LOOKED_AT
-    for folder, folders, files in os.walk(root):
-        folders.sort()
-        inside = os.path.relpath(folder, root)
-        for file in files[:left]:
-            yield file if inside == "." else f"{inside}/{file}"
-        left -= len(files)
-        if left <= 0:
+def walk(list_folder: ListFolder) -> Iterator[str]:
+    """Yield the names of all files below a root; of MAX_FOLDERS folders at most."""
+    folders = [""]
+    for _ in range(MAX_FOLDERS):
+        if not folders:
             return
+        folder = folders.pop()
+        inside = []
+        for name in sorted(list_folder(folder)):
+            if name.endswith("/"):
+                inside.append(posixpath.join(folder, name[:-1]))
+            else:
+                yield posixpath.join(folder, name)
+        folders += reversed(inside)
+
+
+def match_letter_case(list_folder: ListFolder, name: str) -> str | None:
+    """Return the one name that is like it but for letter case; None: none, or more than one."""
+    return match_entries(lambda folder: group_by_case(list_folder(folder)), name)
+
+
+def match_entries(entries: ListEntries, name: str) -> str | None:
+    """Do the same with a function that returns a folder's names by their lower case."""
+    alike = [""]
+    for part in name.split("/"):
+        wanted = part.casefold()
+        alike = [
+            posixpath.join(folder, entry)
+            for folder in alike
+            for entry in entries(folder).get(wanted, ())
+        ]
+        if not 0 < len(alike) <= _MAX_FOLDERS_ALIKE:
+            return None
+    return alike[0] if len(alike) == 1 else None
+
+
+def group_by_case(names: Iterable[str]) -> Mapping[str, list[str]]:
+    """Group a folder's names by their lower case; nothing where there are too many of them."""
+    found: dict[str, list[str]] = {}
+    for number, name in enumerate(names):
+        if number == MAX_ENTRIES:
+            return {}
+        bare = name.removesuffix("/")
+        found.setdefault(bare.casefold(), []).append(bare)
+    return found

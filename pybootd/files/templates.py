@@ -7,14 +7,12 @@ template at all.
 from __future__ import annotations
 
 import contextlib
-import posixpath
 import re
 import shlex
 import sys
 import traceback
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -22,21 +20,31 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
 from pybootd.core.events import FileProblem
+from pybootd.core.workers import Later
 from pybootd.files import paths
 from pybootd.files.filters import VARIABLES
-from pybootd.files.local import LocalFile, LocalSource
-from pybootd.files.source import FileError, FileRequest, Missing, TextBody, Unavailable
+from pybootd.files.source import (
+    Body,
+    FileError,
+    FileRequest,
+    Missing,
+    Source,
+    StaticBody,
+    TextBody,
+    Unavailable,
+    read_head,
+)
 
-LARGEST = 1 << 20
+MAX_TEMPLATE = 1 << 20
 """Octets of a template, and characters that one may make."""
-STEPS = 1_000_000
+MAX_STEPS = 1_000_000
 """Lines and calls that one rendering may go through: a second or so."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TAG = re.compile(r"\{%.*?%\}|\{#.*?#\}")
 _RAW = re.compile(r"\{%[-+]?\s*raw\b")
-_BITS = 4096  # of the largest number that a product or a power may come to
+_MAX_BITS = 4096  # of the largest number that a product or a power may come to
 
 
 class TooMuch(Exception):
@@ -54,50 +62,58 @@ class _Environment(SandboxedEnvironment):
         """Multiply or raise to a power, unless the result would be huge."""
         if isinstance(left, int) and isinstance(right, int):
             bits = left.bit_length() * right if operator == "**" else left.bit_length()
-            if bits + right.bit_length() > _BITS:
+            if bits + right.bit_length() > _MAX_BITS:
                 raise TooMuch("a number is too large")
         for one, other in ((left, right), (right, left)):
-            if isinstance(one, int) and hasattr(other, "__len__") and len(other) * one > LARGEST:
-                raise TooMuch(f"a product is longer than {LARGEST}")
+            if (
+                isinstance(one, int)
+                and hasattr(other, "__len__")
+                and len(other) * one > MAX_TEMPLATE
+            ):
+                raise TooMuch(f"a product is longer than {MAX_TEMPLATE}")
         return super().call_binop(context, operator, left, right)
 
 
 class _Loader(jinja2.BaseLoader):
     """Reads templates through a source, which keeps them below its root."""
 
-    def __init__(self, source: LocalSource) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
 
     def get_source(
         self, environment: jinja2.Environment, template: str
     ) -> tuple[str, str, Callable[[], bool]]:
         """Return the text, its name for reports, and what tells whether it is still the same."""
-        with contextlib.closing(self._open(template)) as file:
-            if file.size > LARGEST:
-                raise TooMuch(f"{template} is longer than {LARGEST} octets")
-            data, key = file.pread(file.size, 0), file.key
+        with contextlib.closing(self._open_template(template)) as body:
+            data = read_head(body, MAX_TEMPLATE + 1)
+            key = body.key if isinstance(body, StaticBody) else None
+        if len(data) > MAX_TEMPLATE:
+            raise TooMuch(f"{template} is longer than {MAX_TEMPLATE} octets")
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             text = f"{template} is no UTF-8 text: octet {error.start}"
             raise Unavailable(text, FileProblem.TEMPLATE) from None
-        return _keep_ends(text), template, lambda: self._is(template, key)
+        return _keep_line_ends(text), template, lambda: self._is_unchanged(template, key)
 
-    def _open(self, template: str) -> LocalFile:
+    def _open_template(self, template: str) -> Body:
         try:
-            return self._source.open(paths.clean(template), FileRequest(template, "", ""))
+            body = self._source.open(paths.clean_name(template), FileRequest(template, "", ""))
+            return body.call() if isinstance(body, Later) else body
         except Missing:
             raise jinja2.TemplateNotFound(template, f"{template}: no such template") from None
 
-    def _is(self, template: str, key: object) -> bool:
+    def _is_unchanged(self, template: str, key: object) -> bool:
+        if key is None:
+            return False
         try:
-            with contextlib.closing(self._open(template)) as file:
-                return file.key == key
+            with contextlib.closing(self._open_template(template)) as body:
+                return isinstance(body, StaticBody) and body.key == key
         except (jinja2.TemplateNotFound, FileError):
             return False
 
 
-def _keep_ends(text: str) -> str:
+def _keep_line_ends(text: str) -> str:
     """Have lines of blocks alone vanish, and keep the end of those where a block stands last.
 
     jinja2's ``trim_blocks`` would join the latter with the next line: a kernel's options, say.
@@ -112,10 +128,10 @@ def _keep_ends(text: str) -> str:
 
 
 @lru_cache(16)
-def _environment(root: Path) -> _Environment:
-    """Make what renders the templates below this root; it keeps those that it has read."""
+def _environment_of(source: Source) -> _Environment:
+    """Make what renders a source's templates; it keeps those that it has read."""
     made = _Environment(
-        loader=_Loader(LocalSource(root)),
+        loader=_Loader(source),
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # kernel command lines and shell scripts are no HTML
         keep_trailing_newline=True,
@@ -133,47 +149,44 @@ class _Budget:
     def __init__(self, steps: int) -> None:
         self._left = steps
 
-    def enter(self, frame: FrameType, event: str, argument: object) -> Any:
+    def count_call(self, frame: FrameType, event: str, argument: object) -> Any:
         """Count a call, and follow it line by line if it is a template's own (``sys.settrace``)."""
-        self._step(frame, event, argument)
-        return self._step if "__jinja_template__" in frame.f_globals else None
+        self._count_line(frame, event, argument)
+        return self._count_line if "__jinja_template__" in frame.f_globals else None
 
-    def _step(self, frame: FrameType, event: str, argument: object) -> Any:
+    def _count_line(self, frame: FrameType, event: str, argument: object) -> Any:
         self._left -= 1
         if self._left < 0:
             raise TooMuch("stopped: it seems to go on for ever")
-        return self._step
+        return self._count_line
 
 
-def render(source: LocalSource, name: str, request: FileRequest) -> TextBody:
+def render_template(source: Source, name: str, request: FileRequest) -> TextBody:
     """Render the template ``name`` of the source for the client that asks.
 
-    Other templates that it includes are below the source's root, or, where the administrator gave
-    an absolute name, below its own directory. Raises Unavailable, which says file and line.
+    Other templates that it includes are those of ``source.find_template``. Raises Unavailable,
+    which says file and line.
     """
-    root = source.root
-    name = name.removeprefix(f"{root}/")
-    if name.startswith("/"):
-        root, name = Path(posixpath.dirname(name)), posixpath.basename(name)
-    environment = _environment(root)
+    source, name = source.find_template(name)
+    environment = _environment_of(source)
     before = sys.gettrace()
     try:
-        template, values = environment.get_template(name), _values(environment, request)
+        template, values = environment.get_template(name), _values_for(environment, request)
         pieces, length = [], 0
-        sys.settrace(_Budget(STEPS).enter)  # this thread's alone
+        sys.settrace(_Budget(MAX_STEPS).count_call)  # this thread's alone
         for piece in template.generate(values):
             pieces.append(piece)
             length += len(piece)
-            if length > LARGEST:
-                raise TooMuch(f"makes more than {LARGEST} characters")
+            if length > MAX_TEMPLATE:
+                raise TooMuch(f"makes more than {MAX_TEMPLATE} characters")
     except Exception as error:  # whatever a template can do wrong
-        raise Unavailable(_explain(error, name), FileProblem.TEMPLATE) from error
+        raise Unavailable(_explain_error(error, name), FileProblem.TEMPLATE) from error
     finally:
         sys.settrace(before)
     return TextBody("".join(pieces).encode("utf-8", "surrogateescape"))
 
 
-def _values(environment: jinja2.Environment, request: FileRequest) -> dict[str, object]:
+def _values_for(environment: jinja2.Environment, request: FileRequest) -> dict[str, object]:
     """Return what is known of the client; what isn't is an error where it is used."""
     own = request.known.variables if request.known else {}
     values: dict[str, object] = dict(own)
@@ -191,7 +204,7 @@ def _values(environment: jinja2.Environment, request: FileRequest) -> dict[str, 
     return values
 
 
-def _explain(error: Exception, name: str) -> str:
+def _explain_error(error: Exception, name: str) -> str:
     """Say in one line what went wrong, in which file and line, the template's name first."""
     asked, line = name, 0
     if isinstance(error, jinja2.TemplateSyntaxError):

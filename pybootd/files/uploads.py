@@ -1,6 +1,6 @@
-"""Files that clients bring: new ones only, in a directory of their own, whole or not at all.
+"""Files that clients bring: new ones only, in a directory for them alone, whole or not at all.
 
-``check``, ``begin``, ``write``, ``keep`` and ``drop`` may block: they are for workers.
+All but the making of ``Uploads`` may block: it is for workers.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pybootd.config.loader import Config
 from pybootd.core.events import FileProblem
 from pybootd.core.finding import Finding
 from pybootd.files import paths
-from pybootd.files.local import explain
-from pybootd.files.resolver import TEMPLATE
+from pybootd.files.local import explain_os_error
+from pybootd.files.resolver import TEMPLATE_SUFFIX
 from pybootd.files.source import FileError, Forbidden
 
 log = logging.getLogger(__name__)
@@ -61,11 +61,11 @@ class Uploads:
         section = config.sections.get("tftp", Section("tftp", config.path))
         folder = (config.path.parent / tftp.upload).absolute()
         roots = {root for root in (tftp.root, config.httpd.root) if root and "://" not in root}
-        if problem := _problem(folder, sorted(roots)):
-            raise ConfigError([_fault(section, problem)])
+        if fault := _find_fault(folder, sorted(roots)):
+            raise ConfigError([_make_fault(section, fault)])
         return cls(folder, tftp.upload_size, tftp.upload_count)
 
-    def tidy(self) -> None:
+    def remove_unfinished(self) -> None:
         """Remove what a daemon that was killed left behind; to be called before the first file."""
         if not os.access(self.folder, os.R_OK | os.W_OK | os.X_OK):
             log.warning("[tftp] upload: no right to write to %s: uploads will fail", self.folder)
@@ -73,44 +73,45 @@ class Uploads:
         for left in self.folder.glob(f"{_UNFINISHED}*"):
             left.unlink(missing_ok=True)
 
-    def check(self, name: str) -> str:
+    def check_name(self, name: str) -> str:
         """Return the cleaned name if a file of this name would be taken now; raises FileError."""
-        name = paths.clean(name)
+        name = paths.clean_name(name)
         base = posixpath.basename(name)
-        if base.lower().endswith(TEMPLATE):
+        if base.lower().endswith(TEMPLATE_SUFFIX):
             raise Forbidden(
-                f"no {TEMPLATE} is taken: it would be a template", FileProblem.UPLOADS_REFUSED
+                f"no {TEMPLATE_SUFFIX} is taken: it would be a template",
+                FileProblem.UPLOADS_REFUSED,
             )
         if base.startswith(_UNFINISHED):
             raise Forbidden(
                 f"no name that begins with {_UNFINISHED} is taken", FileProblem.UPLOADS_REFUSED
             )
         try:
-            parent = self._parent(name)
+            parent = self.open_parent(name)
             try:
-                status = os.stat(paths.encode(base), dir_fd=parent, follow_symlinks=False)
+                status = os.stat(paths.encode_name(base), dir_fd=parent, follow_symlinks=False)
             finally:
                 os.close(parent)
         except FileNotFoundError:
-            self._count()
+            self._check_count()
             return name
         except OSError as error:
-            raise _explained(error) from error
+            raise _explain_upload_error(error) from error
         if stat.S_ISDIR(status.st_mode):
             raise Forbidden("is a directory", FileProblem.NOT_A_FILE)
         raise Exists("there is a file of this name already")
 
-    def begin(self, name: str) -> Incoming:
-        """Begin a file of a name that ``check`` returned; raises FileError."""
+    def begin_file(self, name: str) -> UploadedFile:
+        """Begin a file of a name that ``check_name`` returned; raises FileError."""
         with self._lock:
-            self._count()
+            self._check_count()
             path = self.folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
             try:
-                return Incoming(self, name, path, os.open(path, _NEW, 0o644))
+                return UploadedFile(self, name, path, os.open(path, _NEW, 0o644))
             except OSError as error:
-                raise _explained(error) from error
+                raise _explain_upload_error(error) from error
 
-    def _count(self) -> None:
+    def _check_count(self) -> None:
         left = self._most
         for _, _, found in os.walk(self.folder):
             left -= len(found)
@@ -118,13 +119,13 @@ class Uploads:
                 text = f"{self._most} files are here: upload_count allows no more"
                 raise Forbidden(text, FileProblem.UPLOADS_REFUSED)
 
-    def _parent(self, name: str) -> int:
+    def open_parent(self, name: str) -> int:
         """Open the directory that a file of this name belongs into; raises OSError, FileError."""
         folder = posixpath.dirname(name)
         if not folder:
             return os.open(self.folder, _FOLDER)
         try:
-            opened = paths.open_beneath(os.fsencode(self.folder), paths.encode(folder))
+            opened = paths.open_beneath(os.fsencode(self.folder), paths.encode_name(folder))
         except (FileNotFoundError, NotADirectoryError):
             text = f"there is no directory {folder}, and none is made"
             raise Forbidden(text, FileProblem.UPLOADS_REFUSED) from None
@@ -134,8 +135,8 @@ class Uploads:
         return opened
 
 
-class Incoming:
-    """A file that is being brought: under a name of its own until it is whole."""
+class UploadedFile:
+    """A file that is being brought: under another name until it is whole."""
 
     def __init__(self, uploads: Uploads, name: str, path: Path, descriptor: int) -> None:
         self._uploads = uploads
@@ -143,41 +144,41 @@ class Incoming:
         self._path = path
         self._descriptor = descriptor
 
-    def write(self, data: bytes) -> None:
+    def append_data(self, data: bytes) -> None:
         """Append octets; raises FileError."""
         view = memoryview(data)
         try:
             while view:
                 view = view[os.write(self._descriptor, view) :]
         except OSError as error:
-            raise _explained(error) from error
+            raise _explain_upload_error(error) from error
 
-    def keep(self) -> None:
+    def keep_file(self) -> None:
         """Give the file its name, all of it on disk; raises FileError, Exists if it is taken."""
-        base = paths.encode(posixpath.basename(self._name))
+        base = paths.encode_name(posixpath.basename(self._name))
         try:
             os.fsync(self._descriptor)
-            parent = self._uploads._parent(self._name)
+            parent = self._uploads.open_parent(self._name)
             try:
                 # a link, for it never takes another file's name
                 os.link(self._path, base, dst_dir_fd=parent, follow_symlinks=False)
-                self.leave()
+                self.remove_unfinished_name()
                 os.fsync(parent)
             finally:
                 os.close(parent)
         except FileExistsError:
             raise Exists("there is a file of this name already") from None
         except OSError as error:
-            raise _explained(error) from error
+            raise _explain_upload_error(error) from error
         self._close()
 
-    def drop(self) -> None:
+    def discard_file(self) -> None:
         """Take back what was written."""
         self._close()
-        self.leave()
+        self.remove_unfinished_name()
 
-    def leave(self) -> None:
-        """Take away the name that it has while it isn't whole, whoever may still be writing."""
+    def remove_unfinished_name(self) -> None:
+        """Take away its unfinished name, even if a worker is still writing."""
         self._path.unlink(missing_ok=True)
 
     def _close(self) -> None:
@@ -186,7 +187,7 @@ class Incoming:
             os.close(descriptor)
 
 
-def _problem(folder: Path, roots: list[str]) -> str:
+def _find_fault(folder: Path, roots: list[str]) -> str:
     """Say why files can't be taken there; "" when they can."""
     try:
         if not folder.is_dir():
@@ -199,12 +200,12 @@ def _problem(folder: Path, roots: list[str]) -> str:
     return ""
 
 
-def _fault(section: Section, problem: str) -> Finding:
+def _make_fault(section: Section, problem: str) -> Finding:
     written = {option.lower(): option for option in section.options}
     return section.fault(written.get("upload", "upload"), problem)
 
 
-def _explained(error: OSError) -> FileError:
+def _explain_upload_error(error: OSError) -> FileError:
     if error.errno in _FULL:
         return NoSpace("no space is left on the disk")
     if error.errno == errno.EROFS:
@@ -216,4 +217,4 @@ def _explained(error: OSError) -> FileError:
         return Forbidden(
             "the upload directory can't be written to: no right to", FileProblem.UPLOADS_REFUSED
         )
-    return explain(error)
+    return explain_os_error(error)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
 
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import (
@@ -19,14 +18,13 @@ from pybootd.core.events import (
     TransferStarted,
 )
 from pybootd.core.loop import Loop
-from pybootd.core.workers import Later
 from pybootd.files.source import (
     Body,
     FileError,
-    FileRequest,
+    FileOpener,
     Forbidden,
     Missing,
-    Opened,
+    OpenedFile,
     StaticBody,
     StreamBody,
     Unavailable,
@@ -36,14 +34,6 @@ from pybootd.http.connection import Connection, HttpRequest, HttpResponse, Refus
 from pybootd.http.entity import TEXT, Entity, entity_tag, media_type
 
 _SMALL = 32 * 1024  # octets of a file that are read and sent with the head in one go
-
-
-class FileOpener(Protocol):
-    """What gives files: ``Files``, or a stand-in."""
-
-    def open(self, request: FileRequest) -> Opened | Later[Opened]:
-        """Open what the request comes down to. Raises FileError, and so may the blocking call."""
-        ...
 
 
 @dataclass(slots=True)
@@ -74,7 +64,7 @@ class FileResponse:
     )
 
     def __init__(
-        self, bus: EventBus, peer: str, asked: HttpRequest, opened: Opened, began: float
+        self, bus: EventBus, peer: str, asked: HttpRequest, opened: OpenedFile, began: float
     ) -> None:
         self.opened = opened
         self._bus = bus
@@ -187,7 +177,7 @@ def refused(bus: EventBus, peer: str, asked: HttpRequest, error: FileError) -> R
     return Refusal(status, str(error), error.media or TEXT)
 
 
-def describe(opened: Opened, requested: str) -> Entity:
+def describe(opened: OpenedFile, requested: str) -> Entity:
     """Say of an open file what HTTP wants to know."""
     body = opened.body
     media = opened.media or media_type(opened.served, requested)

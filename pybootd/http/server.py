@@ -13,7 +13,8 @@ from pybootd.config.options.files import HttpdConfig
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus, TransferOutcome
 from pybootd.core.loop import Loop, Timer
-from pybootd.http.response import FileOpener, HttpContext
+from pybootd.files.source import FileOpener
+from pybootd.http.response import HttpContext
 from pybootd.http.session import HttpSession
 from pybootd.system import sockets
 

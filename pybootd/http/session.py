@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from pybootd.core import loop as looping
 from pybootd.core.events import EndCause, FileProblem, Malformed, TransferOutcome
 from pybootd.core.workers import TaskResult
-from pybootd.files.source import FileError, FileRequest, Forbidden, Opened, StreamBody
+from pybootd.files.source import FileError, FileRequest, Forbidden, OpenedFile, StreamBody
 from pybootd.http.body import Flow, Push, Ready
 from pybootd.http.connection import Connection, HttpRequest, Mismatch, Refusal
 from pybootd.http.response import FileResponse, HttpContext, refused
@@ -184,7 +184,7 @@ class HttpSession:
         except FileError as error:
             self._fail(asked, error, now)
             return
-        if isinstance(opened, Opened):
+        if isinstance(opened, OpenedFile):
             self._answer(asked, opened, now, now)
             return
         self._opening = True
@@ -192,14 +192,14 @@ class HttpSession:
         self._rest()
         began = now
 
-        def done(outcome: TaskResult[Opened], now: float) -> None:
+        def done(outcome: TaskResult[OpenedFile], now: float) -> None:
             self._opening = False
             self._guarded(self._opened, asked, outcome, began, now)
 
         shop.loop.work(opened, done)
 
     def _opened(
-        self, asked: HttpRequest, outcome: TaskResult[Opened], began: float, now: float
+        self, asked: HttpRequest, outcome: TaskResult[OpenedFile], began: float, now: float
     ) -> None:
         try:
             opened = outcome.get()
@@ -214,7 +214,7 @@ class HttpSession:
         self._answer(asked, opened, began, now)
         self._go_on(now)
 
-    def _answer(self, asked: HttpRequest, opened: Opened, began: float, now: float) -> None:
+    def _answer(self, asked: HttpRequest, opened: OpenedFile, began: float, now: float) -> None:
         delivery = self._delivery = FileResponse(self._shop.bus, self.peer, asked, opened, began)
         try:
             flow = delivery.answer(self._connection, asked, self._shop.wall())

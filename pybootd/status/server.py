@@ -17,7 +17,7 @@ from pybootd.files.source import (
     FileRequest,
     Forbidden,
     Missing,
-    Opened,
+    OpenedFile,
     StreamBody,
     TextBody,
 )
@@ -47,7 +47,7 @@ class StatusServer:
         """End all connections, and give the port back."""
         self._server.close()
 
-    def answer(self, request: FileRequest) -> Opened:
+    def answer(self, request: FileRequest) -> OpenedFile:
         """Turn a request into the answer's body. Raises FileError."""
         if not self._meant(request.about.get("host", "")):
             raise _refuse_file(ApiRefused(ApiProblem.WRONG_HOST))
@@ -58,7 +58,7 @@ class StatusServer:
         except ApiRefused as error:
             raise _refuse_file(error) from error
         body = Whole(answer.data) if answer.feed is None else Streamed(answer.feed)
-        return Opened(body, request.name, answer.media, answer.fields)
+        return OpenedFile(body, request.name, answer.media, answer.fields)
 
     def _meant(self, host: str) -> bool:
         """Tell whether a browser meant this host: a stranger's page may lead its name here.
@@ -86,7 +86,7 @@ def _refuse_file(refused: ApiRefused) -> FileError:
 class _Answers:
     """Stands where a file server has its files."""
 
-    def __init__(self, answer: Callable[[FileRequest], Opened]) -> None:
+    def __init__(self, answer: Callable[[FileRequest], OpenedFile]) -> None:
         self.open = answer
 
 

@@ -208,8 +208,8 @@ def look_at(all_files: Iterable[Files], name: str) -> FileLook:
 
     near: dict[str, None] = {}
     for files in all_files:
-        head = files.peek(FileRequest(name, _NOBODY, _NOBODY), _HEAD)
+        head = files.read_head(FileRequest(name, _NOBODY, _NOBODY), _HEAD)
         if head is not None:
             return FileLook(head)
-        near |= dict.fromkeys(files.near(name))
+        near |= dict.fromkeys(files.suggest_names(name))
     return FileLook(None, tuple(near))

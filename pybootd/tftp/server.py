@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from functools import lru_cache
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pybootd.config.options.files import TftpConfig
 from pybootd.core.client_table import ClientTable
@@ -27,10 +27,11 @@ from pybootd.core.rate_limit import REMIND_S, RateLimit, once_per
 from pybootd.core.workers import Later, TaskResult
 from pybootd.files.source import (
     FileError,
+    FileOpener,
     FileRequest,
     Forbidden,
     Missing,
-    Opened,
+    OpenedFile,
     StaticBody,
     Unavailable,
 )
@@ -79,14 +80,6 @@ _ERROR = Opcode.ERROR.to_bytes(2)
 _address = lru_cache(1024)(IPv4Address)
 
 
-class TftpOpener(Protocol):
-    """Who turns a client's request into an open file."""
-
-    def open(self, request: FileRequest) -> Opened | Later[Opened]:
-        """Open what the request comes down to. Raises FileError, and so may the blocking call."""
-        ...
-
-
 class TftpServer:
     """Serves files on one address and port."""
 
@@ -96,7 +89,7 @@ class TftpServer:
         loop: Loop,
         bus: EventBus,
         clients: ClientTable,
-        files: TftpOpener,
+        files: FileOpener,
         uploads: Uploads | None = None,
     ) -> None:
         self._config = config
@@ -139,10 +132,10 @@ class TftpServer:
     def start(self) -> None:
         """Take requests from now on."""
         if self._uploads is not None:
-            self._uploads.tidy()
+            self._uploads.remove_unfinished()
         self._loop.watch(self._listening(), self._readable)
 
-    def reload(self, config: TftpConfig, files: TftpOpener, uploads: Uploads | None = None) -> None:
+    def reload(self, config: TftpConfig, files: FileOpener, uploads: Uploads | None = None) -> None:
         """Serve by another configuration from now on; transfers under way go on as they began."""
         if config.cache != self._config.cache:
             self._cache = Cache(config.cache)
@@ -239,7 +232,7 @@ class TftpServer:
             self._fail(arrival, packet.name, error)
             return
         asked = TftpRequest(peer, arrival.local, arrival.interface, arrival.data, packet.name, now)
-        if isinstance(opened, Opened):
+        if isinstance(opened, OpenedFile):
             self._begin(asked, packet, opened, arrival, now)
         else:
             self._open_later(asked, packet, opened, arrival)
@@ -264,12 +257,12 @@ class TftpServer:
         self,
         asked: TftpRequest,
         packet: Rrq,
-        later: Later[Opened],
+        later: Later[OpenedFile],
         arrival: sockets.ReceivedDatagram,
     ) -> None:
         self._opening[asked.peer] = asked
 
-        def done(outcome: TaskResult[Opened], now: float) -> None:
+        def done(outcome: TaskResult[OpenedFile], now: float) -> None:
             wanted = self._opening.get(asked.peer) is asked
             if wanted:
                 del self._opening[asked.peer]
@@ -290,7 +283,7 @@ class TftpServer:
         self,
         asked: TftpRequest,
         packet: Rrq,
-        opened: Opened,
+        opened: OpenedFile,
         arrival: sockets.ReceivedDatagram,
         now: float,
     ) -> None:
@@ -336,7 +329,7 @@ class TftpServer:
         self,
         asked: TftpRequest,
         packet: Rrq,
-        opened: Opened,
+        opened: OpenedFile,
         wire: tuple[socket.SocketType, TransferPort],
     ) -> ReadSession:
         config, body = self._config, opened.body

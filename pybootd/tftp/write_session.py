@@ -12,7 +12,7 @@ from pybootd.core.events import EndCause, EventBus, FileProblem, TransferOutcome
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later, TaskResult
 from pybootd.files.source import FileError, Forbidden, Missing
-from pybootd.files.uploads import Exists, Incoming, NoSpace, Uploads
+from pybootd.files.uploads import Exists, NoSpace, UploadedFile, Uploads
 from pybootd.system import sockets
 from pybootd.tftp.receiver import Receiver, ReceiverAction
 from pybootd.tftp.tid import Address, TransferPort, TransferPorts
@@ -114,7 +114,7 @@ class WriteServer:
                 self._uploads[peer] = upload
                 upload.start(now)
 
-        self.loop.work(Later(lambda: folder.check(name), "uploads", _WORKERS), checked)
+        self.loop.work(Later(lambda: folder.check_name(name), "uploads", _WORKERS), checked)
 
     def _is_double(self, peer: Address, data: bytes, now: float) -> bool:
         """Tell a request sent twice; one that begins anew ends the earlier upload."""
@@ -211,7 +211,7 @@ class WriteSession:
         self._sock, self._port = wire
         self._folder = folder
         self._netascii = netascii
-        self._file: Incoming | None = None
+        self._file: UploadedFile | None = None
         self._waiting = bytearray()  # for the disk
         self._writing = False
         self._withheld = False  # an answer is due when the disk has caught up
@@ -292,10 +292,10 @@ class WriteSession:
 
         def write() -> bool:
             if self._file is None:
-                self._file = self._folder.begin(self._name)
-            self._file.write(data)
+                self._file = self._folder.begin_file(self._name)
+            self._file.append_data(data)
             if last:
-                self._file.keep()
+                self._file.keep_file()
             return last
 
         self._loop.work(Later(write, "uploads", _WORKERS), self._written)
@@ -327,7 +327,9 @@ class WriteSession:
     def _drop(self, kept: bool = False) -> None:
         file, self._file = self._file, None
         if file is not None and not kept:
-            self._loop.work(Later(file.drop, "uploads", _WORKERS), lambda outcome, now: None)
+            self._loop.work(
+                Later(file.discard_file, "uploads", _WORKERS), lambda outcome, now: None
+            )
 
     # what leaves
 
@@ -372,7 +374,7 @@ class WriteSession:
         if not self._kept:
             self._send(encode(Error(ErrorCode.UNDEFINED, "the server stops")))
             if self._file is not None:  # no worker is waited for
-                self._file.leave()
+                self._file.remove_unfinished_name()
         self.end(TransferOutcome.STOPPED, now)
 
     def end(

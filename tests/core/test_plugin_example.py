@@ -34,12 +34,13 @@ else:
     for mac in ("52:54:00:12:34:56", "52:54:00:00:00:01"):
         verdict = access.check(Client(parse_mac(mac))).call()
         told[mac] = [verdict.allow, verdict.reason]
-    for name in ("BOOT/Bcd", "boot/bcd", "alias", "nothing"):
+    for name in json.loads(sys.argv[2]):
         try:
             opened = files.open(FileRequest(name, "10.0.0.7", "10.0.0.1")).call()
             told[name] = [opened.served, opened.body.pread(100, 0).decode()]
         except FileError as error:
             told[name] = [type(error).__name__, str(error)]
+    told["suggested"] = files.suggest_names("boot/bcdd")
 print(json.dumps(told))
 """
 
@@ -61,10 +62,10 @@ def installed(tmp_path_factory):
 def use(installed, tmp_path):
     """Start a process that uses a configuration's plug-ins, and return what it tells."""
 
-    def use(text):
+    def use(text, *names):
         path = tmp_path / "pybootd.ini"
         path.write_text(text)
-        command = [sys.executable, "-c", USE, path]
+        command = [sys.executable, "-c", USE, path, json.dumps(names)]
         environment = {"PYTHONPATH": str(installed), "PATH": "/usr/bin:/bin"}
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         return json.loads(done.stdout)
@@ -78,6 +79,9 @@ def configuration(
     """Write what the README of the example says."""
     with zipfile.ZipFile(tmp_path / "boot.zip", "w") as archive:
         archive.writestr("boot/bcd", "the store")
+        archive.writestr("Grub/Menu.cfg", "a menu")
+        archive.writestr("hosts.cfg.j2", "{% include 'part' %} {{ ip }}")
+        archive.writestr("part", "for")
     (tmp_path / "macs").write_text("52:54:00:12:34:56\n\n")
     return f"""
 [bootp]
@@ -95,7 +99,7 @@ alias = boot/bcd
 
 
 def test_the_classes_are_chosen_by_name(use, tmp_path):
-    assert use(configuration(tmp_path)) == {
+    assert use(configuration(tmp_path), "BOOT/Bcd", "boot/bcd", "alias", "nothing") == {
         "faults": [],
         "52:54:00:12:34:56": [True, f"in {tmp_path}/macs"],
         "52:54:00:00:00:01": [None, f"not in {tmp_path}/macs"],
@@ -103,7 +107,20 @@ def test_the_classes_are_chosen_by_name(use, tmp_path):
         "boot/bcd": ["boot/bcd", "the store"],
         "alias": ["boot/bcd", "the store"],
         "nothing": ["Missing", f"nothing is not in {tmp_path}/boot.zip"],
+        "suggested": ["boot/bcd"],
     }
+
+
+def test_a_source_of_others_has_templates_suggestions_and_other_letter_case(use, tmp_path):
+    """What sources of pybootd can do; without the filter that turns names to lower case."""
+    text = configuration(tmp_path, filters="patterns").replace("[lowercase]\n", "")
+    told = use(text, "hosts.cfg", "grub/MENU.CFG", "hosts.cfg.j2", "grub/none")
+    assert told["faults"] == []
+    assert told["hosts.cfg"] == ["hosts.cfg.j2", "for 10.0.0.7"]
+    assert told["hosts.cfg.j2"] == ["hosts.cfg.j2", "{% include 'part' %} {{ ip }}"]
+    assert told["grub/MENU.CFG"] == ["Grub/Menu.cfg", "a menu"]
+    assert told["grub/none"][0] == "Missing"
+    assert told["suggested"] == ["boot/bcd"]
 
 
 def test_what_the_class_can_not_use_is_told_with_its_line(use, tmp_path):

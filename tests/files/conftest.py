@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pybootd.core.loop import Loop
-from pybootd.files.remote import source as source_module
+from pybootd.files.remote import download
 from pybootd.files.remote.origin import HttpOrigin
 from pybootd.files.remote.source import RemoteSource
 
@@ -29,9 +29,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_module, "MEMORY", 4 << 20)
-    monkeypatch.setattr(source_module, "LARGEST", 1 << 19)
-    monkeypatch.setattr(source_module, "SMALLEST", 1 << 16)
+    monkeypatch.setattr(download, "MAX_WINDOWS", 4 << 20)
+    monkeypatch.setattr(download, "MAX_WINDOW", 1 << 19)
+    monkeypatch.setattr(download, "MIN_WINDOW", 1 << 16)
 
 
 @pytest.fixture

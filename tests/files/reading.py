@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
-from pybootd.files.remote.source import RemoteBody, RemoteSource
+from pybootd.files.remote.download import DownloadBody
+from pybootd.files.remote.source import RemoteSource
 from pybootd.files.source import FileError, FileRequest, StreamBody
 
 SILENCE = 1.0  # seconds that the tests' web server may be silent
@@ -19,11 +20,11 @@ def wait(condition: Callable[[], object], loop: Loop, limit: float = 60.0) -> No
         loop.turn(0.02)
 
 
-def start(source: RemoteSource, name: str) -> RemoteBody:
+def start(source: RemoteSource, name: str) -> DownloadBody:
     later = source.open(name, FileRequest(name, "192.0.2.9", "192.0.2.1"))
     assert isinstance(later, Later)
     body = later.call()
-    assert isinstance(body, RemoteBody)
+    assert isinstance(body, DownloadBody)
     return body
 
 

@@ -22,10 +22,10 @@ from pybootd.files.remote.source import RemoteSource
 from pybootd.files.resolver import Files
 from pybootd.files.source import (
     Body,
-    Equipment,
     FileError,
     FileRequest,
     Forbidden,
+    SourceSettings,
     StaticBody,
     StreamBody,
     Unavailable,
@@ -44,10 +44,10 @@ def make(site: Site, loop: Loop, tmp_path: Path) -> Iterator[Make]:
     made = []
 
     def one(room: int = 100_000_000) -> RemoteSource:
-        """Build a source as a daemon that starts anew does: it knows only what is on disk."""
-        CacheStore._open.clear()
+        """Build a source as a daemon does that is started again: it knows only what is on disk."""
+        CacheStore._by_folder.clear()
         source = RemoteSource(site.url, HttpOrigin(connect=SILENCE, silence=SILENCE))
-        source.equip(Equipment(tmp_path / "cache", room))
+        source.apply_settings(SourceSettings(tmp_path / "cache", room))
         source.start(loop)
         made.append(source)
         return source
@@ -59,7 +59,7 @@ def make(site: Site, loop: Loop, tmp_path: Path) -> Iterator[Make]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "FRESH", -1.0)
+    monkeypatch.setattr(cache, "FRESH_S", -1.0)
 
 
 def opened(source: RemoteSource, name: str, pin: str = "") -> Body:
@@ -84,8 +84,8 @@ def content(body: Body, loop: Loop) -> bytes:
 def fetched(source: RemoteSource, loop: Loop, name: str = NAME) -> bytes:
     """Fetch a file and wait until it is kept."""
     data = content(opened(source, name), loop)
-    assert source._keeper is not None
-    assert source._keeper.store.find(f"{source.prefix}{name}") is not None
+    assert source._cache is not None
+    assert source._cache.store.find_entry(f"{source.prefix}{name}") is not None
     return data
 
 
@@ -110,7 +110,7 @@ def test_it_is_kept_under_its_checksum_and_asked_for_again_only_if_changed(
     assert len(site.requests) == 3
 
 
-def test_a_file_that_changed_is_fetched_anew(
+def test_a_file_that_changed_is_fetched_again(
     make: Make, loop: Loop, site: Site, tmp_path: Path
 ) -> None:
     source = make()
@@ -120,7 +120,7 @@ def test_a_file_that_changed_is_fetched_anew(
     assert [file.read_bytes() for file in files(tmp_path)] == [b"two and more"]
 
 
-def test_whoever_comes_while_it_is_fetched_reads_what_is_there(
+def test_one_that_comes_while_it_is_fetched_reads_what_is_there(
     make: Make, loop: Loop, site: Site
 ) -> None:
     source = make()
@@ -156,7 +156,9 @@ def test_while_the_web_server_is_down_what_is_kept_is_served(
     else:
         change = "slow-answer/1.5" if manner == "silent" else manner
         wrong = f"{site.url}/{change}/"
-        monkeypatch.setattr(source.origin, "_send", _redirected(source.origin._send, wrong))
+        monkeypatch.setattr(
+            source.origin, "_send_request", _redirected(source.origin._send_request, wrong)
+        )
     for _ in range(3):
         assert content(opened(source, NAME), loop) == octets(SIZE)
     lines = [record.getMessage() for record in caplog.records]
@@ -165,9 +167,9 @@ def test_while_the_web_server_is_down_what_is_kept_is_served(
         opened(source, "octets/9")
     if manner != "stopped":
         monkeypatch.undo()
-        monkeypatch.setattr(cache, "FRESH", -1.0)
-        assert source._keeper is not None
-        source._keeper._down = dict.fromkeys(source._keeper._down, 0.0)
+        monkeypatch.setattr(cache, "FRESH_S", -1.0)
+        assert source._cache is not None
+        source._cache._down = dict.fromkeys(source._cache._down, 0.0)
         assert content(opened(source, NAME), loop) == octets(SIZE)
         assert "answers again" in caplog.text
 
@@ -186,7 +188,7 @@ def test_a_file_that_is_gone_is_not_served(make: Make, loop: Loop, site: Site) -
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "index"])
-def test_what_was_damaged_is_fetched_anew(
+def test_what_was_damaged_is_fetched_again(
     make: Make,
     loop: Loop,
     site: Site,
@@ -301,9 +303,9 @@ def test_many_at_once_fetch_once(make: Make, loop: Loop, site: Site) -> None:
 
 def pinned(source: RemoteSource, site: Site, loop: Loop, data: bytes) -> Files:
     pins = {"etag/file": f"{hashlib.sha256(data).hexdigest()}"}
-    assert source._keeper is not None
-    equipment = Equipment(source._keeper.store.folder, source._keeper.store.size)
-    made = Files(source, site.url, pins=pins, equipment=equipment)
+    assert source._cache is not None
+    settings = SourceSettings(source._cache.store.folder, source._cache.store.size)
+    made = Files(source, site.url, pins=pins, settings=settings)
     made.start(loop)
     return made
 

@@ -1,4 +1,4 @@
-"""Who we are to web servers: read from a file, sent to nobody else, never logged."""
+"""Credentials for web servers: read from a file, sent to no other, never logged."""
 
 import logging
 import threading
@@ -10,10 +10,10 @@ import pytest
 from pybootd.config.ini import ConfigError
 from pybootd.config.loader import examine
 from pybootd.core.loop import Loop
-from pybootd.files.remote.credentials import CredentialsError, origin_of, read
+from pybootd.files.remote.credentials import CredentialsError, origin_of, read_credentials
 from pybootd.files.remote.source import RemoteSource
 from pybootd.files.resolver import Files
-from pybootd.files.source import Equipment, Forbidden
+from pybootd.files.source import Forbidden, SourceSettings
 
 from .origin import Site, octets
 from .reading import fetch, start
@@ -42,8 +42,10 @@ token = abc.def=
         "https://files.example.com:443": f"Basic {basic}",
         "http://packages.example.com:8080": "Bearer abc.def=",
     }
-    assert read(written(tmp_path, text)) == expected
-    assert read(written(tmp_path, f"\ufeff{text[1:]}")) == expected  # an editor of Windows
+    assert read_credentials(written(tmp_path, text)) == expected
+    assert (
+        read_credentials(written(tmp_path, f"\ufeff{text[1:]}")) == expected
+    )  # an editor of Windows
     assert origin_of("https://Files.example.com/a/b?c") == "https://files.example.com:443"
 
 
@@ -65,7 +67,7 @@ token = abc.def=
 )
 def test_what_is_wrong_is_told_without_the_secret(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(CredentialsError) as caught:
-        read(written(tmp_path, text))
+        read_credentials(written(tmp_path, text))
     assert problem in str(caught.value)
     assert "horse" not in str(caught.value)
 
@@ -77,7 +79,7 @@ def test_they_are_sent_to_their_web_server_and_not_to_where_it_redirects(
     other = Site(site.root)
     threading.Thread(target=other.serve_forever, args=(0.02,), daemon=True).start()
     source = RemoteSource(site.url)
-    source.equip(Equipment(credentials={origin_of(site.url): "Basic c2VjcmV0"}))
+    source.apply_settings(SourceSettings(credentials={origin_of(site.url): "Basic c2VjcmV0"}))
     source.start(loop)
     try:
         assert fetch(source, loop, "secret/octets/9") == octets(9)

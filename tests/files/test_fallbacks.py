@@ -9,8 +9,8 @@ import pytest
 
 from pybootd.core.client import Client, KnownClient
 from pybootd.core.workers import Later
-from pybootd.files import fallbacks
-from pybootd.files.fallbacks import BootFolders, LetterCaseFinder
+from pybootd.files import fallbacks, local, suggestions
+from pybootd.files.fallbacks import BootFolders
 from pybootd.files.filters import Patterns
 from pybootd.files.local import LocalSource
 from pybootd.files.remote.source import RemoteSource
@@ -148,12 +148,13 @@ def test_a_remote_root_is_looked_through_likewise(
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fallbacks, "CLIENTS", 3)
-    places = BootFolders()
+    monkeypatch.setattr(fallbacks, "MAX_CLIENTS", 3)
+    folders = BootFolders()
     for number in (1, 2, 3, 1, 4):
-        places.note(FileRequest("a/x.efi", f"192.0.2.{number}", ""), "a/x.efi")
+        folders.note_boot_file(FileRequest("a/x.efi", f"192.0.2.{number}", ""), "a/x.efi")
     heard = [
-        bool([*places.beside(FileRequest("y", f"192.0.2.{number}", ""))]) for number in range(1, 5)
+        bool([*folders.names_beside(FileRequest("y", f"192.0.2.{number}", ""))])
+        for number in range(1, 5)
     ]
     assert heard == [True, False, True, True]
 
@@ -239,32 +240,32 @@ def test_a_directory_is_read_again_when_it_changed_or_got_old(
     read = []
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda folder: read.append(folder) or scandir(folder))
-    spelling = LetterCaseFinder(root)
+    source = LocalSource(root)
     for _ in range(5):
-        assert spelling.found("SECRET", 10.0) == "secret"
+        assert source.match_letter_case("SECRET", 10.0) == "secret"
     assert len(read) == 1
     (root / "news").touch()
     os.utime(root, ns=(1, 1))
-    assert spelling.found("NEWS", 10.1) == "news"
+    assert source.match_letter_case("NEWS", 10.1) == "news"
     assert len(read) == 2
-    assert spelling.found("NEWS", 10.1 + fallbacks.KEPT) == "news"
+    assert source.match_letter_case("NEWS", 10.1 + local.LISTING_S) == "news"
     assert len(read) == 3
 
 
 def test_large_directories_and_many_alike_are_not_looked_through(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fallbacks, "ENTRIES", 20)
+    monkeypatch.setattr(suggestions, "MAX_ENTRIES", 20)
     for number in range(16):
         folder = "".join(c.upper() if number >> at & 1 else c for at, c in enumerate("many"))
         (root / "alike" / folder).mkdir(parents=True)
     (root / "alike/MANY/x").touch()
-    spelling = LetterCaseFinder(root)
-    assert spelling.found("ALIKE/many", 0.0) is None
-    assert spelling.found("alike/many/X", 0.0) is None
+    source = LocalSource(root)
+    assert source.match_letter_case("ALIKE/many", 0.0) is None
+    assert source.match_letter_case("alike/many/X", 0.0) is None
     for number in range(20):
         (root / f"file{number}").touch()
-    assert spelling.found("SECRET", 0.0) is None
+    assert source.match_letter_case("SECRET", 0.0) is None
 
 
 def test_a_name_that_is_no_text_is_missing(files: Files, root: Path) -> None:

@@ -14,15 +14,16 @@ from pybootd.config.loader import Config, examine, load
 from pybootd.config.options.files import TftpConfig
 from pybootd.core.client import Client, KnownClient
 from pybootd.core.workers import Later
-from pybootd.files.filters import Filter, Patterns, Target, compile_pattern
+from pybootd.files.filters import Filter, FilterTarget, Patterns, compile_pattern
 from pybootd.files.local import LocalSource
-from pybootd.files.resolver import Files, join_url
+from pybootd.files.locator import join_url
+from pybootd.files.resolver import Files
 from pybootd.files.source import (
     FileError,
     FileRequest,
     Forbidden,
     Missing,
-    Opened,
+    OpenedFile,
     Source,
     StaticBody,
     StreamBody,
@@ -103,41 +104,41 @@ def test_no_name_makes_a_pattern_slow() -> None:
 @pytest.mark.parametrize(
     ("value", "target"),
     [
-        ("other/name", Target("other/name")),
-        ("/srv/name", Target("/srv/name")),
-        ("file:///srv/name", Target("/srv/name")),
-        ("../name", Target("../name")),
-        ("http://mirror/x?y=z", Target("http://mirror/x?y=z")),
-        ("[lists/now]", Target("lists/now", "", True)),
-        ("[ lists/{mac} ]", Target("lists/", "52-54-00-12-34-56", True)),
-        ("{mac}", Target("", "52-54-00-12-34-56")),
-        ("{ip}", Target("", "192.0.2.9")),
-        ("{uuid}", Target("", "00112233-4455-6677-8899-aabbccddeeff")),
-        ("{arch}", Target("", "efi-x86_64")),
-        ("{hostname}", Target("", "node7")),
-        ("{server}", Target("", "192.0.2.1")),
-        ("{file}", Target("", "boot/linux")),
-        ("{image}/x", Target("", "images/v5/x")),
-        ("other/{filename}", Target("other/", "sub/asked name")),
-        ("/srv/x-{mac}/{filename}", Target("/srv/", "x-52-54-00-12-34-56/sub/asked name")),
-        ("../{filename}", Target("../", "sub/asked name")),
-        ("http://mirror/{filename}", Target("http://mirror/sub/asked%20name")),
+        ("other/name", FilterTarget("other/name")),
+        ("/srv/name", FilterTarget("/srv/name")),
+        ("file:///srv/name", FilterTarget("/srv/name")),
+        ("../name", FilterTarget("../name")),
+        ("http://mirror/x?y=z", FilterTarget("http://mirror/x?y=z")),
+        ("[lists/now]", FilterTarget("lists/now", "", True)),
+        ("[ lists/{mac} ]", FilterTarget("lists/", "52-54-00-12-34-56", True)),
+        ("{mac}", FilterTarget("", "52-54-00-12-34-56")),
+        ("{ip}", FilterTarget("", "192.0.2.9")),
+        ("{uuid}", FilterTarget("", "00112233-4455-6677-8899-aabbccddeeff")),
+        ("{arch}", FilterTarget("", "efi-x86_64")),
+        ("{hostname}", FilterTarget("", "node7")),
+        ("{server}", FilterTarget("", "192.0.2.1")),
+        ("{file}", FilterTarget("", "boot/linux")),
+        ("{image}/x", FilterTarget("", "images/v5/x")),
+        ("other/{filename}", FilterTarget("other/", "sub/asked name")),
+        ("/srv/x-{mac}/{filename}", FilterTarget("/srv/", "x-52-54-00-12-34-56/sub/asked name")),
+        ("../{filename}", FilterTarget("../", "sub/asked name")),
+        ("http://mirror/{filename}", FilterTarget("http://mirror/sub/asked%20name")),
         (
             "http://mirror/?m={mac}&f={file}",
-            Target("http://mirror/?m=52-54-00-12-34-56&f=boot/linux"),
+            FilterTarget("http://mirror/?m=52-54-00-12-34-56&f=boot/linux"),
         ),
     ],
 )
-def test_a_value_leads_to_its_target(value: str, target: Target) -> None:
-    filters = Patterns.from_config(Section("filters", options={"sub/*": value}), {"image"})
+def test_a_value_leads_to_its_target(value: str, target: FilterTarget) -> None:
+    filters = Patterns.from_config(Section("filters", options={"sub/*": value}))
     assert filters.rewrite(request("sub/asked name")) == target
     assert filters.rewrite(request("elsewhere")) is None
 
 
 def test_the_first_line_that_fits_decides() -> None:
     filters = Patterns({"a*": "first", "ab*": "second", "*": "third"})
-    assert filters.rewrite(request("abc")) == Target("first")
-    assert filters.rewrite(request("b")) == Target("third")
+    assert filters.rewrite(request("abc")) == FilterTarget("first")
+    assert filters.rewrite(request("b")) == FilterTarget("third")
 
 
 @pytest.mark.parametrize("value", ["{mac}", "{uuid}", "{file}", "{hostname}", "http://m/{mac}"])
@@ -148,7 +149,7 @@ def test_a_variable_that_is_unknown_of_this_client_is_a_miss(value: str) -> None
 
 def test_a_variable_that_is_unknown_is_empty_in_the_query_of_a_url() -> None:
     filters = Patterns({"*": "http://m/boot?mac={mac}&host={hostname}"})
-    assert filters.rewrite(request("a", None)) == Target("http://m/boot?mac=&host=")
+    assert filters.rewrite(request("a", None)) == FilterTarget("http://m/boot?mac=&host=")
 
 
 @pytest.mark.parametrize("name", ["..", "../../etc", "a/b", "/etc/passwd", "a\\b", "a\nb", "\0"])
@@ -162,7 +163,7 @@ def test_a_host_name_never_adds_a_part_to_a_path(name: str, value: str) -> None:
         target = Patterns({"*": value}).rewrite(request("a", known))
     except Forbidden:
         return
-    assert target in (Target("http://m/a%0Ab"), Target("http://m/%00"))
+    assert target in (FilterTarget("http://m/a%0Ab"), FilterTarget("http://m/%00"))
 
 
 @pytest.mark.parametrize("file", ["../../etc/passwd", "a/../../b", "..\\..\\b"])
@@ -173,7 +174,7 @@ def test_a_file_named_by_a_server_never_leads_out(file: str, value: str) -> None
         target = Patterns({"*": value}).rewrite(request("a", known))
     except Forbidden:
         return
-    assert target == Target("http://m/x/..%5C..%5Cb")
+    assert target == FilterTarget("http://m/x/..%5C..%5Cb")
 
 
 def test_parts_that_only_meet_to_lead_out_are_refused() -> None:
@@ -235,7 +236,7 @@ def root(tmp_path: Path) -> Path:
 def fetch(root: Path, lines: dict[str, str], name: str, known: KnownClient | None = KNOWN) -> bytes:
     files = Files(LocalSource(root), str(root), [Patterns(lines)])
     opened = files.open(request(name, known))
-    assert isinstance(opened, Opened)
+    assert isinstance(opened, OpenedFile)
     assert isinstance(opened.body, StaticBody)
     with_size = opened.body.pread(opened.body.size, 0)
     opened.body.close()
@@ -421,7 +422,7 @@ def test_relative_targets_of_a_remote_root_stay_with_its_source() -> None:
         assert isinstance(later, Later)
     assert source.asked == ["other dir/a", "http://mirror/top/b%20c", "http://host/d e", "x"]
     opened = files.open(request("d"))
-    assert isinstance(opened, Opened)
+    assert isinstance(opened, OpenedFile)
     opened.body.close()
 
 
@@ -442,14 +443,14 @@ def test_a_configuration_with_filters_is_read(root: Path, tmp_path: Path) -> Non
     files = Files.from_config(config)
     for name, served in {"Images/x": "images/node7.img", "a.cfg": "images/node7.img"}.items():
         opened = files.open(request(name))
-        assert isinstance(opened, Opened)
+        assert isinstance(opened, OpenedFile)
         assert opened.served == served
         opened.body.close()
     with pytest.raises(Missing):
         files.open(request("images/x"))
     plain = Config(tmp_path / "x.ini", tftp=TftpConfig(root=str(root)))
     opened = Files.from_config(plain).open(request("file"))
-    assert isinstance(opened, Opened)
+    assert isinstance(opened, OpenedFile)
     opened.body.close()
 
 
@@ -459,5 +460,5 @@ def test_an_option_in_other_letters_names_the_root_of_its_own_section(
     ini = tmp_path / "pybootd.ini"
     ini.write_text("[tftp]\nroot = ./root\n[httpd]\nRoot = ./beside\n")
     opened = Files.from_config(load(ini, ("tftp",)), "httpd").open(request("secret"))
-    assert isinstance(opened, Opened)
+    assert isinstance(opened, OpenedFile)
     opened.body.close()

@@ -21,7 +21,7 @@ from pybootd.files.source import (
     FileRequest,
     Forbidden,
     Missing,
-    Opened,
+    OpenedFile,
     StaticBody,
     Unavailable,
 )
@@ -94,7 +94,7 @@ def fetch(root: Path, name: str) -> bytes:
     opened = Files(LocalSource(root)).open(FileRequest(name, "192.0.2.9", "192.0.2.1"))
     if isinstance(opened, Later):  # a template is rendered by a worker
         opened = opened.call()
-    assert isinstance(opened, Opened)
+    assert isinstance(opened, OpenedFile)
     assert isinstance(opened.body, StaticBody)
     try:
         return opened.body.pread(opened.body.size, 0)
@@ -313,7 +313,7 @@ def test_the_files_of_a_configuration_are_found_beside_it(root: Path, tmp_path: 
     ini = tmp_path / "pybootd.ini"
     config = Config(ini, sections={"tftp": Section("tftp", ini, {"root": "./root"}, {"root": 3})})
     opened = Files.from_config(config).open(FileRequest("/dir/file", "192.0.2.9", "192.0.2.1"))
-    assert isinstance(opened, Opened)
+    assert isinstance(opened, OpenedFile)
     assert opened.served == "dir/file"
     opened.body.close()
 

@@ -232,7 +232,7 @@ def test_what_arrived_is_passed_on_while_the_rest_is_awaited(
 
 
 def test_too_many_downloads_are_refused(source: RemoteSource, monkeypatch) -> None:
-    monkeypatch.setattr(source_module, "MOST", 2)
+    monkeypatch.setattr(source_module, "MAX_DOWNLOADS", 2)
     bodies = [start(source, f"octets/{number}") for number in (1, 2)]
     with pytest.raises(Unavailable, match="2 downloads are under way"):
         start(source, "octets/3")
@@ -254,7 +254,7 @@ def test_a_stop_ends_what_is_under_way_at_once(source: RemoteSource, loop: Loop)
 def test_an_error_of_our_own_is_logged_and_ends_that_download_alone(
     source: RemoteSource, monkeypatch, caplog
 ) -> None:
-    monkeypatch.setattr(source.origin, "get", lambda *arguments: 1 // 0)
+    monkeypatch.setattr(source.origin, "request_file", lambda *arguments: 1 // 0)
     with caplog.at_level(logging.ERROR), pytest.raises(Unavailable, match="internal error"):
         start(source, "octets/1")
     assert "ZeroDivisionError" in caplog.text

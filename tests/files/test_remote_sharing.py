@@ -7,8 +7,9 @@ import pytest
 
 from pybootd.core.loop import Loop
 from pybootd.core.workers import TaskResult
+from pybootd.files.remote import download
 from pybootd.files.remote import source as source_module
-from pybootd.files.remote.origin import PIECE
+from pybootd.files.remote.origin import MAX_PIECE
 from pybootd.files.remote.source import RemoteSource
 from pybootd.files.source import FileError, FileRequest
 
@@ -30,25 +31,25 @@ def test_clients_that_ask_together_share_one_download(
 def test_one_that_comes_while_the_start_is_there_joins_and_one_that_comes_later_asks_anew(
     source: RemoteSource, loop: Loop, site: Site
 ) -> None:
-    name = f"octets/{source_module.LARGEST * 3}"
+    name = f"octets/{download.MAX_WINDOW * 3}"
     first = Reader(start(source, name))
     second = Reader(start(source, name))
     assert len(site.requests) == 1
-    wait(lambda: min(len(first.data), len(second.data)) > source_module.LARGEST * 2, loop)
+    wait(lambda: min(len(first.data), len(second.data)) > download.MAX_WINDOW * 2, loop)
     third = Reader(start(source, name))
     assert len(site.requests) == 2
     wait(lambda: first.over and second.over and third.over, loop)
-    assert first.data == second.data == third.data == octets(source_module.LARGEST * 3)
+    assert first.data == second.data == third.data == octets(download.MAX_WINDOW * 3)
 
 
 def test_firmware_that_asks_twice_is_served_by_one_download(
     source: RemoteSource, loop: Loop, site: Site
 ) -> None:
-    name = f"octets/{source_module.LARGEST * 2}"
+    name = f"octets/{download.MAX_WINDOW * 2}"
     probe = start(source, name)
-    assert probe.size == source_module.LARGEST * 2
+    assert probe.size == download.MAX_WINDOW * 2
     probe.close()
-    assert fetch(source, loop, name) == octets(source_module.LARGEST * 2)
+    assert fetch(source, loop, name) == octets(download.MAX_WINDOW * 2)
     assert len(site.requests) == 1
 
 
@@ -56,16 +57,16 @@ def test_a_download_that_nobody_reads_waits_and_then_ends(
     source: RemoteSource, loop: Loop, site: Site
 ) -> None:
     body = start(source, "octets/10000000")
-    download = body.download
-    wait(lambda: download.full, loop)
-    kept = download.end - download.base
-    assert source_module.LARGEST <= kept < source_module.LARGEST + 65536
-    end = download.end
+    unread = body.download
+    wait(lambda: unread.full, loop)
+    kept = unread.end - unread.base
+    assert download.MAX_WINDOW <= kept < download.MAX_WINDOW + 65536
+    end = unread.end
     loop.turn(0.1)
-    assert download.end == end
+    assert unread.end == end
     assert site.sent < 10000000
     body.close()
-    wait(lambda: download.error is not None, loop)
+    wait(lambda: unread.error is not None, loop)
     wait(lambda: not source._downloads, loop)
 
 
@@ -74,8 +75,8 @@ def test_windows_are_smaller_when_downloads_are_many(source: RemoteSource, loop:
     wait(lambda: all(body.download.full for body in bodies), loop)
     kept = sum(body.download.end - body.download.base for body in bodies)
     # the last ones have the smallest windows, and a window may hold one piece too many
-    assert kept < source_module.MEMORY + 32 * (source_module.SMALLEST + PIECE)
-    assert source.kept == kept
+    assert kept < download.MAX_WINDOWS + 32 * (download.MIN_WINDOW + MAX_PIECE)
+    assert source.window_octets == kept
     for body in bodies:
         body.close()
 
@@ -84,15 +85,15 @@ def test_windows_are_smaller_when_downloads_are_many(source: RemoteSource, loop:
 def test_one_that_stops_reading_holds_up_nobody_for_long(
     source: RemoteSource, loop: Loop, site: Site, manner: str
 ) -> None:
-    name = f"{manner}octets/{source_module.LARGEST * 3}"
+    name = f"{manner}octets/{download.MAX_WINDOW * 3}"
     bodies = [start(source, name) for _ in range(5)]
     sleeper = Reader(bodies[0], 512, paused=True)
     wait(lambda: sleeper.take(), loop)
     others = [Reader(body) for body in bodies[1:]]
     before = time.monotonic()
     wait(lambda: all(reader.over for reader in others), loop)
-    assert time.monotonic() - before < 16 * source_module.PATIENCE
-    content = octets(source_module.LARGEST * 3)
+    assert time.monotonic() - before < 16 * download.HOLDUP_S
+    content = octets(download.MAX_WINDOW * 3)
     assert all(reader.data == content for reader in others)
     # it wakes up, and gets the rest all the same
     sleeper.go_on()
@@ -106,7 +107,7 @@ def test_one_that_stops_reading_holds_up_nobody_for_long(
 def test_a_slow_one_is_left_behind_and_gets_the_rest(
     source: RemoteSource, loop: Loop, site: Site
 ) -> None:
-    name = f"ranges/etag/octets/{source_module.LARGEST * 3}"
+    name = f"ranges/etag/octets/{download.MAX_WINDOW * 3}"
     slow = Reader(start(source, name), 8192, paused=True)
     fast = Reader(start(source, name))
 
@@ -121,17 +122,17 @@ def test_a_slow_one_is_left_behind_and_gets_the_rest(
     assert time.monotonic() - before < 6.0  # 10 s at the slow one's pace
     slow.go_on()
     wait(lambda: slow.over, loop)
-    assert slow.data == fast.data == octets(source_module.LARGEST * 3)
+    assert slow.data == fast.data == octets(download.MAX_WINDOW * 3)
 
 
 def test_a_file_that_changed_is_not_continued(source: RemoteSource, loop: Loop, site: Site) -> None:
     path = site.root / "file"
-    path.write_bytes(octets(source_module.LARGEST * 3))
+    path.write_bytes(octets(download.MAX_WINDOW * 3))
     sleeper = Reader(start(source, "ranges/etag/file"), 512, paused=True)
     wait(lambda: sleeper.take(), loop)
     other = Reader(start(source, "ranges/etag/file"))
     wait(lambda: other.over, loop)
-    path.write_bytes(octets(source_module.LARGEST * 3)[::-1])
+    path.write_bytes(octets(download.MAX_WINDOW * 3)[::-1])
     sleeper.go_on()
     wait(lambda: sleeper.over, loop)
     assert sleeper.error is not None
@@ -183,15 +184,15 @@ class Wanderer:
 def test_readers_of_any_pace_that_come_and_go_get_the_right_octets(
     source: RemoteSource, loop: Loop, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(source_module, "PATIENCE", 0.05)
-    monkeypatch.setattr(source_module, "LINGER", 0.05)
+    monkeypatch.setattr(download, "HOLDUP_S", 0.05)
+    monkeypatch.setattr(download, "LINGER_S", 0.05)
     chance = random.Random(seed)
     readers: list[Wanderer] = []
     most = 0
 
     def done() -> bool:
         nonlocal most
-        most = max(most, source.kept)
+        most = max(most, source.window_octets)
         waiting = sum(not reader.over for reader in readers)
         if len(readers) < 60 and waiting < 30:
             readers.append(Wanderer(source, loop, chance))
@@ -204,6 +205,8 @@ def test_readers_of_any_pace_that_come_and_go_get_the_right_octets(
         assert reader.data == content or (
             len(reader.data) >= reader.goes_at and content.startswith(reader.data)
         )
-    assert most < source_module.MEMORY + source_module.MOST * (source_module.SMALLEST + PIECE)
+    assert most < download.MAX_WINDOWS + source_module.MAX_DOWNLOADS * (
+        download.MIN_WINDOW + MAX_PIECE
+    )
     wait(lambda: not source._downloads, loop)
-    assert source.kept == 0
+    assert source.window_octets == 0

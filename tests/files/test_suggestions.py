@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.files.suggestions import like
+from pybootd.files.local import LocalSource
 
 
 @pytest.fixture
@@ -31,14 +31,18 @@ def root(tmp_path: Path) -> Path:
     ],
 )
 def test_the_nearest_name_comes_first(root: Path, missing: str, found: str) -> None:
-    assert like(root, missing)[0] == found
+    assert LocalSource(root).suggest_names(missing)[0] == found
 
 
 def test_nothing_is_near_what_is_like_nothing(root: Path) -> None:
-    assert like(root, "vmlinuz") == ()
+    assert LocalSource(root).suggest_names("vmlinuz") == ()
 
 
 def test_a_name_is_told_once_and_three_at_most(tmp_path: Path) -> None:
     for number in range(20):
         (tmp_path / f"file{number}").touch()
-    assert len(set(like(tmp_path, "file"))) == len(like(tmp_path, "file")) == 3
+    assert (
+        len(set(LocalSource(tmp_path).suggest_names("file")))
+        == len(LocalSource(tmp_path).suggest_names("file"))
+        == 3
+    )

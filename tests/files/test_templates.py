@@ -20,7 +20,14 @@ from pybootd.files.filters import Patterns
 from pybootd.files.local import LocalSource
 from pybootd.files.remote.source import RemoteSource
 from pybootd.files.resolver import Files
-from pybootd.files.source import FileError, FileRequest, Missing, Opened, StaticBody, Unavailable
+from pybootd.files.source import (
+    FileError,
+    FileRequest,
+    Missing,
+    OpenedFile,
+    StaticBody,
+    Unavailable,
+)
 
 from .origin import Site
 
@@ -39,7 +46,7 @@ def fetch(files: Files, name: str, client: KnownClient | None = None) -> tuple[s
     opened = files.open(FileRequest(name, "192.0.2.9", "192.0.2.1", client or known()))
     if isinstance(opened, Later):
         opened = opened.call()
-    assert isinstance(opened, Opened)
+    assert isinstance(opened, OpenedFile)
     body = opened.body
     assert isinstance(body, StaticBody)
     text = body.pread(body.size, 0).decode()
@@ -170,7 +177,7 @@ ERRORS = [
     ("{{ 'ab' * 999999 }}", r"x\.j2 line 1: a product is longer than 1048576"),
     ("{% for a in range(99999) %}0123456789ab{% endfor %}", r"x\.j2: makes more than 1048576.*"),
     ("\udcff", r"x\.j2 is no UTF-8 text: octet 0"),
-    ("x" * (templates.LARGEST + 1), r"x\.j2 is longer than 1048576 octets"),
+    ("x" * (templates.MAX_TEMPLATE + 1), r"x\.j2 is longer than 1048576 octets"),
 ]
 
 
@@ -196,7 +203,7 @@ def test_an_error_says_file_and_line(
 def test_a_template_that_goes_on_for_ever_is_stopped(
     root: Path, files: Files, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    monkeypatch.setattr(templates, "STEPS", 50_000)
+    monkeypatch.setattr(templates, "MAX_STEPS", 50_000)
     (root / "x.j2").write_text("{% set r = range(9999)|list %}\n" + text)
     tracing = sys.gettrace()
     assert refusal(files, "x") == "x.j2 line 2: stopped: it seems to go on for ever"
@@ -226,7 +233,7 @@ def test_no_value_of_a_client_brings_a_line_or_a_control_character(text: str) ->
     client = known(text)
     client.file = text
     made = FileRequest("a", "192.0.2.9", "192.0.2.1", client)
-    values = templates._values(templates._environment(Path("/")), made)
+    values = templates._values_for(templates._environment_of(LocalSource(Path("/"))), made)
     for name in ("hostname", "file"):
         value = values[name]
         if isinstance(value, str):
@@ -251,7 +258,7 @@ def test_a_template_renders_while_the_loop_goes_on(root: Path, loop: Loop) -> No
     seen: list[object] = []
     caller = threading.get_ident()
 
-    def call() -> Opened:
+    def call() -> OpenedFile:
         seen.append(threading.get_ident() != caller)
         return later.call()
 
@@ -259,7 +266,7 @@ def test_a_template_renders_while_the_loop_goes_on(root: Path, loop: Loop) -> No
     while len(seen) < 2:
         loop.turn(1.0)
     assert seen == [True, "x.j2"]
-    assert files.peek(FileRequest("x", "192.0.2.9", "192.0.2.1"), 10) is None
+    assert files.read_head(FileRequest("x", "192.0.2.9", "192.0.2.1"), 10) is None
 
 
 def test_without_jinja2_it_says_so(

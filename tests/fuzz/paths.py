@@ -9,14 +9,14 @@ import tempfile
 from pathlib import Path
 from uuid import UUID
 
-from pybootd.config.ini import ConfigError, Section
+from pybootd.config.ini import Section
 from pybootd.core.client import Client, KnownClient
 from pybootd.core.workers import Later
 from pybootd.files import paths
-from pybootd.files.filters import Patterns, Target, is_url
+from pybootd.files.filters import FilterTarget, Patterns, is_url
 from pybootd.files.local import LocalFile, LocalSource
 from pybootd.files.resolver import Files
-from pybootd.files.source import FileError, FileRequest, Opened
+from pybootd.files.source import FileError, FileRequest, OpenedFile
 
 from .feed import Feed, text
 
@@ -76,14 +76,14 @@ def _open(files: Files, request: FileRequest) -> str | None:
     return path
 
 
-def _path(opened: Opened) -> str:
+def _path(opened: OpenedFile) -> str:
     assert isinstance(opened.body, LocalFile)
     return str(Path(f"/proc/self/fd/{opened.body.fileno()}").readlink())
 
 
 def file_names(data: bytes) -> None:
     """Names one after the other, for one client: whatever is opened lies below the root."""
-    paths.clean.cache_clear()
+    paths.clean_name.cache_clear()
     files = Files(LocalSource(root()), str(root()))
     known = (
         KnownClient(Client(MAC, UUID(bytes_le=b"RPi4" + bytes(12)))) if data[:1] == b"p" else None
@@ -91,13 +91,13 @@ def file_names(data: bytes) -> None:
     for octets in data[:2048].split(b"\0"):
         asked = text(octets)
         try:
-            cleaned = paths.clean(asked)
+            cleaned = paths.clean_name(asked)
         except FileError:
             pass
         else:
             assert not {"", ".", ".."} & set(cleaned.split("/"))
-            assert paths.clean(cleaned) == cleaned
-            assert paths.encode(cleaned).decode("utf-8", "surrogateescape") == cleaned
+            assert paths.clean_name(cleaned) == cleaned
+            assert paths.encode_name(cleaned).decode("utf-8", "surrogateescape") == cleaned
         path = _open(files, FileRequest(asked, "10.0.0.9", "10.0.0.1", known))
         if path is not None:
             assert path.startswith(f"{root()}/"), path
@@ -111,17 +111,15 @@ def filters(data: bytes) -> None:
     lines = [line.partition("=") for line in text(written).replace("\0", "").split("\n")]
     options = {left.strip(): right.strip() for left, _, right in lines[:6] if left.strip()}
     section = Section("filters", Path("pybootd.ini"), options)
-    try:
-        patterns = Patterns.from_config(section, ("group",))
-    except ConfigError as error:
-        assert error.faults
+    patterns = Patterns.from_config(section)
+    if list(patterns.find_faults(section, ("group",))):
         return
     feed = Feed(asked)
     known = KnownClient(Client(MAC, architecture=feed.octet()), variables={"group": "b.efi"})
     known.hostname, known.file = text(feed.take(feed.octet() % 16)), "dir/c"
     asked = text(feed.rest())
     try:
-        name = paths.clean(asked)
+        name = paths.clean_name(asked)
     except FileError:
         return
     request = FileRequest(name, "10.0.0.9", "10.0.0.1", known)
@@ -132,7 +130,7 @@ def filters(data: bytes) -> None:
         _lead(patterns, chosen, options[first], request)
 
 
-def _chosen(patterns: Patterns, request: FileRequest) -> Target | None:
+def _chosen(patterns: Patterns, request: FileRequest) -> FilterTarget | None:
     try:
         return patterns.rewrite(request)
     except FileError as error:
@@ -154,7 +152,7 @@ def _fits(pattern: str, name: str) -> bool:
     return ends[-1]
 
 
-def _lead(patterns: Patterns, chosen: Target, value: str, request: FileRequest) -> None:
+def _lead(patterns: Patterns, chosen: FilterTarget, value: str, request: FileRequest) -> None:
     """See that the client's values stay where the administrator put them."""
     path = chosen.base + chosen.name
     if "{" not in value:

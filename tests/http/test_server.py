@@ -29,7 +29,7 @@ from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
 from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files
-from pybootd.files.source import FileRequest, Missing, Opened, StreamBody, TextBody, Unavailable
+from pybootd.files.source import FileRequest, Missing, OpenedFile, StreamBody, TextBody, Unavailable
 from pybootd.http import body as body_module
 from pybootd.http import response, session
 from pybootd.http.server import HttpServer
@@ -60,14 +60,14 @@ class Lab:
         self.bus = EventBus()
         self.clients = ClientTable()
         self.events: list[object] = []
-        self.opener: Callable[[FileRequest], Opened | Later[Opened]] | None = None
+        self.opener: Callable[[FileRequest], OpenedFile | Later[OpenedFile]] | None = None
         self._files = Files(LocalSource(root))
         for kind in (TransferStarted, TransferEnded, TransferRefused, Malformed):
             self.bus.subscribe(kind, self.events.append)
         self.server = HttpServer(config, self.loop, self.bus, self.clients, self)
         self._peers: list[Peer] = []
 
-    def open(self, request: FileRequest) -> Opened | Later[Opened]:
+    def open(self, request: FileRequest) -> OpenedFile | Later[OpenedFile]:
         return self.opener(request) if self.opener else self._files.open(request)
 
     def start(self) -> None:
@@ -335,7 +335,7 @@ def test_what_may_not_be_had_is_refused_and_the_connection_goes_on(lab: Lab, nam
 
 
 def test_a_remote_file_that_can_not_be_had(lab: Lab) -> None:
-    def fail(request: FileRequest) -> Opened:
+    def fail(request: FileRequest) -> OpenedFile:
         error = Unavailable("http://mirror/x: connection refused")
         error.served = "http://mirror/x"
         raise error
@@ -403,9 +403,9 @@ def test_filters_learn_who_asks(lab: Lab) -> None:
     lab.clients.place(known, IPv4Address("127.0.0.7"))
     seen = []
 
-    def note(request: FileRequest) -> Opened:
+    def note(request: FileRequest) -> OpenedFile:
         seen.append(request)
-        return Opened(TextBody(b"text"), "x.cfg")
+        return OpenedFile(TextBody(b"text"), "x.cfg")
 
     lab.opener = note
     answer = lab.peer("127.0.0.7").get("a%2Fb?mac=1")
@@ -577,7 +577,7 @@ def test_the_end_of_the_daemon_cuts_what_is_under_way(lab: Lab) -> None:
 
 def stream(lab: Lab, size: int | None = None) -> Trickle:
     body = Trickle(size)
-    lab.opener = lambda request: Opened(body, "http://mirror/x")
+    lab.opener = lambda request: OpenedFile(body, "http://mirror/x")
     return body
 
 
@@ -671,9 +671,9 @@ def settle(lab: Lab, what: Callable[[], object]) -> None:
 def test_a_source_that_has_to_wait_holds_up_nobody(lab: Lab) -> None:
     free = threading.Event()
 
-    def slow() -> Opened:
+    def slow() -> OpenedFile:
         assert free.wait(10)
-        return Opened(TextBody(b"late"), "x")
+        return OpenedFile(TextBody(b"late"), "x")
 
     lab.opener = lambda request: Later(slow)
     waiting, gone = lab.peer(), lab.peer()
@@ -689,7 +689,7 @@ def test_a_source_that_has_to_wait_holds_up_nobody(lab: Lab) -> None:
 
 
 def test_a_source_that_waits_and_refuses(lab: Lab) -> None:
-    def slow() -> Opened:
+    def slow() -> OpenedFile:
         raise Missing("no such file")
 
     lab.opener = lambda request: Later(slow)
@@ -702,7 +702,7 @@ def test_a_source_that_waits_and_refuses(lab: Lab) -> None:
 
 
 def test_a_fault_of_ours_ends_one_connection(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    def fault(request: FileRequest) -> Opened:
+    def fault(request: FileRequest) -> OpenedFile:
         raise ZeroDivisionError
 
     lab.opener = fault

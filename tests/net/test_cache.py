@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.files.remote.cache import FRESH
+from pybootd.files.remote.cache import FRESH_S
 
 from . import crowd
 from .lab import MIRROR, SERVER, Lab
@@ -131,7 +131,7 @@ def test_a_web_server_that_is_killed_in_the_middle_of_a_storm(lab: Lab) -> None:
 
             while_it_is_down(lab, wanted)
             website = lab.start_website(site)
-            time.sleep(FRESH)  # for as long its silence is an answer, too
+            time.sleep(FRESH_S)  # for as long its silence is an answer, too
             when_it_is_back(lab, wanted)
     finally:
         website.kill()

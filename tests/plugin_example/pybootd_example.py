@@ -67,7 +67,11 @@ class LowerCase(Filter):
 
 
 class ZipSource(Source):
-    """``root = zip:///srv/boot.zip``: the files in a ZIP archive."""
+    """``root = zip:///srv/boot.zip``: the files in a ZIP archive.
+
+    It can list its folders, so a name in other letter case is found, and names like a missing one
+    are suggested.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -83,6 +87,19 @@ class ZipSource(Source):
     def open(self, name: str, request: FileRequest) -> Later[TextBody]:
         """Unpack the member of that name; ``name`` never leads out of the root."""
         return Later(lambda: self._unpack(name), pool="zip")
+
+    def list_folder(self, folder: str) -> set[str]:
+        """List what is in a folder of the archive; a worker calls it."""
+        prefix = f"{folder}/" if folder else ""
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                below = [
+                    name[len(prefix) :] for name in archive.namelist() if name.startswith(prefix)
+                ]
+        except (OSError, zipfile.BadZipFile):
+            return set()
+        # "boot/bcd" is in the folder "boot/"
+        return {first + slash for first, slash, _ in (name.partition("/") for name in below)}
 
     def _unpack(self, name: str) -> TextBody:
         try:

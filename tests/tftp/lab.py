@@ -20,7 +20,7 @@ from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
 from pybootd.files.local import LocalSource
 from pybootd.files.resolver import Files
-from pybootd.files.source import FileRequest, Opened, StreamBody
+from pybootd.files.source import FileRequest, OpenedFile, StreamBody
 from pybootd.files.uploads import Uploads
 from pybootd.tftp.server import TftpServer
 from pybootd.tftp.wire.packet import Ack, Data, Error, Oack, Packet, Rrq, decode, encode
@@ -40,14 +40,14 @@ class Lab:
         self.loop = Loop(lambda: self.now)
         self.bus = EventBus()
         self.events: list[object] = []
-        self.opener: Callable[[FileRequest], Opened | Later[Opened]] | None = None
+        self.opener: Callable[[FileRequest], OpenedFile | Later[OpenedFile]] | None = None
         self._files = Files(LocalSource(root))
         for kind in (TransferStarted, TransferEnded, TransferRefused, Malformed, Uploaded):
             self.bus.subscribe(kind, self.events.append)
         self.server = TftpServer(config, self.loop, self.bus, ClientTable(), self, uploads)
         self._clients: list[Client] = []
 
-    def open(self, request: FileRequest) -> Opened | Later[Opened]:
+    def open(self, request: FileRequest) -> OpenedFile | Later[OpenedFile]:
         return self.opener(request) if self.opener else self._files.open(request)
 
     def start(self) -> None:

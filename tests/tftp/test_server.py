@@ -17,7 +17,7 @@ from pybootd.core.events import (
     TransferStarted,
 )
 from pybootd.core.workers import Later
-from pybootd.files.source import FileRequest, Missing, Opened, Unavailable
+from pybootd.files.source import FileRequest, Missing, OpenedFile, Unavailable
 from pybootd.system.sockets import BindError
 from pybootd.tftp import server
 from pybootd.tftp.server import TftpServer
@@ -598,15 +598,15 @@ def test_a_port_that_is_taken_is_one_clear_line(plain: Lab) -> None:
 class Waiting:
     """A source that opens when the test lets it."""
 
-    def __init__(self, lab: Lab, found: Opened | Exception) -> None:
+    def __init__(self, lab: Lab, found: OpenedFile | Exception) -> None:
         self.lab = lab
         self.found = found
         lab.opener = self.open
 
-    def open(self, request: FileRequest) -> Opened | Later[Opened]:
+    def open(self, request: FileRequest) -> OpenedFile | Later[OpenedFile]:
         return Later(self._open)
 
-    def _open(self) -> Opened:
+    def _open(self) -> OpenedFile:
         if isinstance(self.found, Exception):
             raise self.found
         return self.found
@@ -633,7 +633,7 @@ def test_a_refusal_that_comes_later(plain: Lab, error: Exception, code: int) -> 
 
 def test_a_stream_of_unknown_size(lab: Lab) -> None:
     body = Trickle()
-    Waiting(lab, Opened(body, "remote"))
+    Waiting(lab, OpenedFile(body, "remote"))
     client = lab.client()
     client.ask("remote", tsize="0", blksize="1000", windowsize="4")
     assert until(lab, client) == Oack((("blksize", "1000"), ("windowsize", "4")))
@@ -655,7 +655,7 @@ def test_a_stream_of_unknown_size(lab: Lab) -> None:
 
 def test_a_stream_that_breaks_ends_in_an_error(plain: Lab) -> None:
     body = Trickle(size=5000)
-    Waiting(plain, Opened(body, "remote"))
+    Waiting(plain, OpenedFile(body, "remote"))
     client = plain.client()
     client.ask("remote", tsize="0")
     assert until(plain, client) == Oack((("tsize", "5000"),))
@@ -672,7 +672,7 @@ def test_a_stream_arrives_whole_and_is_not_piled_up(lab: Lab, window: int) -> No
     content = random.Random(3).randbytes(300_000)
     body.data += content
     body.ended = True
-    lab.opener = lambda request: Opened(body, "remote")
+    lab.opener = lambda request: OpenedFile(body, "remote")
     client = lab.client()
     client.ask("remote", windowsize=str(window), blksize="1000")
     session = next(iter(lab.server._sessions.values()))
@@ -683,7 +683,7 @@ def test_a_stream_arrives_whole_and_is_not_piled_up(lab: Lab, window: int) -> No
 
 def test_a_client_that_asks_for_another_file_meanwhile(plain: Lab) -> None:
     body = Trickle()
-    source = Waiting(plain, Opened(body, "remote"))
+    source = Waiting(plain, OpenedFile(body, "remote"))
     client = plain.client()
     plain.opener = source.open
     plain.loop.work = lambda later, done: jobs.append((later, done))  # type: ignore[assignment]
@@ -714,7 +714,7 @@ def test_an_oack_is_one_datagram_where_blocks_are_shorter(lab: Lab) -> None:
 def test_an_error_is_one_datagram_where_blocks_are_shorter(lab: Lab) -> None:
     body = Trickle()
     body.data += bytes(4096)
-    lab.opener = lambda request: Opened(body, "remote")
+    lab.opener = lambda request: OpenedFile(body, "remote")
     client = lab.client()
     client.ask("remote", blksize="512", windowsize="4")
     client.receive()

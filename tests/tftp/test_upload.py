@@ -336,15 +336,15 @@ def test_a_slow_disk_keeps_its_client_waiting_and_nobody_else(
 ) -> None:
     monkeypatch.setattr(write_session, "_CHUNK", 1000)
     monkeypatch.setattr(write_session, "_AHEAD", 2000)
-    slow = uploads.Incoming.write
+    slow = uploads.UploadedFile.append_data
     free: list[bool] = []
 
-    def write(file: uploads.Incoming, data: bytes) -> None:
+    def write(file: uploads.UploadedFile, data: bytes) -> None:
         while not free:
             time.sleep(0.01)
         slow(file, data)
 
-    monkeypatch.setattr(uploads.Incoming, "write", write)
+    monkeypatch.setattr(uploads.UploadedFile, "append_data", write)
     client, _ = ask(lab, "new", blksize="1000")
     for number in range(1, 5):
         client.send(Data(number, bytes(1000)))

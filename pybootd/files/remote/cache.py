@@ -1,7 +1,7 @@
-"""Remote files by way of the store: fetched once, read while they arrive, kept for the next time.
+"""Remote files by way of the cache: fetched once, read while they arrive, kept for the next time.
 
 What is kept is served when the web server says that it is still the same (RFC 9110 13.1), and while
-it says nothing at all. A file that can't be kept is passed on as ``remote`` does without a store.
+it gives no answer. A file that can't be kept is passed on as ``download`` does without a cache.
 """
 
 from __future__ import annotations
@@ -16,41 +16,44 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from pybootd.core.events import FileProblem
-from pybootd.files.checksums import differs
-from pybootd.files.remote.cache_store import CacheEntry, CacheStore, Full, PartialFile
+from pybootd.files.checksums import altered_error
+from pybootd.files.remote.cache_store import CacheEntry, CacheFull, CacheStore, PartialFile
+from pybootd.files.remote.download import ANSWER_TIMEOUT_S
 from pybootd.files.remote.origin import HttpOrigin, OriginResponse, Version
 from pybootd.files.source import Body, FileError, StreamBody, Unavailable
 
 log = logging.getLogger(__name__)
 
-MOST = 64  # fetches at a time
-FRESH = 0.5  # seconds that an answer holds for who asks next: firmware asks twice for what it wants
-DOWN = 10.0  # seconds for which a web server that failed isn't asked for what is kept
-ANSWER = 60.0  # seconds that an answer may take, redirections, name service and all
+MAX_FILLS = 64
+"""Files that are fetched into the cache at a time."""
+FRESH_S = 0.5
+"""Seconds that an answer holds for the next request: firmware asks twice for what it wants."""
+DOWN_S = 10.0
+"""Seconds for which a web server that failed isn't asked for what is kept."""
 
 
-class Passing(Protocol):
-    """What passes files on without keeping them."""
+class UncachedOrigin(Protocol):
+    """What passes files on without a cache."""
 
     origin: HttpOrigin
 
-    def post(self, callback: Callable[[float], None]) -> None:
+    def call_in_loop(self, callback: Callable[[float], None]) -> None:
         """Call back in the loop's thread."""
 
-    def pass_on(self, url: str) -> StreamBody:
+    def open_uncached(self, url: str) -> StreamBody:
         """Pass a file on. Raises FileError."""
 
-    def go_on_from(self, url: str, offset: int, version: Version) -> StreamBody:
+    def open_rest(self, url: str, offset: int, version: Version) -> StreamBody:
         """Pass the rest of a file on. Raises FileError."""
 
 
-class Fetch:
+class CacheFill:
     """One file on its way into the store. ``entry``: what was kept of it before.
 
     Whatever changes is touched under ``lock``.
     """
 
-    def __init__(self, keeper: FileCache, url: str, entry: CacheEntry | None, pin: str) -> None:
+    def __init__(self, cache: FileCache, url: str, entry: CacheEntry | None, pin: str) -> None:
         self.lock = threading.Condition()
         self.url = url
         self.entry = entry
@@ -61,142 +64,146 @@ class Fetch:
         self.spilled = False  # it could not be kept
         self.error: FileError | None = None
         self.over_at: float | None = None
-        self.readers: set[Arriving] = set()
-        self._keeper = keeper
-        self._answer: OriginResponse | None = None
+        self.readers: set[FillBody] = set()
+        self._cache = cache
+        self._response: OriginResponse | None = None
 
     @property
     def over(self) -> bool:
         """Nothing more will arrive."""
         return self.over_at is not None
 
-    def wait(self, *, whole: bool) -> None:
+    def wait_until_readable(self, *, whole: bool) -> None:
         """Block until the answer is there, or all of it; raises FileError."""
         with self.lock:
             if whole:  # the web server's silence has a limit, so it comes to an end
                 self.lock.wait_for(lambda: self.over)
-            elif not self.lock.wait_for(lambda: self.over or self.part is not None, ANSWER):
-                text = f"{self.url}: no answer for {ANSWER:g} s"
+            elif not self.lock.wait_for(
+                lambda: self.over or self.part is not None, ANSWER_TIMEOUT_S
+            ):
+                text = f"{self.url}: no answer for {ANSWER_TIMEOUT_S:g} s"
                 raise Unavailable(text, FileProblem.ORIGIN_UNREACHABLE)
             if self.error is not None:
                 raise self.error
 
-    def read(self) -> Arriving | None:
+    def open_reader(self) -> FillBody | None:
         """Return a body that reads what arrives; None: it is over, so that there is none."""
         with self.lock:
             if self.over or self.part is None or self.version is None:
                 return None
-            reader = Arriving(self, self._keeper.passing, self.part, self.version)
+            reader = FillBody(self, self._cache.uncached, self.part, self.version)
             self.readers.add(reader)
             return reader
 
-    def run(self) -> None:
-        """Fetch it; for a thread of its own."""
+    def run_fill(self) -> None:
+        """CacheFill it; for a thread of its own."""
         error: FileError | None = None
         try:
-            self._run()
-        except Full as full:
+            self._fetch_file()
+        except CacheFull as full:
             self.spilled = True
-            self._keeper.store.complain(full)
+            self._cache.store.warn_not_kept(full)
         except FileError as refusal:
             error = refusal
         except Exception:
             log.exception("error while fetching %s", self.url)
             error = Unavailable(f"{self.url}: internal error", FileProblem.INTERNAL)
-        self.stop(error)
-        if self._answer is not None:
-            self._answer.close()
+        self.stop_fill(error)
+        if self._response is not None:
+            self._response.close()
         if self.part is not None:
             self.part.close()
 
-    def _run(self) -> None:
-        origin, store, entry = self._keeper.passing.origin, self._keeper.store, self.entry
+    def _fetch_file(self) -> None:
+        origin, store, entry = self._cache.uncached.origin, self._cache.store, self.entry
         if entry is None:
-            answer: OriginResponse | None = origin.get(self.url)
+            response: OriginResponse | None = origin.request_file(self.url)
         else:
-            answer = origin.get_if_changed(self.url, entry.etag, entry.modified)
-        if answer is None:
+            response = origin.request_if_changed(self.url, entry.etag, entry.modified)
+        if response is None:
             return  # what is kept is still the same
-        self._answer, self.entry = answer, None
-        if not answer.framed:
-            self.spilled = True  # nobody could tell whether it came whole
+        self._response, self.entry = response, None
+        if not response.framed:
+            self.spilled = True  # it can't be told whether it came whole
             return
-        part = store.begin(answer.version.size)
+        part = store.begin_file(response.version.size)
         with self.lock:
-            self.part, self.version = part, answer.version
+            self.part, self.version = part, response.version
             self.lock.notify_all()
-        while data := answer.read():
+        while data := response.read_piece():
             if self.over:
                 return
-            part.write(data)
+            part.append_data(data)
             with self.lock:
                 self.end += len(data)
-                self._tell()
-        if self.pin and part.digest() != self.pin:
-            raise differs(self.url, part.digest(), self.pin)
-        self.entry = part.keep(self.url, answer.version.etag, answer.version.modified)
+                self._notify_readers()
+        if self.pin and part.compute_digest() != self.pin:
+            raise altered_error(self.url, part.compute_digest(), self.pin)
+        self.entry = part.keep_file(self.url, response.version.etag, response.version.modified)
 
-    def stop(self, error: FileError | None) -> None:
+    def stop_fill(self, error: FileError | None) -> None:
         """End it; any thread may say so."""
         with self.lock:
             if not self.over:
                 self.error = error
                 self.over_at = monotonic()
-            self._tell()
-            answer = self._answer
-        if answer is not None:
-            answer.stop()
+            self._notify_readers()
+            response = self._response
+        if response is not None:
+            response.abort_response()
 
-    def _tell(self) -> None:
-        """Tell whoever waits, and the readers that have enough to go on."""
+    def _notify_readers(self) -> None:
+        """Wake those that wait, and call the readers that have enough to go on."""
         self.lock.notify_all()
-        ready = [reader for reader in self.readers if reader.callback and reader.may_go_on()]
+        ready = [reader for reader in self.readers if reader.callback and reader.has_news()]
         callbacks = [reader.callback for reader in ready]
         for reader in ready:
             reader.callback = None
         if callbacks:
-            self._keeper.passing.post(lambda now: _call(callbacks, now))
+            self._cache.uncached.call_in_loop(lambda now: _run_callbacks(callbacks, now))
 
 
-def _call(callbacks: list[Callable[[float], None] | None], now: float) -> None:
+def _run_callbacks(callbacks: list[Callable[[float], None] | None], now: float) -> None:
     for callback in callbacks:
         if callback is not None:
             callback(now)
 
 
-class Arriving(StreamBody):
+class FillBody(StreamBody):
     """One reader of a file that is being fetched, at its own pace."""
 
-    def __init__(self, fetch: Fetch, passing: Passing, part: PartialFile, version: Version) -> None:
+    def __init__(
+        self, fill: CacheFill, uncached: UncachedOrigin, part: PartialFile, version: Version
+    ) -> None:
         self.size = version.size
         self.callback: Callable[[float], None] | None = None
-        self._fetch = fetch
-        self._passing = passing
+        self._fill = fill
+        self._uncached = uncached
         self._version = version
         self._descriptor = os.dup(part.descriptor)
         self._offset = 0
         self._wanted = 1
         self._rest: StreamBody | None = None  # what comes in place of a file that can't be kept
 
-    def may_go_on(self) -> bool:
+    def has_news(self) -> bool:
         """Tell whether as much as was asked for has arrived, or is known never to."""
-        fetch = self._fetch
-        return fetch.over or fetch.end - self._offset >= self._wanted
+        fill = self._fill
+        return fill.over or fill.end - self._offset >= self._wanted
 
     def read(self, count: int) -> bytes | None:
         """Take the next octets, ``count`` of them or fewer at the end; None: not there yet."""
         if self._rest is not None:
             return self._rest.read(count)
-        fetch = self._fetch
-        with fetch.lock:
-            there, error = fetch.end - self._offset, fetch.error
-            if there < count and not fetch.over:
+        fill = self._fill
+        with fill.lock:
+            there, error = fill.end - self._offset, fill.error
+            if there < count and not fill.over:
                 self._wanted = count
                 return None
         if there < count and error is not None:
             raise error
-        if there < count and fetch.spilled:
-            self._rest = self._passing.go_on_from(fetch.url, self._offset, self._version)
+        if there < count and fill.spilled:
+            self._rest = self._uncached.open_rest(fill.url, self._offset, self._version)
             return self._rest.read(count)
         data = os.pread(self._descriptor, count, self._offset)
         self._offset += len(data)
@@ -207,17 +214,17 @@ class Arriving(StreamBody):
         if self._rest is not None:
             self._rest.when_ready(callback)
             return
-        with self._fetch.lock:
-            if not self.may_go_on():
+        with self._fill.lock:
+            if not self.has_news():
                 self.callback = callback
                 return
-        self._passing.post(callback)
+        self._uncached.call_in_loop(callback)
 
     def close(self) -> None:
         """Read no more; may be called twice."""
         self.callback = None
-        with self._fetch.lock:
-            self._fetch.readers.discard(self)
+        with self._fill.lock:
+            self._fill.readers.discard(self)
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -228,101 +235,101 @@ class Arriving(StreamBody):
 class FileCache:
     """Opens remote files by way of the store; everything here blocks."""
 
-    def __init__(self, passing: Passing, store: CacheStore) -> None:
-        self.passing = passing
+    def __init__(self, uncached: UncachedOrigin, store: CacheStore) -> None:
+        self.uncached = uncached
         self.store = store
         self._lock = threading.Lock()
-        self._fetches: dict[str, Fetch] = {}  # the newest of each URL
+        self._fills: dict[str, CacheFill] = {}  # the newest of each URL
         self._down: dict[str, float] = {}  # host -> when it is asked again for what is kept
         self._closed = False
 
-    def open(self, url: str, pin: str = "") -> Body:
+    def open_url(self, url: str, pin: str = "") -> Body:
         """Open a file; with a pin, whole and with that checksum. Raises FileError."""
         body: Body | None
-        if pin and (body := self.store.open(pin)):
+        if pin and (body := self.store.open_file(pin)):
             return body
         host = urlsplit(url).netloc
-        if not pin and monotonic() < self._down.get(host, 0.0) and (body := self._stale(url)):
+        if not pin and monotonic() < self._down.get(host, 0.0) and (body := self._open_stale(url)):
             return body
         for _ in range(2):
-            fetch = self._fetch(url, pin)
+            fill = self._start_or_join_fill(url, pin)
             try:
-                fetch.wait(whole=bool(pin))
+                fill.wait_until_readable(whole=bool(pin))
             except Unavailable as error:
-                return self._instead(url, host, pin, error)
-            self._up(host)
-            if fetch.spilled:
-                return self._passed(url, pin)
-            if reader := fetch.read():
+                return self._open_despite(url, host, pin, error)
+            self._note_up(host)
+            if fill.spilled:
+                return self._open_uncached(url, pin)
+            if reader := fill.open_reader():
                 return reader
-            entry = fetch.entry
+            entry = fill.entry
             if entry is not None and pin and entry.digest != pin:
-                raise differs(url, entry.digest, pin)
-            if entry is not None and (body := self.store.open(entry.digest)):
+                raise altered_error(url, entry.digest, pin)
+            if entry is not None and (body := self.store.open_file(entry.digest)):
                 return body
-            self._forget(fetch)  # what was kept is damaged: fetch it anew
-        return self._passed(url, pin)
+            self._forget_fill(fill)  # what was kept is damaged: it is fetched again
+        return self._open_uncached(url, pin)
 
     def close(self) -> None:
-        """End every fetch."""
+        """End every fill."""
         with self._lock:
             self._closed = True
-            fetches = list(self._fetches.values())
-        for fetch in fetches:
-            fetch.stop(Unavailable("the daemon stops", FileProblem.STOPPED))
+            fills = list(self._fills.values())
+        for fill in fills:
+            fill.stop_fill(Unavailable("the daemon stops", FileProblem.STOPPED))
 
-    def _fetch(self, url: str, pin: str) -> Fetch:
-        """Join the fetch that is under way, or was a moment ago, or begin one."""
+    def _start_or_join_fill(self, url: str, pin: str) -> CacheFill:
+        """Join the fill that is under way, or was a moment ago, or begin one."""
         with self._lock:
             now = monotonic()
-            for old in [one for one in self._fetches.values() if _is_old(one, now)]:
-                del self._fetches[old.url]
-            fetch = self._fetches.get(url)
-            if fetch is not None and fetch.pin == pin and not (fetch.error and fetch.part):
-                return fetch
+            for old in [one for one in self._fills.values() if _is_over_long(one, now)]:
+                del self._fills[old.url]
+            fill = self._fills.get(url)
+            if fill is not None and fill.pin == pin and not (fill.error and fill.part):
+                return fill
             if self._closed:
                 raise Unavailable("the daemon stops", FileProblem.STOPPED)
-            if sum(not one.over for one in self._fetches.values()) >= MOST:
-                text = f"{url}: {MOST} fetches are under way, and no more at once"
+            if sum(not one.over for one in self._fills.values()) >= MAX_FILLS:
+                text = f"{url}: {MAX_FILLS} fills are under way, and no more at once"
                 raise Unavailable(text, FileProblem.BUSY)
-            entry = None if pin else self.store.find(url)
-            fetch = self._fetches[url] = Fetch(self, url, entry, pin)
+            entry = None if pin else self.store.find_entry(url)
+            fill = self._fills[url] = CacheFill(self, url, entry, pin)
         # daemon: one that hangs must not hold up the end of the process
-        threading.Thread(target=fetch.run, name="fetch", daemon=True).start()
-        return fetch
+        threading.Thread(target=fill.run_fill, name="fetch", daemon=True).start()
+        return fill
 
-    def _forget(self, fetch: Fetch) -> None:
+    def _forget_fill(self, fill: CacheFill) -> None:
         with self._lock:
-            if self._fetches.get(fetch.url) is fetch:
-                del self._fetches[fetch.url]
+            if self._fills.get(fill.url) is fill:
+                del self._fills[fill.url]
 
-    def _passed(self, url: str, pin: str) -> StreamBody:
+    def _open_uncached(self, url: str, pin: str) -> StreamBody:
         if pin:
             text = f"{url} is pinned, and can't be kept on disk to be checked"
             raise Unavailable(text, FileProblem.UNCHECKED)
-        return self.passing.pass_on(url)
+        return self.uncached.open_uncached(url)
 
-    def _stale(self, url: str) -> Body | None:
-        entry = self.store.find(url)
-        return self.store.open(entry.digest) if entry is not None else None
+    def _open_stale(self, url: str) -> Body | None:
+        entry = self.store.find_entry(url)
+        return self.store.open_file(entry.digest) if entry is not None else None
 
-    def _instead(self, url: str, host: str, pin: str, error: Unavailable) -> Body:
+    def _open_despite(self, url: str, host: str, pin: str, error: Unavailable) -> Body:
         """Serve what is kept of a file whose web server fails, else raise what it says."""
-        body = None if pin else self._stale(url)
+        body = None if pin else self._open_stale(url)
         if body is None:
             raise error
         with self._lock:
             first = host not in self._down
-            self._down[host] = monotonic() + DOWN
+            self._down[host] = monotonic() + DOWN_S
         if first:
             log.warning("%s; until it answers, what the cache has is served", error)
         return body
 
-    def _up(self, host: str) -> None:
+    def _note_up(self, host: str) -> None:
         with contextlib.suppress(KeyError):
             del self._down[host]
             log.info("%s answers again", host)
 
 
-def _is_old(fetch: Fetch, now: float) -> bool:
-    return fetch.over_at is not None and now - fetch.over_at > FRESH
+def _is_over_long(fill: CacheFill, now: float) -> bool:
+    return fill.over_at is not None and now - fill.over_at > FRESH_S

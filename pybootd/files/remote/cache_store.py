@@ -2,8 +2,8 @@
 
 Below the folder, ``files/SHA256`` holds octets, ``index/SHA256-OF-URL`` says which URL they came
 from and how the web server knows them, and ``parts/`` holds what is not whole yet. Everything gets
-its name when it is whole and on disk. Nothing is read before the first question; whoever asks may
-have to wait for the disk. One daemon has a folder for itself.
+its name when it is whole and on disk. Nothing is read before the first question, which may have to
+wait for the disk. One daemon has a folder for itself.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from pybootd.files.source import Unavailable
 log = logging.getLogger(__name__)
 
 _PIECE = 1 << 20  # octets that are summed up at once
-_AGAIN = 60.0  # seconds between two warnings that nothing can be kept, or notes of a file's use
+_REMIND_S = 60.0  # between two warnings that nothing can be kept, or two notes of a file's use
 _DIGEST = re.compile("[0-9a-f]{64}")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Full(Exception):
+class CacheFull(Exception):
     """There is no room for a file; the text says why."""
 
 
@@ -56,7 +56,7 @@ class CacheStore:
     Threads may share it.
     """
 
-    _open: ClassVar[WeakValueDictionary[Path, CacheStore]] = WeakValueDictionary()
+    _by_folder: ClassVar[WeakValueDictionary[Path, CacheStore]] = WeakValueDictionary()
 
     def __init__(self, folder: Path, size: int) -> None:
         self.size = size
@@ -71,54 +71,56 @@ class CacheStore:
         self._touched: dict[str, float] = {}  # digest -> when its use was noted on disk
         self._loaded = False
         self._total = 0  # octets of what is kept
-        self._coming = 0  # octets of what is not whole yet
+        self._unfinished = 0  # octets of what is not whole yet
         self._number = 0
-        self._complained = -_AGAIN
+        self._warned_at = -_REMIND_S
 
     @classmethod
-    def at(cls, folder: Path, size: int) -> CacheStore:
-        """Return the store in this folder, one for all who ask."""
-        made = cls._open.get(folder)
+    def shared_at(cls, folder: Path, size: int) -> CacheStore:
+        """Return the store in this folder, one for all that ask."""
+        made = cls._by_folder.get(folder)
         if made is None:
-            made = cls._open[folder] = cls(folder, size)
+            made = cls._by_folder[folder] = cls(folder, size)
         made.size = size
         return made
 
-    def find(self, url: str) -> CacheEntry | None:
+    def find_entry(self, url: str) -> CacheEntry | None:
         """Return what is kept of a URL."""
         with self._lock:
-            self._load()
+            self._load_index()
             entry = self._entries.get(url)
             return entry if entry is not None and entry.digest in self._kept else None
 
-    def open(self, digest: str) -> LocalFile | None:
+    def open_file(self, digest: str) -> LocalFile | None:
         """Open the octets with this checksum; None: they aren't kept, or are no longer what was.
 
         What hasn't been looked at since it was opened by this process is read and summed up.
         """
         with self._lock:
-            self._load()
+            self._load_index()
             size = self._kept.get(digest)
             if size is None:
                 return None
         try:
             descriptor = os.open(self._files / digest, _READ)
         except OSError as error:
-            self._damaged(digest, error.strerror or "")
+            self._drop_damaged(digest, error.strerror or "")
             return None
         body = LocalFile(descriptor, os.fstat(descriptor))
         identity = (body.key, os.fstat(descriptor).st_ctime_ns)
-        if body.size != size or (self._sound.get(digest) != identity and not _is(body, digest)):
+        if body.size != size or (
+            self._sound.get(digest) != identity and not _has_digest(body, digest)
+        ):
             body.close()
-            self._damaged(digest, "it isn't what was written")
+            self._drop_damaged(digest, "it isn't what was written")
             return None
-        self._use(digest, identity)
+        self._note_use(digest, identity)
         return body
 
-    def begin(self, size: int | None) -> PartialFile:
-        """Begin a file of so many octets, None: nobody knows. Raises Full."""
+    def begin_file(self, size: int | None) -> PartialFile:
+        """Begin a file of so many octets, None: it isn't known how many. Raises CacheFull."""
         with self._lock:
-            self._load()
+            self._load_index()
             if size is not None:
                 self._make_room(size)
             self._number += 1
@@ -128,28 +130,28 @@ class CacheStore:
                     path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
                 )
             except OSError as error:
-                raise Full(f"{path}: {error.strerror}") from error
+                raise CacheFull(f"{path}: {error.strerror}") from error
             return PartialFile(self, path, descriptor)
 
-    def complain(self, reason: Exception) -> None:
+    def warn_not_kept(self, reason: Exception) -> None:
         """Warn that nothing can be kept, once a minute at most."""
         now = time.monotonic()
         with self._lock:
-            if now - self._complained < _AGAIN:
+            if now - self._warned_at < _REMIND_S:
                 return
-            self._complained = now
+            self._warned_at = now
         log.warning("[cache] dir: remote files are served, but not kept: %s", reason)
 
     # what parts and readers tell
 
-    def coming(self, octets: int) -> None:
-        """Count what is written of files that aren't whole; raises Full."""
+    def count_unfinished(self, octets: int) -> None:
+        """Count what is written of files that aren't whole; raises CacheFull."""
         with self._lock:
             if octets > 0:
                 self._make_room(octets)
-            self._coming += octets
+            self._unfinished += octets
 
-    def take_in(self, part: PartialFile, entry: CacheEntry) -> None:
+    def name_file(self, part: PartialFile, entry: CacheEntry) -> None:
         """Give a whole file its names; raises OSError."""
         with self._lock:
             part.path.replace(self._files / entry.digest)
@@ -157,15 +159,15 @@ class CacheStore:
             status = os.fstat(part.descriptor)
             before = self._entries.get(entry.url)
             self._entries[entry.url] = entry
-            self._count(entry)
+            self._count_entry(entry)
             if before is not None and all(
                 one.digest != before.digest for one in self._entries.values()
             ):
-                self._drop(before.digest)
+                self._drop_file(before.digest)
         body = LocalFile(os.dup(part.descriptor), status)
         body.close()
-        self._use(entry.digest, (body.key, status.st_ctime_ns))
-        with self._lock, contextlib.suppress(Full):
+        self._note_use(entry.digest, (body.key, status.st_ctime_ns))
+        with self._lock, contextlib.suppress(CacheFull):
             self._make_room(0)
 
     # inside
@@ -173,53 +175,53 @@ class CacheStore:
     def _index_of(self, url: str) -> Path:
         return self._index / hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()
 
-    def _use(self, digest: str, identity: Hashable) -> None:
+    def _note_use(self, digest: str, identity: Hashable) -> None:
         now = time.monotonic()
         with self._lock:
             if digest not in self._kept:
                 return
             self._sound[digest] = identity
             self._kept.move_to_end(digest)
-            if now - self._touched.get(digest, -_AGAIN) < _AGAIN:
+            if now - self._touched.get(digest, -_REMIND_S) < _REMIND_S:
                 return
             self._touched[digest] = now
-            for url in self._urls(digest):
+            for url in self._urls_of(digest):
                 with contextlib.suppress(OSError):
-                    os.utime(self._index_of(url))  # so that a new start knows the order
+                    os.utime(self._index_of(url))  # so that the next start knows the order
 
-    def _urls(self, digest: str) -> list[str]:
+    def _urls_of(self, digest: str) -> list[str]:
         return [url for url, entry in self._entries.items() if entry.digest == digest]
 
-    def _count(self, entry: CacheEntry) -> None:
+    def _count_entry(self, entry: CacheEntry) -> None:
         self._total += entry.size - self._kept.pop(entry.digest, 0)
         self._kept[entry.digest] = entry.size
 
     def _make_room(self, more: int) -> None:
-        """Let the least recently used go until ``more`` octets fit; raises Full."""
-        if self._coming + more > self.size:
-            raise Full(f"{self._coming + more} octets at once are more than [cache] size")
-        while self._kept and self._total + self._coming + more > self.size:
-            self._drop(next(iter(self._kept)))
+        """Let the least recently used go until ``more`` octets fit; raises CacheFull."""
+        if self._unfinished + more > self.size:
+            raise CacheFull(f"{self._unfinished + more} octets at once are more than [cache] size")
+        while self._kept and self._total + self._unfinished + more > self.size:
+            self._drop_file(next(iter(self._kept)))
 
-    def _drop(self, digest: str) -> None:
+    def _drop_file(self, digest: str) -> None:
         self._total -= self._kept.pop(digest, 0)
         self._sound.pop(digest, None)
         self._touched.pop(digest, None)
-        urls = self._urls(digest)
+        urls = self._urls_of(digest)
         for path in (*map(self._index_of, urls), self._files / digest):
             with contextlib.suppress(OSError):
                 path.unlink()
         for url in urls:
             del self._entries[url]
 
-    def _damaged(self, digest: str, why: str) -> None:
+    def _drop_damaged(self, digest: str, why: str) -> None:
         with self._lock:
             if digest in self._kept:
-                log.warning("%s: %s; it is fetched anew", self._files / digest, why)
-                self._drop(digest)
+                log.warning("%s: %s; it is fetched again", self._files / digest, why)
+                self._drop_file(digest)
 
-    def _load(self) -> None:
-        """Read the index, and clear away what belongs to nothing."""
+    def _load_index(self) -> None:
+        """Read the index, and remove what nothing in it names."""
         if self._loaded:
             return
         self._loaded = True
@@ -227,7 +229,7 @@ class CacheStore:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                self.complain(error)
+                self.warn_not_kept(error)
                 return
         found: list[tuple[float, CacheEntry]] = []
         for path in [*self._parts.iterdir(), *self._index.iterdir()]:
@@ -241,11 +243,11 @@ class CacheStore:
         for _, entry in sorted(found, key=lambda one: one[0]):
             if entry.digest in there:
                 self._entries[entry.url] = entry
-                self._count(entry)
+                self._count_entry(entry)
         for name in there - self._kept.keys():
             with contextlib.suppress(OSError):
                 (self._files / name).unlink()
-        with contextlib.suppress(Full):
+        with contextlib.suppress(CacheFull):
             self._make_room(0)
 
 
@@ -259,9 +261,9 @@ class PartialFile:
         self._store = store
         self._sum = hashlib.sha256()
 
-    def write(self, data: bytes) -> None:
-        """Append octets; raises Full."""
-        self._store.coming(len(data))
+    def append_data(self, data: bytes) -> None:
+        """Append octets; raises CacheFull."""
+        self._store.count_unfinished(len(data))
         self.written += len(data)
         self._sum.update(data)
         view = memoryview(data)
@@ -269,37 +271,37 @@ class PartialFile:
             while view:
                 view = view[os.write(self.descriptor, view) :]
         except OSError as error:
-            raise Full(f"{self.path}: {error.strerror}") from error
+            raise CacheFull(f"{self.path}: {error.strerror}") from error
 
-    def digest(self) -> str:
+    def compute_digest(self) -> str:
         """Return the sha256 of what was written, in hexadecimal."""
         return self._sum.hexdigest()
 
-    def keep(self, url: str, etag: str, modified: str) -> CacheEntry:
-        """Keep it, for it is whole: on disk before it has a name. Raises Full."""
-        entry = CacheEntry(url, self.digest(), self.written, etag, modified)
+    def keep_file(self, url: str, etag: str, modified: str) -> CacheEntry:
+        """Keep it, for it is whole: on disk before it has a name. Raises CacheFull."""
+        entry = CacheEntry(url, self.compute_digest(), self.written, etag, modified)
         try:
-            when = _moment(modified)
+            when = _parse_date(modified)
             if when is not None:
                 os.utime(self.descriptor, (when, when))  # HTTP clients are told of it
             os.fsync(self.descriptor)
-            self._store.coming(-self.written)
+            self._store.count_unfinished(-self.written)
             self.written = 0
-            self._store.take_in(self, entry)
+            self._store.name_file(self, entry)
         except OSError as error:
-            raise Full(f"{self.path}: {error.strerror}") from error
+            raise CacheFull(f"{self.path}: {error.strerror}") from error
         return entry
 
     def close(self) -> None:
-        """Let go of it; what wasn't kept is gone once nobody reads it any more."""
-        self._store.coming(-self.written)
+        """Let go of it; what wasn't kept is gone once its last reader is."""
+        self._store.count_unfinished(-self.written)
         self.written = 0
         with contextlib.suppress(OSError):
             self.path.unlink()
         os.close(self.descriptor)
 
 
-def _is(body: LocalFile, digest: str) -> bool:
+def _has_digest(body: LocalFile, digest: str) -> bool:
     """Read a file and tell whether it has this checksum."""
     summed = hashlib.sha256()
     try:
@@ -310,7 +312,7 @@ def _is(body: LocalFile, digest: str) -> bool:
     return summed.hexdigest() == digest
 
 
-def _moment(modified: str) -> float | None:
+def _parse_date(modified: str) -> float | None:
     try:
         return parsedate_to_datetime(modified).timestamp()
     except (TypeError, ValueError):

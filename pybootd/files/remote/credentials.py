@@ -1,4 +1,4 @@
-"""Who we are to web servers: names and passwords (RFC 7617) or tokens (RFC 6750), from a file.
+"""What we tell web servers of us: names and passwords (RFC 7617) or tokens (RFC 6750), from a file.
 
 The file is an ``.ini``: a section for each web server, its name the URL of its root. What is in it
 is never logged, and never sent to another server, one that a redirection names included.
@@ -28,7 +28,7 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
 
 
-def read(path: Path) -> Mapping[str, str]:
+def read_credentials(path: Path) -> Mapping[str, str]:
     """Read a file: origin -> the value of the field ``Authorization``. Raises CredentialsError."""
     parser = configparser.ConfigParser(
         delimiters=("=",), interpolation=None, empty_lines_in_values=False, default_section=""
@@ -43,11 +43,14 @@ def read(path: Path) -> Mapping[str, str]:
         problem = "write [https://HOST], and user = and password =, or token =, below it"
         raise CredentialsError(f"{path}, line {line}: {problem}") from None
     return MappingProxyType(
-        {_origin(path, name): _value(path, name, parser[name]) for name in parser.sections()}
+        {
+            _read_origin(path, name): _read_value(path, name, parser[name])
+            for name in parser.sections()
+        }
     )
 
 
-def _origin(path: Path, name: str) -> str:
+def _read_origin(path: Path, name: str) -> str:
     try:
         parts = urlsplit(name)
         good = parts.scheme in _PORTS and parts.hostname and (parts.port or 80) > 0
@@ -59,7 +62,7 @@ def _origin(path: Path, name: str) -> str:
     return origin_of(name)
 
 
-def _value(path: Path, name: str, section: Mapping[str, str]) -> str:
+def _read_value(path: Path, name: str, section: Mapping[str, str]) -> str:
     options = sorted(section)
     for option in options:
         if option not in _OPTIONS:

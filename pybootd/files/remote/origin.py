@@ -18,13 +18,13 @@ from pybootd.core.events import FileProblem
 from pybootd.files.remote.credentials import origin_of
 from pybootd.files.source import FileError, Forbidden, Missing, Unavailable
 
-PIECE = 65536
+MAX_PIECE = 65536
 """Octets that are read at once, at most."""
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
-_RESUMES = 3  # connections that one download may lose and take up again
-_NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
-_NOT_ALLOWED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_MAX_RESUMES = 3  # connections that one download may lose and take up again
+_MISSING = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+_FORBIDDEN = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _UNDONE = frozenset(("gzip", "x-gzip", "deflate"))  # encodings that are undone while they arrive
 _COMPRESSED = re.compile(r"\.(gz|tgz|z|svgz)$", re.IGNORECASE)
 
@@ -45,7 +45,7 @@ class Version:
 
 
 class OriginResponse:
-    """One file on its way from a web server. ``version.size`` is None where nobody says it.
+    """One file on its way from a web server. ``version.size`` is None where it isn't known.
 
     ``framed``: its end can be told from a connection that broke.
     """
@@ -57,27 +57,27 @@ class OriginResponse:
         self._decode = _must_decode(url, response)
         headers = response.headers
         self.version = Version(
-            None if self._decode else _size(response),
+            None if self._decode else _content_length(response),
             headers.get("ETag", ""),
             headers.get("Last-Modified", ""),
         )
         chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
-        self.framed = chunked or _size(response) is not None
+        self.framed = chunked or _content_length(response) is not None
         self._offset = 0
         self._resumes = 0
         self._stopped = False
 
-    def read(self) -> bytes:
+    def read_piece(self) -> bytes:
         """Return the next octets, none at the end; raises Unavailable when it breaks off."""
-        return self._read(PIECE)
+        return self._read_some(MAX_PIECE)
 
-    def skip(self, count: int) -> None:
+    def skip_octets(self, count: int) -> None:
         """Read past the first ``count`` octets; raises Unavailable."""
         while self._offset < count:
-            if not self._read(min(PIECE, count - self._offset)):
+            if not self._read_some(min(MAX_PIECE, count - self._offset)):
                 raise Unavailable(f"{self.url}: shorter than it was", FileProblem.CHANGED)
 
-    def stop(self) -> None:
+    def abort_response(self) -> None:
         """Wake up, from another thread, the one that waits for octets; they end in an error."""
         self._stopped = True
         with contextlib.suppress(ValueError, RuntimeError, OSError):
@@ -88,33 +88,33 @@ class OriginResponse:
         with contextlib.suppress(http.HTTPError, OSError):
             self._response.close()
 
-    def _read(self, most: int) -> bytes:
+    def _read_some(self, most: int) -> bytes:
         while True:
             try:
                 data = self._response.read1(most, decode_content=self._decode)
             except http.HTTPError as error:
-                if not self._resume(error):
-                    text = f"{self.url}: {self._broken(error)}"
+                if not self._resume_response(error):
+                    text = f"{self.url}: {self._explain_break(error)}"
                     raise Unavailable(text, FileProblem.ORIGIN_BROKE_OFF) from error
             else:
                 self._offset += len(data)
                 return data
 
-    def _resume(self, error: http.HTTPError) -> bool:
+    def _resume_response(self, error: http.HTTPError) -> bool:
         """Take up a download whose connection was lost, where the web server can."""
         if not isinstance(error, http.ProtocolError) or self._stopped:
             return False
-        if self._resumes == _RESUMES or self._decode or not self.version.condition:
+        if self._resumes == _MAX_RESUMES or self._decode or not self.version.condition:
             return False
         self._resumes += 1
         self.close()
         try:
-            self._response = self._origin.resume(self.url, self._offset, self.version)
+            self._response = self._origin.request_rest(self.url, self._offset, self.version)
         except FileError:
             return False
         return True
 
-    def _broken(self, error: http.HTTPError) -> str:
+    def _explain_break(self, error: http.HTTPError) -> str:
         if isinstance(error, http.TimeoutError):
             return f"silent for {self._origin.silence:g} s after {self._offset} octets"
         if isinstance(error, http.DecodeError):
@@ -127,7 +127,7 @@ class HttpOrigin:
     """Web servers, and the connections to them that can serve again. Threads may share it.
 
     ``connect`` and ``silence`` are the seconds that a connection and the next octets may take.
-    ``credentials``: origin -> the field ``Authorization``, see ``credentials.read``.
+    ``credentials``: origin -> the field ``Authorization``, see ``credentials.read_credentials``.
     """
 
     def __init__(self, connect: float = 5.0, silence: float = 10.0) -> None:
@@ -143,30 +143,32 @@ class HttpOrigin:
             headers={"Accept-Encoding": "identity", "User-Agent": f"pybootd/{__version__}"},
         )
 
-    def get(self, url: str, offset: int = 0, version: Version | None = None) -> OriginResponse:
+    def request_file(
+        self, url: str, offset: int = 0, version: Version | None = None
+    ) -> OriginResponse:
         """Ask for a file, from ``offset`` octets on if it still is that version.
 
         Raises Missing, Forbidden, Unavailable (it changed, too).
         """
         if version is not None and offset and version.condition and version.size is not None:
             with contextlib.suppress(Unavailable):
-                answer = OriginResponse(self, url, self.resume(url, offset, version))
+                answer = OriginResponse(self, url, self.request_rest(url, offset, version))
                 answer.version, answer._offset = version, offset
                 return answer
-        answer = OriginResponse(self, url, self._ask(url))
+        answer = OriginResponse(self, url, self._request_url(url))
         try:
             if version is not None and answer.version != version:
                 raise Unavailable(f"{url}: changed at its origin", FileProblem.CHANGED)
-            answer.skip(offset)
+            answer.skip_octets(offset)
         except FileError:
             answer.close()
             raise
         return answer
 
-    def resume(self, url: str, offset: int, version: Version) -> urllib3.BaseHTTPResponse:
+    def request_rest(self, url: str, offset: int, version: Version) -> urllib3.BaseHTTPResponse:
         """Ask for the rest of a file (RFC 9110 14.2); Unavailable if that is not what comes."""
         condition = {"Range": f"bytes={offset}-", "If-Range": version.condition}
-        response = self._ask(url, condition, (HTTPStatus.PARTIAL_CONTENT,))
+        response = self._request_url(url, condition, (HTTPStatus.PARTIAL_CONTENT,))
         span = response.headers.get("Content-Range", "")
         total = r"\d+" if version.size is None else version.size
         if re.fullmatch(rf"bytes {offset}-\d+/({total}|\*)", span):
@@ -174,14 +176,14 @@ class HttpOrigin:
         response.close()
         raise Unavailable(f"{url}: the rest can't be had", FileProblem.ORIGIN_BROKE_OFF)
 
-    def get_if_changed(self, url: str, etag: str, modified: str) -> OriginResponse | None:
+    def request_if_changed(self, url: str, etag: str, modified: str) -> OriginResponse | None:
         """Ask for a file unless it is still the one with these validators (RFC 9110 13.1).
 
-        None: it is. Raises as ``get`` does.
+        None: it is. Raises as ``request_file`` does.
         """
         condition = {"If-None-Match": etag} if etag else {"If-Modified-Since": modified}
         both = (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
-        response = self._ask(url, condition if etag or modified else NOTHING, both)
+        response = self._request_url(url, condition if etag or modified else NOTHING, both)
         if response.status == HTTPStatus.NOT_MODIFIED:
             response.drain_conn()
             return None
@@ -191,7 +193,7 @@ class HttpOrigin:
         """Close the connections that wait for more to do."""
         self._pool.clear()
 
-    def _ask(
+    def _request_url(
         self,
         url: str,
         extra: Mapping[str, str] = NOTHING,
@@ -204,22 +206,22 @@ class HttpOrigin:
             headers["Authorization"] = secret
         try:
             try:
-                response = self._send(url, headers)
+                response = self._send_request(url, headers)
             except http.ProtocolError:
                 # a connection that served before may have been closed meanwhile: once more
-                response = self._send(url, headers)
+                response = self._send_request(url, headers)
         except (http.HTTPError, ValueError, OSError) as error:
-            text = f"{url}: {self._reason(error)}"
+            text = f"{url}: {self._explain_failure(error)}"
             raise Unavailable(text, FileProblem.ORIGIN_UNREACHABLE) from error
         if response.status in expected:
             return response
         response.close()
-        raise _refusal(url, response)
+        raise _make_refusal(url, response)
 
-    def _send(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def _send_request(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         return self._pool.request("GET", url, headers=headers, preload_content=False)
 
-    def _reason(self, error: Exception) -> str:
+    def _explain_failure(self, error: Exception) -> str:
         """Say in a few words why there is no answer."""
         if isinstance(error, http.MaxRetryError) and error.reason is not None:
             error = error.reason
@@ -247,11 +249,11 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
 
 
-def _refusal(url: str, response: urllib3.BaseHTTPResponse) -> FileError:
+def _make_refusal(url: str, response: urllib3.BaseHTTPResponse) -> FileError:
     reason = f"{url}: {response.status} {_printable(response.reason or '')}".rstrip()
-    if response.status in _NOT_THERE:
+    if response.status in _MISSING:
         return Missing(reason, status=response.status)
-    if response.status in _NOT_ALLOWED:
+    if response.status in _FORBIDDEN:
         return Forbidden(reason, FileProblem.ORIGIN_STATUS, status=response.status)
     return Unavailable(reason, FileProblem.ORIGIN_STATUS, status=response.status)
 
@@ -271,7 +273,7 @@ def _must_decode(url: str, response: urllib3.BaseHTTPResponse) -> bool:
     return not _COMPRESSED.search(urlsplit(url).path)
 
 
-def _size(response: urllib3.BaseHTTPResponse) -> int | None:
+def _content_length(response: urllib3.BaseHTTPResponse) -> int | None:
     """Return the octets to come where the answer says it."""
     if "chunked" in response.headers.get("Transfer-Encoding", "").lower():
         return None
