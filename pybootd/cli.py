@@ -29,17 +29,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments and arguments[0] in COMMANDS:
-            return _command(arguments[0])(arguments[1:])
+            return _run_command(arguments[0], arguments[1:])
         return _daemon(_parser().parse_args(arguments))
     except KeyboardInterrupt:
         return 0
 
 
-def _command(name: str) -> Callable[[list[str]], int]:
+def _run_command(name: str, arguments: list[str]) -> int:
     import importlib
 
+    from pybootd.commands.display import drop_output
+
     main: Callable[[list[str]], int] = importlib.import_module(f"pybootd.commands.{name}").main
-    return main
+    try:
+        return main(arguments)
+    except BrokenPipeError:  # the reader, such as head(1), has seen enough
+        drop_output()
+        return 0
 
 
 def _parser() -> argparse.ArgumentParser:

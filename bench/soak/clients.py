@@ -157,7 +157,7 @@ class Machine:
         """Fetch a file by TFTP, and check it."""
         asked = tuple((option, str(value)) for option, value in options.items())
         with self._socket() as sock:
-            self._check(name, FirmwareTransfer(sock, SERVER, name, asked, None, TRIES).run())
+            self._check(name, FirmwareTransfer(sock, SERVER, name, asked, None, TRIES).fetch())
 
     def get(self, name: str) -> None:
         """Fetch a file by HTTP, and check it."""

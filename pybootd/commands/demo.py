@@ -204,7 +204,7 @@ def _obtain(scene: _Scene, firmware: Firmware) -> ClientLease:
 
 def _boot_files(scene: _Scene, firmware: Firmware, lease: ClientLease) -> None:
     """Do what firmware and boot loader do: each file is known from the one before."""
-    loader_size = firmware.probe(lease.tftp_server, lease.boot_file, 1468)
+    loader_size = firmware.ask_size(lease.tftp_server, lease.boot_file, 1468)
     scene.screen.at(scene.now(), f"{lease.boot_file} has {loader_size} bytes")
     loader = _fetch(scene, firmware, lease, lease.boot_file, blksize=1468, windowsize=4)
     if loader_size not in (None, len(loader)):
@@ -212,7 +212,7 @@ def _boot_files(scene: _Scene, firmware: Firmware, lease: ClientLease) -> None:
     own = f"{_CONFIG}-01-{_MAC.replace(':', '-')}"
     began = scene.now()
     try:
-        firmware.fetch(lease.tftp_server, own, blksize=1408, tsize=0)
+        firmware.fetch_file(lease.tftp_server, own, blksize=1408, tsize=0)
     except FileNotServed:
         scene.screen.at(scene.now(), f"{own} is not there: the common one then")
         scene.stages.append(Stage(f"{_CONFIG}-01-...", began, scene.now(), 0, "not there"))
@@ -228,7 +228,7 @@ def _fetch(
     """Fetch a file and compare it with the one on the server's disk. Raises BootError."""
     began = scene.now()
     with scene.screen.bar(name) as progress:
-        content = firmware.fetch(lease.tftp_server, name, progress, **wanted)
+        content = firmware.fetch_file(lease.tftp_server, name, progress, **wanted)
     ended = scene.now()
     scene.screen.fetched(ended, name, len(content))
     scene.screen.daemon(scene.daemon.console)

@@ -10,8 +10,17 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 
-from pybootd.commands.api_client import ApiClient, ApiError, fail, options
-from pybootd.commands.display import daemons, machines, pools, span, terminal, text
+from pybootd.commands.api_client import ApiClient, ApiError, add_daemon_options
+from pybootd.commands.display import (
+    daemon_table,
+    format_span,
+    machine_table,
+    open_terminal,
+    pool_lines,
+    printable_text,
+    report_error,
+    write_json,
+)
 
 Json = dict[str, Any]
 
@@ -26,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         " last first.",
         epilog="Exit status: 0, or 1 when the daemon can't be asked.",
     )
-    options(made)
+    add_daemon_options(made)
     made.add_argument("-f", "--follow", action="store_true", help="go on showing what changes")
     made.add_argument("-n", "--rows", type=int, default=20, help="rows at most (20)")
     made.add_argument("search", nargs="*", help="words of a MAC, address, host name or verdict")
@@ -40,38 +49,38 @@ def main(argv: list[str]) -> int:
         daemon = ApiClient.from_options(given)
         search = " ".join(given.search)
         if not given.follow:
-            _show(daemon, search, given.rows, as_json=given.json)
+            _print_status(daemon, search, given.rows, as_json=given.json)
         elif given.json:
-            for name, value in daemon.events():
-                print(json.dumps({name: value}), flush=True)  # noqa: T201
+            for name, value in daemon.follow_events():
+                write_json({name: value}, indent=None)
         else:
-            _follow(daemon, search, given.rows)
+            _follow_rows(daemon, search, given.rows)
     except ApiError as error:
-        return fail("status", error)
-    except BrokenPipeError:
-        return 0
+        return report_error("status", error, as_json=given.json)
     return 0
 
 
-def _show(daemon: ApiClient, search: str, rows: int, *, as_json: bool) -> None:
-    found = daemon.get("/api/clients", search=search, limit=max(1, rows))
+def _print_status(daemon: ApiClient, search: str, rows: int, *, as_json: bool) -> None:
+    found = daemon.fetch_clients(search, rows)
     if as_json:
-        print(json.dumps(found, indent=2))  # noqa: T201
+        write_json(found)
         return
-    console = terminal()
-    stats = daemon.get("/api")["stats"]
+    console = open_terminal()
+    stats = daemon.fetch_stats()
     shared = len(stats["daemons"]) > 1
-    console.print(machines(found["clients"], found["now"], seers=shared))
+    console.print(machine_table(found["clients"], found["now"], seers=shared))
     more = found["total"] - len(found["clients"])
     console.print()
-    console.print(text(_summary(stats) + (f", {more} more (-n)" if more > 0 else ""), "dim"))
-    for line in pools(stats["pools"]):
+    console.print(
+        printable_text(_summary(stats) + (f", {more} more (-n)" if more > 0 else ""), "dim")
+    )
+    for line in pool_lines(stats["pools"]):
         console.print(line)
     if shared:
         console.print()
-        console.print(daemons(stats["daemons"]))
+        console.print(daemon_table(stats["daemons"]))
     if stats["database_away"] is not None:
-        console.print(text(_AWAY.format(span(stats["database_away"])), "red"))
+        console.print(printable_text(_AWAY.format(format_span(stats["database_away"])), "red"))
 
 
 def _summary(stats: Json) -> str:
@@ -79,42 +88,44 @@ def _summary(stats: Json) -> str:
     return f"{stats['clients']} machines{here}, {stats['running']} transfers under way"
 
 
-def _follow(daemon: ApiClient, search: str, count: int) -> None:
+def _follow_rows(daemon: ApiClient, search: str, count: int) -> None:
     """Show the rows, on a terminal in place, else a line for each change."""
-    console = terminal()
-    document = daemon.get("/api/clients", search=search, limit=max(1, count))
+    console = open_terminal()
+    document = daemon.fetch_clients(search, count)
     rows = {row["name"]: row for row in document["clients"]}
-    stats: Json = daemon.get("/api")["stats"]
+    stats = daemon.fetch_stats()
     if not console.is_terminal:
         _print_changes(daemon, console, search)
         return
 
-    def picture() -> Group:
+    def make_picture() -> Group:
         newest = sorted(rows.values(), key=lambda row: -row["last"])[:count]
-        shown = machines(newest, time.time(), seers=len(stats["daemons"]) > 1)
-        return Group(shown, text(""), text(_summary(stats), "dim"))
+        shown = machine_table(newest, time.time(), seers=len(stats["daemons"]) > 1)
+        return Group(shown, printable_text(""), printable_text(_summary(stats), "dim"))
 
-    with Live(picture(), console=console, auto_refresh=False) as live:
-        for name, value in daemon.events():
+    with Live(make_picture(), console=console, auto_refresh=False) as live:
+        for name, value in daemon.follow_events():
             if name == "stats":
                 stats = value
             else:
-                rows.update({row["name"]: row for row in value if _fits(row, search)})
-            live.update(picture(), refresh=True)
+                rows.update({row["name"]: row for row in value if _row_fits(row, search)})
+            live.update(make_picture(), refresh=True)
 
 
 def _print_changes(daemon: ApiClient, console: Console, search: str) -> None:
     told: dict[str, tuple[str, str]] = {}
-    for name, value in daemon.events():
+    for name, value in daemon.follow_events():
         for row in value if name == "clients" else ():
             verdict = row["verdict"]["what"] if row["verdict"] else ""
             news = (row["stage"], verdict)
-            if _fits(row, search) and told.get(row["name"]) != news:
+            if _row_fits(row, search) and told.get(row["name"]) != news:
                 told[row["name"]] = news
                 words = (row["name"], row["address"], row["state"], row["stage"], verdict)
-                console.print(text("  ".join(word for word in words if word)), soft_wrap=True)
+                console.print(
+                    printable_text("  ".join(word for word in words if word)), soft_wrap=True
+                )
 
 
-def _fits(row: Json, search: str) -> bool:
+def _row_fits(row: Json, search: str) -> bool:
     shown = json.dumps(row).lower()
     return all(word.lower() in shown for word in search.split())

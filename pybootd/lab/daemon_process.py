@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from pybootd.lab.console import Console
-from pybootd.lab.network import Host, end
+from pybootd.lab.network import Host, end_process
 
 
 class DaemonError(Exception):
@@ -71,7 +71,7 @@ class DaemonProcess:
             self._file.close()
         if process is None:
             return None
-        return end(process, timeout)
+        return end_process(process, timeout)
 
     def __enter__(self) -> Self:
         self.start()

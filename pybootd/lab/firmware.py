@@ -28,7 +28,7 @@ _UNDI = bytes.fromhex("010300")
 
 
 class BootError(Exception):
-    """The boot came to an end too early; the text says where and why."""
+    """The boot ended too early; the text says where and why."""
 
 
 class FileNotServed(BootError):
@@ -76,18 +76,21 @@ class Firmware:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self.interface.encode())
             sock.bind(("", _BOOTPC))
             xid = random.getrandbits(32)
-            offer = self._ask(sock, self._message(MessageType.DISCOVER, xid), MessageType.OFFER)
+            offer = self._await_answer(
+                sock, self.make_message(MessageType.DISCOVER, xid), MessageType.OFFER
+            )
             offered = time.monotonic() - began
-            request = self._message(MessageType.REQUEST, xid)
+            request = self.make_message(MessageType.REQUEST, xid)
             request.options[options.REQUESTED] = offer.yiaddr.packed
             request.options[options.SERVER_ID] = offer.options.get(options.SERVER_ID, b"")
-            ack = self._ask(sock, request, MessageType.ACK)
+            ack = self._await_answer(sock, request, MessageType.ACK)
         lease = _read_lease(ack, offered, time.monotonic() - began)
         address = f"{lease.address}/{lease.network.prefixlen}"
         self.host.ip("address", "add", address, "dev", self.interface)
         return lease
 
-    def _message(self, kind: MessageType, xid: int) -> Packet:
+    def make_message(self, kind: MessageType, xid: int) -> Packet:
+        """Make a message as the firmware sends it."""
         return Packet(
             xid=xid,
             flags=packet.BROADCAST_FLAG,
@@ -103,7 +106,7 @@ class Firmware:
             },
         )
 
-    def _ask(self, sock: socket.socket, message: Packet, wanted: MessageType) -> Packet:
+    def _await_answer(self, sock: socket.socket, message: Packet, wanted: MessageType) -> Packet:
         """Broadcast a message until the wanted answer comes, four times at most."""
         asked = MessageType(message.options[options.TYPE][0]).name
         for _ in range(4):
@@ -124,13 +127,13 @@ class Firmware:
                     return answer
         raise BootError(f"no {wanted.name} came for four times {asked}")
 
-    def fetch(
+    def fetch_file(
         self, server: IPv4Address, name: str, progress: Progress | None = None, **wanted: int
     ) -> bytes:
         """Fetch a file by TFTP; ``wanted`` are options to ask for (``blksize``, ``windowsize``...).
 
         ``progress`` is called with the octets received and those to come in all, if known.
-        Raises BootError, Missing.
+        Raises BootError, FileNotServed.
         """
         with self.host.inside():
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -138,12 +141,12 @@ class Firmware:
             sock.bind(("", 0))
             sock.settimeout(self.patience)
             asked = tuple((option, str(value)) for option, value in wanted.items())
-            return FirmwareTransfer(sock, str(server), name, asked, progress).run()
+            return FirmwareTransfer(sock, str(server), name, asked, progress).fetch()
 
-    def probe(self, server: IPv4Address, name: str, blksize: int) -> int | None:
+    def ask_size(self, server: IPv4Address, name: str, blksize: int) -> int | None:
         """Ask for a file's size and abort, as OVMF does before each download; None: not told.
 
-        Raises BootError, Missing.
+        Raises BootError, FileNotServed.
         """
         with self.host.inside():
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -210,8 +213,8 @@ class FirmwareTransfer:
         self.complained = False
         self.done = False
 
-    def run(self) -> bytes:
-        """Fetch the file and return it. Raises BootError, Missing."""
+    def fetch(self) -> bytes:
+        """Fetch the file and return it. Raises BootError, FileNotServed."""
         self.sock.sendto(self.last, self.peer)
         silent = 0
         while not self.done:
@@ -226,10 +229,10 @@ class FirmwareTransfer:
             if peer[0] != self.peer[0] or (self.known and peer != self.peer):
                 continue
             self.peer, self.known, silent = peer, True, 0
-            self.take(data)
+            self.take_packet(data)
         return bytes(self.got)
 
-    def take(self, data: bytes) -> None:
+    def take_packet(self, data: bytes) -> None:
         """Take one packet of the server."""
         if data[:2] == b"\0\3":
             self.take_block(int.from_bytes(data[2:4]), data[4:])
@@ -242,17 +245,17 @@ class FirmwareTransfer:
             self.blksize = int(granted.get("blksize", 512))
             self.windowsize = int(granted.get("windowsize", 1))
             self.size = _size(answer.options)
-            self.acknowledge()
+            self.acknowledge_blocks()
 
     def take_block(self, number: int, payload: bytes) -> None:
         """Take a block if it is the next one; a gap is answered once, by what came before it."""
         ahead = (number - self.block - 1) & 0xFFFF
         if ahead:
             if ahead < 0x8000 and not self.complained:
-                self.acknowledge()
+                self.acknowledge_blocks()
                 self.complained = True
             elif ahead == 0xFFFF and not self.unanswered:  # the last, again: its ACK got lost
-                self.acknowledge()
+                self.acknowledge_blocks()
             return
         self.complained = False
         self.block += 1
@@ -260,9 +263,9 @@ class FirmwareTransfer:
         self.unanswered += 1
         self.done = len(payload) < self.blksize
         if self.done or self.unanswered == self.windowsize:
-            self.acknowledge()
+            self.acknowledge_blocks()
 
-    def acknowledge(self) -> None:
+    def acknowledge_blocks(self) -> None:
         """Say what has come, and let the progress be seen."""
         self.unanswered = 0
         self.last = tftp.encode(tftp.Ack(self.block & 0xFFFF))

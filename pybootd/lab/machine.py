@@ -21,7 +21,7 @@ from typing import Literal, Self
 
 from pybootd.lab import network
 from pybootd.lab.console import Console, Line
-from pybootd.lab.network import Switch, end
+from pybootd.lab.network import Switch, end_process
 
 Firmware = Literal["bios", "uefi", "uefi-http", "uefi-secure"]
 
@@ -146,7 +146,7 @@ class Machine:
         """Switch the power off."""
         process, self._process = self._process, None
         if process is not None:
-            end(process, 5)
+            end_process(process, 5)
 
     def __enter__(self) -> Self:
         self.start()

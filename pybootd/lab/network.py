@@ -245,7 +245,7 @@ class Namespace:
         self.close()
 
 
-def end(process: subprocess.Popen[str], timeout: float) -> int:
+def end_process(process: subprocess.Popen[str], timeout: float) -> int:
     """End a process with SIGTERM, ``timeout`` seconds later with SIGKILL; return its status."""
     process.terminate()
     try:

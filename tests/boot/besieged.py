@@ -126,11 +126,11 @@ def boot(host, number, root):
     """Do what firmware and boot loader do; every byte is compared. Returns the address."""
     firmware, lease = lease_of(host, mac(number), UUID(int=number + 1))
     assert lease.boot_file == "loader.efi"
-    firmware.probe(lease.tftp_server, "loader.efi", 1468)
+    firmware.ask_size(lease.tftp_server, "loader.efi", 1468)
     with contextlib.suppress(FileNotServed):
-        firmware.fetch(lease.tftp_server, f"loader.cfg-01-{number}", blksize=1408, tsize=0)
+        firmware.fetch_file(lease.tftp_server, f"loader.cfg-01-{number}", blksize=1408, tsize=0)
     for name in ("loader.efi", "loader.cfg", "kernel", "initrd"):
-        got = firmware.fetch(lease.tftp_server, name, tsize=0, blksize=1408, windowsize=16)
+        got = firmware.fetch_file(lease.tftp_server, name, tsize=0, blksize=1408, windowsize=16)
         there = (root / name).read_bytes()
         assert hashlib.sha256(got).digest() == hashlib.sha256(there).digest(), name
     return lease.address

@@ -17,7 +17,7 @@ from pybootd import __version__
 from pybootd.lab import debian_installer, machine, network
 from pybootd.lab.firmware import BootError, Firmware
 from pybootd.lab.machine import Machine, MachineError
-from pybootd.lab.network import Network, NetworkError, end
+from pybootd.lab.network import Network, NetworkError, end_process
 from tests.net.unit import NoSystemd, Systemd
 from tests.postgres import Cluster
 
@@ -127,14 +127,14 @@ class Trial:
             must(process.poll() is None, f"it did not start: {self.log.read_text()}")
             yield process
         finally:
-            status = end(process, 10)
+            status = end_process(process, 10)
         must(status == 0, f"exit {status}: {self.log.read_text()}")
         must("Traceback" not in self.log.read_text(), self.log.read_text())
 
     def fetch(self, name):
         self.client.ip("address", "replace", "10.7.0.9/24", "dev", "eth0")
         firmware = Firmware(self.client, "eth0", DESK, UUID(int=9))
-        return firmware.fetch(SERVER, name)
+        return firmware.fetch_file(SERVER, name)
 
     def lease(self, mac=DESK, patience=3.0):
         """Get an address and a boot file for the client, as firmware does."""

@@ -44,8 +44,8 @@ def test_unprivileged_user_sees_the_same(unprivileged):
 
 def test_one_wrong_byte_is_found(monkeypatch, capfd):
     class Careless(demo.Firmware):
-        def fetch(self, server, name, progress=None, **wanted):
-            content = super().fetch(server, name, progress, **wanted)
+        def fetch_file(self, server, name, progress=None, **wanted):
+            content = super().fetch_file(server, name, progress, **wanted)
             return content[:-1] + b"?" if name == "linux" else content
 
     monkeypatch.setattr(demo, "Firmware", Careless)
@@ -68,9 +68,9 @@ def test_stopped_half_way_it_says_so_and_leaves_nothing(monkeypatch, capfd, tmp_
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     class Interrupted(demo.Firmware):
-        def fetch(self, *args, **wanted):
+        def fetch_file(self, *args, **wanted):
             os.kill(os.getpid(), signal.SIGTERM)
-            return super().fetch(*args, **wanted)
+            return super().fetch_file(*args, **wanted)
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(demo, "Firmware", Interrupted)

@@ -46,7 +46,7 @@ def ask(host, tmp_path):
         assert done.returncode == bool(faults)
         wrong = [one for one in found if one["grade"] in grades]
         assert all(one["advice"] for one in faults)
-        return [one["what"] for one in wrong]
+        return [" ".join((one.get("place", ""), one["problem"])).strip() for one in wrong]
 
     host.run("sysctl", "-w", "net.ipv4.ip_forward=1")
     return run

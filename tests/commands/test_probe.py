@@ -67,6 +67,10 @@ def net(network, tmp_path):
     return Net(network, tmp_path)
 
 
+def codes(found):
+    return [one["code"] for one in found["findings"]]
+
+
 POOL = "pool_start = 10.7.0.100"
 BOTH = "[bootfile]\nbios = pxelinux.0\nefi-x86_64 = loader.efi\nefi-arm64 = loader.efi\n"
 
@@ -77,15 +81,13 @@ def test_our_server(net):
         assert found["boots"], found
         assert (found["fetched"], found["program"]) == (len(EFI), "a UEFI program for x86-64")
         assert net.facts("-a", "bios")["boots"]
-        wrong = net.facts("-a", "efi-arm64")
-        assert wrong["problems"] == [
-            "loader.efi is a UEFI program for x86-64; this machine is efi-arm64."
-        ]
-        none = net.facts("-a", "efi-riscv64")
-        assert "[bootfile] efi-riscv64 = FILE" in none["problems"][0]
+        assert codes(net.facts("-a", "efi-arm64")) == ["boot-file-architecture"]
+        (none,) = net.facts("-a", "efi-riscv64")["findings"]
+        assert none["code"] == "no-boot-file"
+        assert "[bootfile] efi-riscv64 = FILE" in none["advice"]
         (net.folder / "boot" / "loader.efi").unlink()
         gone = net.facts()
-        assert gone["problems"] == ["The boot file can't be fetched: loader.efi: no such file"]
+        assert codes(gone) == ["boot-file-not-fetched"]
         shown = net.probe()
         assert shown.returncode == 1
         assert "no such file" in shown.stdout
@@ -94,8 +96,11 @@ def test_our_server(net):
 def test_an_interface_without_an_address_asks_and_cannot_fetch(net):
     net.client.ip("address", "flush", "dev", "eth0")
     with net.pybootd(POOL, BOTH):
-        (told,) = net.facts()["problems"]
-        assert "eth0 has no address to fetch it with: give it one of that network" in told
+        (told,) = net.facts()["findings"]
+        assert told["code"] == "boot-file-not-fetched"
+        assert (
+            "eth0 has no address to fetch it with: give it one of that network" in told["problem"]
+        )
         assert net.facts("--no-fetch")["boots"]
 
 
@@ -129,12 +134,14 @@ def test_dnsmasq_alone_as_server_and_as_proxy(net):
 
 def test_nobody_is_there_or_two_are(net):
     found = net.facts()
-    assert found["problems"][0].startswith("No server answered")
+    assert codes(found) == ["no-answer"]
     with net.pybootd(POOL, BOTH):
         net.dnsmasq(net.other, "--dhcp-range=10.7.0.150,10.7.0.160,255.255.255.0,600")
         found = net.facts()
         assert found["boots"]
-        assert found["remarks"][0].startswith("2 servers offer addresses (10.7.0.1, 10.7.0.2)")
+        (told,) = found["findings"]
+        assert (told["code"], told["grade"]) == ("several-servers", "warning")
+        assert "(10.7.0.1, 10.7.0.2)" in told["problem"]
 
 
 def test_http_boot(net):

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.commands.replay.pcap import CaptureError, read
+from pybootd.commands.replay.pcap import CaptureError, read_capture
 from pybootd.dhcp4.wire import packet
 from pybootd.lab import firmware as firmware_module
 from pybootd.lab.firmware import BootError, Firmware
@@ -85,7 +85,7 @@ def pcapng(*frames, order="<"):
 def test_captures_of_every_kind_are_read(tmp_path, content):
     file = tmp_path / "boot.pcap"
     file.write_bytes(content)
-    found = list(read(file))
+    found = list(read_capture(file))
     assert [(one.data, one.source_port, one.target) for one in found] == [
         (b"data", 67, A("10.0.0.2"))
     ] * 2
@@ -95,7 +95,7 @@ def test_captures_of_every_kind_are_read(tmp_path, content):
 def test_what_is_no_capture_is_one_line(tmp_path):
     file = tmp_path / "boot.pcap"
     with pytest.raises(CaptureError, match="No such file"):
-        list(read(file))
+        list(read_capture(file))
     for content in (b"", b"abc", b"#!/bin/sh\n" * 100):
         file.write_bytes(content)
         done = replay(file)
@@ -109,13 +109,13 @@ def test_a_broken_capture_gives_what_is_whole(tmp_path):
     for whole in (pcap(frame(), frame()), pcapng(frame(), frame())):
         for cut in range(24, len(whole), 7):
             file.write_bytes(whole[:cut])
-            assert len(list(read(file))) <= 2
+            assert len(list(read_capture(file))) <= 2
         for _ in range(300):
             broken = bytearray(whole)
             for _ in range(5):
                 broken[chance.randrange(4, len(broken))] = chance.randrange(256)
             file.write_bytes(broken)
-            list(read(file))
+            list(read_capture(file))
 
 
 def test_a_machine_that_nobody_answers_is_told(tmp_path):
@@ -126,10 +126,12 @@ def test_a_machine_that_nobody_answers_is_told(tmp_path):
     file = tmp_path / "boot.pcap"
     file.write_bytes(pcap(asks, frame(leaves, 68, 67), asks))
     told = {"mac": "52:54:00:12:34:56", "requests": 2, "seconds": 2.0}
-    assert facts(file)["unanswered"] == [told]
+    found = facts(file)
+    assert found["unanswered"] == [told]
+    assert [one["code"] for one in found["findings"]] == ["unanswered"]
     shown = replay(file)
     assert shown.returncode == 0
-    assert shown.stdout.startswith("52:54:00:12:34:56 asked 2 times in 2 s, and got no answer.\n")
+    assert "52:54:00:12:34:56 asked 2 times in 2 s" in shown.stdout
 
 
 LAST = b"the last datagram of the capture"
@@ -188,9 +190,9 @@ def captured(network, tmp_path, monkeypatch):
 def test_a_boot_that_stopped_and_our_answers(captured, tmp_path):
     def boot(firmware):
         lease = firmware.obtain_lease()
-        firmware.probe(lease.tftp_server, "loader.efi", 1468)
-        firmware.fetch(lease.tftp_server, "loader.efi", blksize=1468)
-        firmware.fetch(lease.tftp_server, "vmlinuz")
+        firmware.ask_size(lease.tftp_server, "loader.efi", 1468)
+        firmware.fetch_file(lease.tftp_server, "loader.efi", blksize=1468)
+        firmware.fetch_file(lease.tftp_server, "vmlinuz")
 
     file = captured(boot, "--dhcp-boot=loader.efi")
     (client,) = facts(file)["clients"]
@@ -247,7 +249,7 @@ def test_a_boot_file_of_another_architecture(captured, tmp_path):
     def boot(firmware):
         firmware.ARCHITECTURE = 11
         lease = firmware.obtain_lease()
-        firmware.fetch(lease.tftp_server, "loader.efi", blksize=1468)
+        firmware.fetch_file(lease.tftp_server, "loader.efi", blksize=1468)
 
     file = captured(boot, "--dhcp-boot=loader.efi")
     (tmp_path / "pybootd.ini").write_text(INI)

@@ -24,13 +24,13 @@ def download(*granted, progress=None):
     wire = Wire()
     made = FirmwareTransfer(wire, "10.7.0.1", "linux", (), progress)
     if granted:
-        made.take(tftp.encode(tftp.Oack(granted)))
+        made.take_packet(tftp.encode(tftp.Oack(granted)))
         assert wire.taken() == [tftp.Ack(0)]
     return made, wire
 
 
 def give(made, block, payload):
-    made.take(tftp.encode(tftp.Data(block, payload)))
+    made.take_packet(tftp.encode(tftp.Data(block, payload)))
 
 
 def test_each_block_is_acknowledged_until_a_short_one():
@@ -104,5 +104,5 @@ def test_progress_tells_the_announced_size():
 def test_refusal_is_told(code, message, kind, text):
     made, wire = download()
     with pytest.raises(kind, match=f"^{text}$"):
-        made.take(tftp.encode(tftp.Error(code, message)))
+        made.take_packet(tftp.encode(tftp.Error(code, message)))
     assert wire.taken() == []

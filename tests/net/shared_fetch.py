@@ -63,7 +63,7 @@ class Fetch:
                 if transfer.known and peer != transfer.peer:
                     continue
                 transfer.peer, transfer.known = peer, True
-                transfer.take(data)
+                transfer.take_packet(data)
                 if not transfer.unanswered:  # a window: what is next is on its way
                     break
         except BlockingIOError:

@@ -14,7 +14,7 @@ import pytest
 
 from pybootd.dhcp4.wire.packet import MessageType
 from pybootd.lab.daemon_process import DaemonProcess
-from pybootd.lab.network import Host, Network, Switch, end
+from pybootd.lab.network import Host, Network, Switch, end_process
 
 from .frames import BROADCAST, EVERYBODY, Capture
 
@@ -156,7 +156,7 @@ def test_without_the_right_to_send_frames_replies_are_broadcast(lab: Lab) -> Non
         frame = lab.capture.last(kind)
         assert not frame.packet.flags
         assert (frame.target, frame.to) == (BROADCAST, EVERYBODY)
-    assert end(daemon, 10) == 0
+    assert end_process(daemon, 10) == 0
 
 
 @pytest.mark.net("udhcpc")

@@ -52,8 +52,8 @@ class Client(Firmware):
         self.sockets: list[socket.socket] = []
         self.pass_time: Callable[[float], None] = lambda seconds: None
 
-    def _message(self, kind: MessageType, xid: int) -> Packet:
-        made = super()._message(kind, xid)
+    def make_message(self, kind: MessageType, xid: int) -> Packet:
+        made = super().make_message(kind, xid)
         made.options.update(self.extra)
         for code in [code for code, value in made.options.items() if value == b"-"]:
             del made.options[code]

@@ -69,7 +69,7 @@ def hear_no_ack(client: Client, name: str) -> None:
     client.become(21, "U-Boot.armv7")
     request(client, 1)
     client.pass_time(5.0)
-    client.fetch(client.obtain().tftp_server, name)
+    client.fetch_file(client.obtain().tftp_server, name)
 
 
 def u_boot(client: Client) -> None:
@@ -83,7 +83,7 @@ def ipxe(client: Client) -> None:
     boot_file(client)
     client.run_ipxe()
     discover(client, 2)
-    client.fetch(client.obtain().tftp_server, "linux")
+    client.fetch_file(client.obtain().tftp_server, "linux")
     client.system_up()
 
 

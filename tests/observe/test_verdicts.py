@@ -34,14 +34,14 @@ def discover(client: Client, times: int = 1) -> None:
     """Ask for an address and take no notice of the answers."""
     with client.broadcaster() as sock:
         for number in range(times):
-            sock.sendto(encode(client._message(MessageType.DISCOVER, number)), EVERYBODY)
+            sock.sendto(encode(client.make_message(MessageType.DISCOVER, number)), EVERYBODY)
             sock.recv(2048)
 
 
 def request(client: Client, times: int) -> None:
     """Ask for the address that was offered, and take no notice of the answers."""
     discover(client)
-    message = client._message(MessageType.REQUEST, 0)
+    message = client.make_message(MessageType.REQUEST, 0)
     message.options[options.SERVER_ID] = IPv4Address(SERVER).packed
     message.options[options.REQUESTED] = IPv4Address("10.7.0.100").packed
     with client.broadcaster() as sock:
@@ -53,7 +53,7 @@ def request(client: Client, times: int) -> None:
 def take_another(client: Client, discover_first: bool = True) -> None:
     if discover_first:
         discover(client)
-    message = client._message(MessageType.REQUEST, 0)
+    message = client.make_message(MessageType.REQUEST, 0)
     message.options[options.SERVER_ID] = bytes((10, 7, 0, 9))
     message.options[options.REQUESTED] = bytes((10, 7, 0, 200))
     with client.broadcaster() as sock:
@@ -64,7 +64,7 @@ def proxied(client: Client) -> None:
     """Take an address of another server, and ask port 4011 for the boot file."""
     take_another(client)
     client.host.ip("address", "replace", "10.7.0.200/24", "dev", client.interface)
-    message = client._message(MessageType.REQUEST, 0)
+    message = client.make_message(MessageType.REQUEST, 0)
     message.ciaddr = IPv4Address("10.7.0.200")
     sock = client.port()
     sock.bind(("10.7.0.200", 4011))
@@ -74,13 +74,13 @@ def proxied(client: Client) -> None:
 
 def proxied_grub(client: Client) -> None:
     proxied(client)
-    client.fetch(IPv4Address(SERVER), "grubx64.efi", blksize=1400)
+    client.fetch_file(IPv4Address(SERVER), "grubx64.efi", blksize=1400)
 
 
 def proxied_boot(client: Client, system: bool = True) -> None:
     proxied(client)
     for name in ("loader.efi", "grub.cfg", "linux", "initrd.gz"):
-        client.fetch(IPv4Address(SERVER), name, blksize=1400)
+        client.fetch_file(IPv4Address(SERVER), name, blksize=1400)
     if system:
         client.run_system()
         take_another(client, discover_first=False)
@@ -93,7 +93,7 @@ def arm_alone(client: Client) -> None:
 
 def boot_file(client: Client, name: str = "loader.efi") -> Any:
     lease = client.obtain()
-    client.fetch(lease.tftp_server, name, blksize=512)
+    client.fetch_file(lease.tftp_server, name, blksize=512)
     return lease
 
 
@@ -107,7 +107,7 @@ def misses(client: Client) -> None:
 def look_for(client: Client, *names: str) -> None:
     for name in names:
         with pytest.raises(BootError):
-            client.fetch(IPv4Address(SERVER), name)
+            client.fetch_file(IPv4Address(SERVER), name)
 
 
 def ask(client: Client, name: str, *acknowledged: int, **wanted: int) -> None:
@@ -187,7 +187,7 @@ def forbidding(client: Client) -> None:
     serving = threading.Thread(target=site.serve_forever, args=(0.05,))
     serving.start()
     try:
-        client.fetch(lease.tftp_server, "loader.efi")
+        client.fetch_file(lease.tftp_server, "loader.efi")
     finally:
         site.shutdown()
         serving.join()
@@ -214,7 +214,7 @@ def start_over(client: Client) -> None:
 def kernel(client: Client) -> None:
     lease = boot_file(client)
     for name in ("grub.cfg", "linux", "initrd.gz"):
-        client.fetch(lease.tftp_server, name, blksize=1400, windowsize=8)
+        client.fetch_file(lease.tftp_server, name, blksize=1400, windowsize=8)
 
 
 def arm(client: Client) -> None:
@@ -375,7 +375,7 @@ FAULTS = [
     fault(
         "size-probe",
         "breaks off once it has the size",
-        lambda c: c.probe(c.obtain().tftp_server, "loader.efi", 1468),
+        lambda c: c.ask_size(c.obtain().tftp_server, "loader.efi", 1468),
         "how large",
     ),
     fault(
@@ -545,22 +545,22 @@ def pxelinux(client: Client, system: bool = True) -> None:
     lease = boot_file(client, "pxelinux.0")
     for name in ("pxelinux.cfg/00112233", "pxelinux.cfg/01-52-54-00-12-34-56", "ldlinux.e64"):
         with pytest.raises(BootError):
-            client.fetch(lease.tftp_server, name, blksize=1408, tsize=0)
+            client.fetch_file(lease.tftp_server, name, blksize=1408, tsize=0)
     for name in ("pxelinux.cfg/default", "linux", "initrd.gz"):
-        client.fetch(lease.tftp_server, name, blksize=1408, tsize=0)
+        client.fetch_file(lease.tftp_server, name, blksize=1408, tsize=0)
     if system:
         client.system_up()
 
 
 def grub(client: Client, system: bool = True, window: int = 4) -> None:
     lease = client.obtain()
-    client.probe(lease.tftp_server, "loader.efi", 1468)
-    client.fetch(lease.tftp_server, "loader.efi", blksize=1468, windowsize=window)
+    client.ask_size(lease.tftp_server, "loader.efi", 1468)
+    client.fetch_file(lease.tftp_server, "loader.efi", blksize=1468, windowsize=window)
     for name in ("revocations_sku.efi", "shim_certificate_0.efi"):
         with pytest.raises(BootError):
-            client.fetch(lease.tftp_server, name)
+            client.fetch_file(lease.tftp_server, name)
     for name in ("/grub.cfg", "/linux", "/initrd.gz"):
-        client.fetch(lease.tftp_server, name, blksize=1024, tsize=0)
+        client.fetch_file(lease.tftp_server, name, blksize=1024, tsize=0)
     if system:
         client.system_up()
 
@@ -575,7 +575,7 @@ def ipxe(client: Client, system: bool = True, whole: bool = True) -> None:
     client.run_ipxe()
     lease = client.obtain()
     for name in ("menu.ipxe", "linux", "initrd.gz"):
-        client.fetch(lease.tftp_server, name, blksize=1432, tsize=0)
+        client.fetch_file(lease.tftp_server, name, blksize=1432, tsize=0)
     if system:
         client.system_up()
 
@@ -587,7 +587,7 @@ def grub_asks_for_an_address(client: Client) -> None:
     client.system_up()
     client.extra = before
     for name in ("grub.cfg", "linux", "initrd.gz"):
-        client.fetch(lease.tftp_server, name)
+        client.fetch_file(lease.tftp_server, name)
     client.system_up()
 
 
@@ -595,7 +595,7 @@ def u_boot(client: Client) -> None:
     for name in ("loader.efi", "linux", "initrd.gz"):
         client.become(21, "U-Boot.armv7")
         lease = client.obtain()
-        client.fetch(lease.tftp_server, name, timeout=5, blksize=1468)
+        client.fetch_file(lease.tftp_server, name, timeout=5, blksize=1468)
     client.system_up()
 
 
@@ -655,7 +655,7 @@ def test_a_good_boot_beside_another_server_gets_no_verdict(
 def test_grub_under_a_proxy_may_wait_in_its_menu(network: Network, tmp_path: Path) -> None:
     def wait(client: Client) -> None:
         proxied_grub(client)
-        client.fetch(IPv4Address(SERVER), "grub.cfg", blksize=1400)
+        client.fetch_file(IPv4Address(SERVER), "grub.cfg", blksize=1400)
 
     with make(network, tmp_path, bootp="mode = proxy") as rig:
         rig.run(wait, 1000.0)

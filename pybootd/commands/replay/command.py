@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from pybootd.commands import display
-from pybootd.commands.api_client import fail
-from pybootd.commands.display import text
-from pybootd.commands.replay.pcap import CaptureError, Datagram, read
+from pybootd.commands.display import (
+    CommandError,
+    finding_document,
+    open_terminal,
+    print_boot,
+    print_findings,
+    printable_text,
+    report_error,
+    write_json,
+)
+from pybootd.commands.replay.pcap import Datagram, read_capture
 from pybootd.commands.replay.replayer import (
     Exchange,
     Player,
     ReplayServer,
     Unanswered,
-    exchanges,
-    unanswered,
+    find_unanswered,
+    pair_exchanges,
 )
 from pybootd.config.ini import ConfigError
 from pybootd.config.loader import Config, load
 from pybootd.core.events import EventBus
+from pybootd.core.finding import Finding, Grade
 from pybootd.dhcp4.wire import options, packet
 from pybootd.dhcp4.wire.packet import MessageType, Packet
 from pybootd.files.resolver import Files
@@ -40,6 +48,15 @@ _SILENCE = (
     "No server heard that, or none wants to serve it (its log tells): look for another VLAN, a"
     " relay that is missing, a firewall; or the capture was taken where answers don't pass."
 )
+
+
+class ReplayCode(StrEnum):
+    """The kind of what a replay found."""
+
+    NO_BOOT = "no-boot"
+    UNANSWERED = "unanswered"
+
+
 _TEXTS = frozenset((12, 15, 56, 60, 66, 67))  # options shown as text; others as octets
 
 
@@ -61,38 +78,50 @@ def main(argv: list[str]) -> int:
     """Run the command; the exit status."""
     given = parser().parse_args(argv)
     try:
-        datagrams = list(read(given.file))
+        datagrams = list(read_capture(given.file))
+        asked = pair_exchanges(datagrams)
         config = load(Path(given.config), ()) if given.config else None
-        double = ReplayServer(config, exchanges(datagrams)) if config else None
-        clients = _timelines(datagrams, config)
-    except CaptureError as error:
-        return fail("replay", error)
-    except ConfigError as error:
-        return fail("replay", error)
-    asked = exchanges(datagrams)
-    for exchange in asked if double else ():
-        exchange.ours = double.answer(exchange) if double else None
-    if not clients and not asked:
-        return fail("replay", CaptureError(f"{given.file} holds no boot"))
+        if config is not None:
+            double = ReplayServer(config, asked)
+            for exchange in asked:
+                exchange.ours = double.answer_request(exchange)
+        clients = _make_client_documents(datagrams, config)
+        if not clients and not asked:
+            raise CommandError(ReplayCode.NO_BOOT, f"{given.file} holds no boot")
+    except (CommandError, ConfigError) as error:
+        return report_error("replay", error, as_json=given.json)
+    silent = find_unanswered(asked)
+    findings = [_silence_finding(one) for one in silent]
+    shown = asked if config is not None else ()
     if given.json:
-        made = {
+        document = {
             "version": 1,
             "clients": clients,
-            "unanswered": [asdict(one) for one in unanswered(asked)],
-            "exchanges": [_document(one) for one in asked] if double else [],
+            "unanswered": [asdict(one) for one in silent],
+            "findings": list(map(finding_document, findings)),
+            "exchanges": list(map(_exchange_document, shown)),
         }
-        print(json.dumps(made, indent=2))  # noqa: T201
+        write_json(document)
     else:
-        _show(clients, unanswered(asked), asked if double else ())
+        _print_replay(clients, findings, shown)
     return 0
 
 
-def _timelines(datagrams: Sequence[Datagram], config: Config | None) -> list[dict[str, Any]]:
+def _silence_finding(silent: Unanswered) -> Finding:
+    many = f"{silent.requests} times in {silent.seconds:.0f} s"
+    times = "once" if silent.requests == 1 else many
+    problem = f"{silent.mac} asked {times}, and got no answer."
+    return Finding(Grade.FAULT, problem, _SILENCE, ReplayCode.UNANSWERED)
+
+
+def _make_client_documents(
+    datagrams: Sequence[Datagram], config: Config | None
+) -> list[dict[str, Any]]:
     """Make each client's document out of what was captured."""
     bus = EventBus()
     player = Player(bus)
     timeline = Timeline(bus, lambda: player.now, lambda address: None)
-    player.play(datagrams)
+    player.play_capture(datagrams)
     files = [Files.from_config(config)] if config and config.tftp.root else []
     end = player.now + _AFTERWARDS
 
@@ -104,44 +133,44 @@ def _timelines(datagrams: Sequence[Datagram], config: Config | None) -> list[dic
     return [one["client"] for one in documents if one is not None]
 
 
-def _show(
-    clients: Sequence[dict[str, Any]], silent: Sequence[Unanswered], asked: Sequence[Exchange]
+def _print_replay(
+    clients: Sequence[dict[str, Any]], findings: Sequence[Finding], asked: Sequence[Exchange]
 ) -> None:
-    console = display.terminal()
+    console = open_terminal()
     began = asked[0].when if asked else 0.0
     for exchange in asked:
-        _side_by_side(console, exchange, exchange.when - began)
+        _print_side_by_side(console, exchange, exchange.when - began)
     for client in clients:
         for boot in reversed(client["boots"]):
-            display.boot(console, client, boot["number"])
+            print_boot(console, client, boot["number"])
             console.print()
-    for one in silent:
-        times = "once" if one.requests == 1 else f"{one.requests} times in {one.seconds:.0f} s"
-        console.print(text(f"{one.mac} asked {times}, and got no answer.", "bold"))
-    if silent:
-        console.print(text(_SILENCE), soft_wrap=True)
+    print_findings(console, findings)
 
 
-def _side_by_side(console: Console, exchange: Exchange, seconds: float) -> None:
+def _print_side_by_side(console: Console, exchange: Exchange, seconds: float) -> None:
     """Show the answers of the capture and ours, field by field; what differs stands out."""
     client = exchange.request.chaddr.hex(":")
-    console.print(text(f"{seconds:8.2f} s  {_name(exchange.request)} from {client}", "bold"))
+    console.print(
+        printable_text(f"{seconds:8.2f} s  {_message_name(exchange.request)} from {client}", "bold")
+    )
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", *("captured" for _ in exchange.theirs), "ours"):
         table.add_column(heading, overflow="fold")
     answers = [*exchange.theirs, exchange.ours]
-    sides = [_fields(answer) if answer else {"answer": "none"} for answer in answers]
+    sides = [_answer_fields(answer) if answer else {"answer": "none"} for answer in answers]
     if not exchange.theirs:
         table.columns[-1].header = "ours (captured: none)"
     for name in dict.fromkeys(name for side in sides for name in side):
         values = [side.get(name, "") for side in sides]
         style = "" if len(set(values)) == 1 else "yellow"
-        table.add_row(text(name, "dim"), *(text(value, style) for value in values))
+        table.add_row(
+            printable_text(name, "dim"), *(printable_text(value, style) for value in values)
+        )
     console.print(table)
     console.print()
 
 
-def _name(message: Packet) -> str:
+def _message_name(message: Packet) -> str:
     kind = message.options.get(options.TYPE, b"")
     try:
         return f"DHCP{MessageType(kind[0]).name}" if kind else "BOOTP"
@@ -149,9 +178,9 @@ def _name(message: Packet) -> str:
         return f"message type {kind[0]}"
 
 
-def _fields(answer: Packet) -> dict[str, str]:
+def _answer_fields(answer: Packet) -> dict[str, str]:
     """Write an answer's fields and options for people."""
-    found = {"answer": _name(answer)}
+    found = {"answer": _message_name(answer)}
     for name in ("yiaddr", "siaddr", "giaddr"):
         value = getattr(answer, name)
         if value != packet.NOBODY:
@@ -162,11 +191,11 @@ def _fields(answer: Packet) -> dict[str, str]:
             found[name] = value.decode("utf-8", "replace")
     for code, value in sorted(answer.options.items()):
         if code != options.TYPE:
-            found[f"option {code}"] = _value(code, value)
+            found[f"option {code}"] = _option_text(code, value)
     return found
 
 
-def _value(code: int, value: bytes) -> str:
+def _option_text(code: int, value: bytes) -> str:
     if code in _TEXTS:
         return value.rstrip(b"\0").decode("utf-8", "replace")
     if code in (1, 3, 6, 28, 42, 54):
@@ -176,11 +205,11 @@ def _value(code: int, value: bytes) -> str:
     return value.hex(" ")
 
 
-def _document(exchange: Exchange) -> dict[str, Any]:
+def _exchange_document(exchange: Exchange) -> dict[str, Any]:
     return {
         "when": exchange.when,
-        "request": _name(exchange.request),
+        "request": _message_name(exchange.request),
         "mac": exchange.request.chaddr.hex(":"),
-        "captured": [_fields(answer) for answer in exchange.theirs],
-        "ours": None if exchange.ours is None else _fields(exchange.ours),
+        "captured": [_answer_fields(answer) for answer in exchange.theirs],
+        "ours": None if exchange.ours is None else _answer_fields(exchange.ours),
     }

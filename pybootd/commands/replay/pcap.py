@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from enum import StrEnum
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import NamedTuple
+
+from pybootd.commands.display import CommandError
 
 _PCAP = {0xA1B2C3D4: 1e-6, 0xA1B23C4D: 1e-9}  # magic number: the unit of the fractions
 _SECTION, _INTERFACE, _PACKET, _SIMPLE = 0x0A0D0D0A, 1, 6, 3
 _TIME_UNIT = 9  # if_tsresol
 _ETHERNET, _RAW, _SLL, _SLL2 = 1, (12, 14, 101, 228), 113, 276  # LINKTYPE_...
 _VLAN = (0x8100, 0x88A8)
-_MOST = 1 << 30  # octets of a file
+_MAX_FILE = 1 << 30  # octets of a file
 
 
-class CaptureError(Exception):
-    """The file is no capture that can be read; the text says why."""
+class CaptureCode(StrEnum):
+    """Why a capture can't be read."""
+
+    UNREADABLE = "capture-unreadable"
+    TOO_LARGE = "capture-too-large"
+    NOT_A_CAPTURE = "not-a-capture"
+
+
+class CaptureError(CommandError):
+    """The file is no capture that can be read."""
 
 
 class Datagram(NamedTuple):
@@ -31,32 +42,36 @@ class Datagram(NamedTuple):
     data: bytes
 
 
-def read(path: Path) -> Iterator[Datagram]:
+def read_capture(path: Path) -> Iterator[Datagram]:
     """Yield the file's UDP datagrams in order, cut or broken ones left out. Raises CaptureError."""
     try:
-        if path.stat().st_size > _MOST:
-            raise CaptureError(f"{path} is larger than {_MOST >> 20} MB: cut out the boot")
+        if path.stat().st_size > _MAX_FILE:
+            raise CaptureError(
+                CaptureCode.TOO_LARGE,
+                f"{path} is larger than {_MAX_FILE >> 20} MB",
+                "cut out the boot",
+            )
         content = path.read_bytes()
     except OSError as error:
-        raise CaptureError(f"{path}: {error.strerror}") from error
-    for when, link, frame in _frames(path, content):
-        datagram = _unpack(when, link, frame)
+        raise CaptureError(CaptureCode.UNREADABLE, f"{path}: {error.strerror}") from error
+    for when, link, frame in _read_frames(path, content):
+        datagram = _unpack_datagram(when, link, frame)
         if datagram is not None:
             yield datagram
 
 
-def _frames(path: Path, content: bytes) -> Iterator[tuple[float, int, bytes]]:
+def _read_frames(path: Path, content: bytes) -> Iterator[tuple[float, int, bytes]]:
     head = content[:4]
     if int.from_bytes(head) == _SECTION:
-        return _blocks(content)
+        return _read_blocks(content)
     for order in ("<", ">"):
         unit = _PCAP.get(struct.unpack(f"{order}I", head)[0]) if len(head) == 4 else None
         if unit is not None and len(content) >= 24:
-            return _records(content, order, unit)
-    raise CaptureError(f"{path} is neither a pcap nor a pcapng file")
+            return _read_records(content, order, unit)
+    raise CaptureError(CaptureCode.NOT_A_CAPTURE, f"{path} is neither a pcap nor a pcapng file")
 
 
-def _records(content: bytes, order: str, unit: float) -> Iterator[tuple[float, int, bytes]]:
+def _read_records(content: bytes, order: str, unit: float) -> Iterator[tuple[float, int, bytes]]:
     link = struct.unpack_from(f"{order}I", content, 20)[0] & 0xFFFF
     at = 24
     while at + 16 <= len(content):
@@ -66,7 +81,7 @@ def _records(content: bytes, order: str, unit: float) -> Iterator[tuple[float, i
         at += kept
 
 
-def _blocks(content: bytes) -> Iterator[tuple[float, int, bytes]]:
+def _read_blocks(content: bytes) -> Iterator[tuple[float, int, bytes]]:
     """Read pcapng: sections of either byte order, interfaces with units of their own."""
     order, at = "<", 0
     links: list[tuple[int, float]] = []
@@ -102,7 +117,7 @@ def _unit(options: bytes, order: str) -> float:
     return 1e-6
 
 
-def _unpack(when: float, link: int, frame: bytes) -> Datagram | None:
+def _unpack_datagram(when: float, link: int, frame: bytes) -> Datagram | None:
     packet = _ip_packet(link, frame)
     if len(packet) < 20 or packet[0] >> 4 != 4 or packet[9] != 17:
         return None

@@ -1,4 +1,4 @@
-"""A captured boot once more: its timeline, and what our responder would have answered."""
+"""A captured boot, played again: its timeline, and what our responder would have answered."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Exchange:
     ours: Packet | None = None
 
 
-def exchanges(datagrams: Iterable[Datagram]) -> list[Exchange]:
+def pair_exchanges(datagrams: Iterable[Datagram]) -> list[Exchange]:
     """Pair the DHCP requests of a capture with the answers that came to them."""
     found: list[Exchange] = []
     for one in datagrams:
@@ -74,7 +74,7 @@ class Unanswered:
     seconds: float
 
 
-def unanswered(asked: Iterable[Exchange]) -> list[Unanswered]:
+def find_unanswered(asked: Iterable[Exchange]) -> list[Unanswered]:
     """Find the clients that the capture holds questions of, and not one answer to."""
     by_client: dict[bytes, list[Exchange]] = {}
     for exchange in asked:
@@ -104,9 +104,9 @@ class ReplayServer:
         self._handler = DhcpHandler(quiet, subnets, ClientTable(), access, own_options)
         self._offered: dict[bytes, Packet] = {}
 
-    def answer(self, exchange: Exchange) -> Packet | None:
+    def answer_request(self, exchange: Exchange) -> Packet | None:
         """Say what we would have answered."""
-        asked = self._put_right(exchange)
+        asked = self._take_our_offer(exchange)
         handler, origin = self._handler, self._origin
         if exchange.port == _PXE:
             origin = replace(origin, boot_server=True, unicast=True, source=asked.ciaddr)
@@ -115,12 +115,12 @@ class ReplayServer:
             effects = handler.proxy.handle(asked, origin, exchange.when)
         else:
             effects = handler.handle_request(asked, origin, exchange.when)
-        reply = self._settle(effects, exchange.when)
+        reply = self._run_actions(effects, exchange.when)
         if reply is not None and reply.yiaddr != NOBODY:
             self._offered[asked.chaddr] = reply
         return reply
 
-    def _put_right(self, exchange: Exchange) -> Packet:
+    def _take_our_offer(self, exchange: Exchange) -> Packet:
         """Let the client take our offer where it took the captured server's."""
         asked = exchange.request
         ours = self._offered.get(asked.chaddr)
@@ -132,18 +132,18 @@ class ReplayServer:
             changed[options.REQUESTED] = ours.yiaddr.packed
         return replace(asked, options=changed)
 
-    def _settle(self, effects: Sequence[Action], when: float) -> Packet | None:
+    def _run_actions(self, effects: Sequence[Action], when: float) -> Packet | None:
         for effect in effects:
             if isinstance(effect, Reply):
                 return packet.decode(effect.data)
             if isinstance(effect, Probe):
-                return self._settle(effect.resume(b"", when), when)
+                return self._run_actions(effect.resume(b"", when), when)
             if isinstance(effect, Wait):
                 try:
                     outcome = Result(effect.later.call())
                 except Exception as error:
                     outcome = Result(None, error)
-                return self._settle(effect.resume(outcome, when), when)
+                return self._run_actions(effect.resume(outcome, when), when)
         return None
 
 
@@ -181,20 +181,20 @@ class Player:
         self._transfers: dict[tuple[IPv4Address, int], _Download] = {}
         self.now = 0.0
 
-    def play(self, datagrams: Iterable[Datagram]) -> None:
+    def play_capture(self, datagrams: Iterable[Datagram]) -> None:
         """Publish everything, in order; ``now`` follows."""
         asked: dict[tuple[int, bytes], Packet] = {}
         for one in datagrams:
             self.now = one.when
             if _BOOTPS in (one.source_port, one.target_port) or one.source_port == _PXE:
-                self._dhcp(one, asked)
+                self._play_dhcp(one, asked)
             else:
-                self._file(one)
+                self._play_tftp(one)
         for download in list(self._transfers.values()):
             cause = EndCause.LAST_ACK_MISSING if download.last else EndCause.NONE
-            self._end(download, TransferOutcome.TIMEOUT, cause)
+            self._end_download(download, TransferOutcome.TIMEOUT, cause)
 
-    def _dhcp(self, one: Datagram, asked: dict[tuple[int, bytes], Packet]) -> None:
+    def _play_dhcp(self, one: Datagram, asked: dict[tuple[int, bytes], Packet]) -> None:
         try:
             message = packet.decode(one.data)
         except packet.DhcpPacketError:
@@ -225,30 +225,30 @@ class Player:
         if event is not None:
             self._bus.publish(event)
 
-    def _file(self, one: Datagram) -> None:
+    def _play_tftp(self, one: Datagram) -> None:
         try:
             came = tftp.decode(one.data)
         except tftp.TftpPacketError:
             return
         if one.target_port == _TFTP:
             if isinstance(came, tftp.Rrq):
-                self._ask(one, came)
+                self._begin_download(one, came)
             return
         download = self._transfers.get((one.target, one.target_port))
         if download is not None:
-            self._from_server(download, came)
+            self._play_server_packet(download, came)
             return
         download = self._transfers.get((one.source, one.source_port))
         if download is not None:
-            self._from_client(download, came)
+            self._play_client_packet(download, came)
 
-    def _ask(self, one: Datagram, came: tftp.Rrq) -> None:
+    def _begin_download(self, one: Datagram, came: tftp.Rrq) -> None:
         key = (one.source, one.source_port)
         if key in self._transfers:
             return  # once more
         self._transfers[key] = _Download(key, came.name, self.now)
 
-    def _from_server(self, download: _Download, came: tftp.Packet) -> None:
+    def _play_server_packet(self, download: _Download, came: tftp.Packet) -> None:
         if isinstance(came, tftp.Error):
             missing = came.code == tftp.ErrorCode.NOT_FOUND
             del self._transfers[download.key]
@@ -269,7 +269,7 @@ class Player:
             download.size = int(size) if size.isdigit() else None
             download.blocksize = int(block) if block.isdigit() else 512
         elif isinstance(came, tftp.Data):
-            download.take(came)
+            download.count_block(came)
         if not download.started:
             download.started = True
             self._bus.publish(
@@ -285,10 +285,10 @@ class Player:
                 )
             )
 
-    def _from_client(self, download: _Download, came: tftp.Packet) -> None:
+    def _play_client_packet(self, download: _Download, came: tftp.Packet) -> None:
         if isinstance(came, tftp.Error):
             probed = not download.acknowledged
-            self._end(
+            self._end_download(
                 download,
                 TransferOutcome.PROBED if probed else TransferOutcome.ABORTED,
                 EndCause.CLIENT_ERROR,
@@ -297,9 +297,9 @@ class Player:
         elif isinstance(came, tftp.Ack):
             download.acknowledged = download.acknowledged or came.block > 0
             if download.last and came.block == download.block & 0xFFFF:
-                self._end(download, TransferOutcome.DONE)
+                self._end_download(download, TransferOutcome.DONE)
 
-    def _end(
+    def _end_download(
         self,
         download: _Download,
         outcome: TransferOutcome,
@@ -346,7 +346,7 @@ class _Download:
         """Count the octets that came, and the blocks that came again."""
         return (self.octets if self.acknowledged else 0), self.again
 
-    def take(self, data: tftp.Data) -> None:
+    def count_block(self, data: tftp.Data) -> None:
         """Count a block, or that it came again."""
         if data.block == (self.block + 1) & 0xFFFF and not self.last:
             self.block += 1

@@ -1,18 +1,26 @@
-"""``pybootd probe``: whether a machine would boot from this network, and why not."""
+"""Reads the command line, probes, and prints what was found."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 from typing import Any
 from uuid import UUID
 
 from rich.table import Table
 
-from pybootd.commands.api_client import fail
-from pybootd.commands.display import size, terminal, text
-from pybootd.commands.prober import ProbeError, Prober, Result, ServerAnswer, probe
+from pybootd.commands.display import (
+    finding_document,
+    format_size,
+    open_terminal,
+    print_findings,
+    printable_text,
+    report_error,
+    write_json,
+)
+from pybootd.commands.probe.judge import probe_network
+from pybootd.commands.probe.prober import Prober
+from pybootd.commands.probe.result import ProbeCode, ProbeError, ProbeResult, ServerAnswer
 from pybootd.core.architecture import ARCHITECTURE_CODES, architecture_name, parse_architecture
 from pybootd.core.mac import parse_mac
 from pybootd.dhcp4.wire import options
@@ -38,13 +46,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-a",
         "--arch",
-        type=_architecture,
+        type=_read_architecture,
         default=7,
         help="architecture: bios, efi-x86_64 (default), efi-arm64, http-efi-x86_64, ..., or its"
         " number",
     )
     made.add_argument("--ipxe", action="store_true", help="ask as iPXE does, once it runs")
-    made.add_argument("--mac", type=_mac, help="MAC to ask with (the interface's own)")
+    made.add_argument("--mac", type=_read_mac, help="MAC to ask with (the interface's own)")
     made.add_argument("--uuid", type=UUID, help="UUID to ask with (a made-up one)")
     made.add_argument(
         "-w", "--wait", type=float, default=5.0, help="seconds to collect answers (5)"
@@ -58,56 +66,57 @@ def main(argv: list[str]) -> int:
     """Run the command; the exit status."""
     given = parser().parse_args(argv)
     try:
-        link = _interface(given.interface)
+        link = _find_interface(given.interface)
         uuid = given.uuid or UUID(int=random.getrandbits(128), version=4)
         prober = Prober(link, given.mac or link.mac, uuid, given.arch)
         prober.ipxe = given.ipxe
-        result = probe(prober, given.wait, fetch=not given.no_fetch)
+        result = probe_network(prober, given.wait, fetch=not given.no_fetch)
     except ProbeError as error:
-        return fail("probe", error)
+        return report_error("probe", error, as_json=given.json)
     if given.json:
-        print(json.dumps(_document(result), indent=2))  # noqa: T201
+        write_json(_result_document(result))
     else:
-        _show(result)
-    return 1 if result.problems else 0
+        _print_result(result)
+    return 0 if result.would_boot else 1
 
 
-def _architecture(word: str) -> int:
+def _read_architecture(word: str) -> int:
     try:
         return parse_architecture(word)
     except ValueError:
         known = ", ".join(ARCHITECTURE_CODES)
-        raise argparse.ArgumentTypeError(f"{word!r} is none of {known}, nor a number") from None
+        raise argparse.ArgumentTypeError(
+            f"{word!r}: expected one of {known}, or a number"
+        ) from None
 
 
-def _mac(word: str) -> bytes:
+def _read_mac(word: str) -> bytes:
     try:
         return parse_mac(word)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _interface(name: str | None) -> interfaces.Interface:
+def _find_interface(name: str | None) -> interfaces.Interface:
     """Find the interface to ask on. Raises ProbeError."""
     wired = [one for one in interfaces.list_interfaces() if one.mac and one.name != "lo"]
     if name is not None:
         wired = [one for one in wired if one.name == name]
         if not wired:
-            raise ProbeError(f"there is no network interface {name}")
+            raise ProbeError(ProbeCode.INTERFACE, f"there is no network interface {name}")
     if len(wired) != 1:
         listed = ", ".join(one.name for one in wired) or "there is none"
-        raise ProbeError(f"name an interface with -i: {listed}")
+        raise ProbeError(ProbeCode.INTERFACE, "name an interface with -i", listed)
     return wired[0]
 
 
-def _document(result: Result) -> dict[str, Any]:
+def _result_document(result: ProbeResult) -> dict[str, Any]:
     return {
-        "version": 1,
+        "version": 2,
         "architecture": result.architecture,
-        "boots": not result.problems,
-        "problems": result.problems,
-        "remarks": result.remarks,
-        "answers": [_facts(answer) for answer in result.answers],
+        "boots": result.would_boot,
+        "findings": [finding_document(one) for one in result.findings],
+        "answers": [_answer_document(answer) for answer in result.answers],
         "chosen": None if result.chosen is None else result.answers.index(result.chosen),
         "fetched": result.fetched,
         "seconds": round(result.seconds, 4),
@@ -115,7 +124,7 @@ def _document(result: Result) -> dict[str, Any]:
     }
 
 
-def _facts(answer: ServerAnswer) -> dict[str, Any]:
+def _answer_document(answer: ServerAnswer) -> dict[str, Any]:
     sent = answer.packet
     return {
         "server": str(answer.server),
@@ -124,56 +133,57 @@ def _facts(answer: ServerAnswer) -> dict[str, Any]:
         "address": str(answer.address or ""),
         "file": answer.file,
         "file_server": answer.file_server if answer.file else "",
-        "class": answer.option(options.CLASS),
+        "class": answer.vendor_class,
         "siaddr": str(sent.siaddr),
         "options": {str(code): value.hex() for code, value in sorted(sent.options.items())},
     }
 
 
-def _show(result: Result) -> None:
-    console = terminal()
+def _print_result(result: ProbeResult) -> None:
+    console = open_terminal()
     name = architecture_name(result.architecture)
     count = len(result.answers)
-    console.print(text(f"asked as {name}: {count} answer{'' if count == 1 else 's'}", "bold"))
+    console.print(
+        printable_text(f"asked as {name}: {count} answer{'' if count == 1 else 's'}", "bold")
+    )
     if result.answers:
-        console.print(_table(result))
+        console.print(_answer_table(result))
     console.print()
-    for line in result.remarks:
-        console.print(text(f"note: {line}"))
     if result.fetched is not None:
         what = f", {result.program}" if result.program else ""
         console.print(
-            text(f"the boot file came: {size(result.fetched)} in {result.seconds:.2f} s{what}")
+            printable_text(
+                f"the boot file came: {format_size(result.fetched)} in {result.seconds:.2f} s{what}"
+            )
         )
-    for line in result.problems:
-        console.print(text(line, "bold red"))
-    if not result.problems:
-        console.print(text("This machine would boot.", "green"))
+    print_findings(console, result.findings)
+    if result.would_boot:
+        console.print(printable_text("This machine would boot.", "green"))
 
 
-def _table(result: Result) -> Table:
+def _answer_table(result: ProbeResult) -> Table:
     """Show the answers side by side."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for answer in result.answers:
-        table.add_column(text(_kind(answer)), overflow="fold")
+        table.add_column(printable_text(_kind_of_server(answer)), overflow="fold")
     rows: dict[str, list[str]] = {}
     for answer in result.answers:
-        for label, value in _lines(answer).items():
+        for label, value in _answer_rows(answer).items():
             rows.setdefault(label, []).append(value)
     for label, values in rows.items():
         if any(values):
-            table.add_row(label, *map(text, values))
+            table.add_row(label, *map(printable_text, values))
     return table
 
 
-def _kind(answer: ServerAnswer) -> str:
+def _kind_of_server(answer: ServerAnswer) -> str:
     if answer.port == 4011:
         return "boot server"
     return "DHCP server" if answer.address else "proxy"
 
 
-def _lines(answer: ServerAnswer) -> dict[str, str]:
+def _answer_rows(answer: ServerAnswer) -> dict[str, str]:
     sent = answer.packet
     lines = {
         "server": str(answer.server),
@@ -183,9 +193,9 @@ def _lines(answer: ServerAnswer) -> dict[str, str]:
         "from": answer.file_server if answer.file else "",
         "siaddr": str(sent.siaddr),
         "file field": "set" if sent.file else "empty",
-        "option 66": answer.option(options.TFTP_SERVER),
-        "option 67": answer.option(options.BOOT_FILE),
-        "option 60": answer.option(options.CLASS),
+        "option 66": answer.read_text_option(options.TFTP_SERVER),
+        "option 67": answer.read_text_option(options.BOOT_FILE),
+        "option 60": answer.vendor_class,
         "option 43": sent.options.get(options.VENDOR, b"").hex(" "),
     }
     for code, label in _SHOWN:

@@ -14,9 +14,9 @@ from pybootd.lab.network import which
 _LISTEN = "0A"  # /proc/net/tcp: the state of a listening socket
 
 
-def holder(protocol: str, port: int) -> str:
-    """Name the program that has a port, as ``dnsmasq (process 123)``; "" where nobody tells."""
-    inodes = set(_inodes(protocol, port))
+def find_port_holder(protocol: str, port: int) -> str:
+    """Name the program that has a port, as ``dnsmasq (process 123)``; "" where it is not known."""
+    inodes = set(_find_inodes(protocol, port))
     if not inodes:
         return ""
     for process in Path("/proc").iterdir():
@@ -31,7 +31,7 @@ def holder(protocol: str, port: int) -> str:
     return ""
 
 
-def _inodes(protocol: str, port: int) -> Iterator[str]:
+def _find_inodes(protocol: str, port: int) -> Iterator[str]:
     for family in ("", "6"):
         try:
             table = Path(f"/proc/net/{protocol}{family}").read_text(encoding="ascii")
@@ -46,7 +46,7 @@ def _inodes(protocol: str, port: int) -> Iterator[str]:
                 yield f"socket:[{words[9]}]"
 
 
-def forwards(interface: str) -> bool | None:
+def is_forwarding(interface: str) -> bool | None:
     """Tell whether the host forwards IPv4 that comes in there; None: it doesn't tell."""
     path = Path("/proc/sys/net/ipv4/conf", interface, "forwarding")
     try:
@@ -55,12 +55,12 @@ def forwards(interface: str) -> bool | None:
         return None
 
 
-def dropped(protocol: str, port: int) -> str:
+def find_drop(protocol: str, port: int) -> str:
     """Say which rule of the firewall keeps a port's packets from this host; "" where none does."""
     return _nftables(protocol, port) or _iptables(protocol, port)
 
 
-def _output(*command: str) -> str:
+def _run_tool(*command: str) -> str:
     program = which(command[0])
     if program is None:
         return ""
@@ -74,7 +74,7 @@ def _output(*command: str) -> str:
 
 
 def _nftables(protocol: str, port: int) -> str:
-    text = _output("nft", "-j", "list", "ruleset")
+    text = _run_tool("nft", "-j", "list", "ruleset")
     try:
         items = json.loads(text)["nftables"] if text else []
     except (ValueError, KeyError):
@@ -147,7 +147,7 @@ def _holds(right: object, wanted: int | str) -> bool:
 
 
 def _iptables(protocol: str, port: int) -> str:
-    text = _output("iptables-save", "-t", "filter")
+    text = _run_tool("iptables-save", "-t", "filter")
     policy = re.search(r"^:INPUT (\w+)", text, re.MULTILINE)
     for line in re.findall(r"^-A INPUT (.*)$", text, re.MULTILINE):
         target = re.search(r"-j (\w+)", line)
