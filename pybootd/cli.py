@@ -7,21 +7,59 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from pybootd import __version__
-from pybootd.config.ini import ConfigError, find_file, sample
+from pybootd.config.ini import ConfigError, find_file
 
-COMMANDS = {
-    "demo": "boot a virtual machine in a private network and show how it goes",
-    "doctor": "look for what on this host and network would keep machines from booting",
-    "leases": "list the addresses that clients have, or take one away",
-    "probe": "ask the network as a machine's firmware would: would it boot, and why not?",
-    "replay": "show a captured boot, why it stopped, and what pybootd would have answered",
-    "status": "show what every machine does",
-    "why": "show a machine's boot step by step, and why it stopped",
-}
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "demo": "boot a virtual machine in a private network and show how it goes",
+        "doctor": "look for what on this host and network would keep machines from booting",
+        "leases": "list the addresses that clients have, or take one away",
+        "probe": "ask the network as a machine's firmware would: would it boot, and why not?",
+        "replay": "show a captured boot, why it stopped, and what pybootd would have answered",
+        "status": "show what every machine does",
+        "why": "show a machine's boot step by step, and why it stopped",
+    }
+)
+"""Every command and what it does; each is a module of ``pybootd.commands`` with a ``main``."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandOption:
+    """One option of the command line; ``value`` names what follows it, "" for a switch."""
+
+    short: str
+    long: str
+    help: str
+    value: str = ""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Return how it is written, short and long."""
+        return tuple(flag for flag in (self.short, self.long) if flag)
+
+
+OPTIONS = (
+    CommandOption(
+        "-c",
+        "--config",
+        "configuration file (default: ./pybootd.ini, else /etc/pybootd.ini)",
+        "FILE",
+    ),
+    CommandOption("-p", "--pxe", "BOOTP/DHCP/PXE server only"),
+    CommandOption("-t", "--tftp", "TFTP server only"),
+    CommandOption("-H", "--http", "also run the HTTP file server"),
+    CommandOption("-d", "--debug", "log level debug, tracebacks shown"),
+    CommandOption("", "--check", "check the configuration, print every fault, and end"),
+    CommandOption("", "--sample", "print a commented sample configuration"),
+    CommandOption("", "--version", "print the version"),
+)
+_EXCLUSIVE = ("--pxe", "--tftp")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments and arguments[0] in COMMANDS:
             return _run_command(arguments[0], arguments[1:])
-        return _daemon(_parser().parse_args(arguments))
+        return _run_daemon_command(_parser().parse_args(arguments))
     except KeyboardInterrupt:
         return 0
 
@@ -57,39 +95,33 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"commands (pybootd COMMAND --help tells more):\n{commands}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"pybootd {__version__}")
-    parser.add_argument(
-        "-c",
-        "--config",
-        metavar="FILE",
-        help="configuration file (default: ./pybootd.ini, else /etc/pybootd.ini)",
-    )
     only = parser.add_mutually_exclusive_group()
-    only.add_argument("-p", "--pxe", action="store_true", help="BOOTP/DHCP/PXE server only")
-    only.add_argument("-t", "--tftp", action="store_true", help="TFTP server only")
-    parser.add_argument("-H", "--http", action="store_true", help="also run the HTTP file server")
-    parser.add_argument(
-        "-d", "--debug", action="store_true", help="log level debug, tracebacks shown"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="check the configuration, print every fault, and end"
-    )
-    parser.add_argument(
-        "--sample", action="store_true", help="print a commented sample configuration"
-    )
+    for one in OPTIONS:
+        group = only if one.long in _EXCLUSIVE else parser
+        if one.long == "--version":
+            version = f"pybootd {__version__}"
+            group.add_argument(*one.flags, action="version", version=version, help=one.help)
+        elif one.value:
+            group.add_argument(*one.flags, metavar=one.value, help=one.help)
+        else:
+            group.add_argument(*one.flags, action="store_true", help=one.help)
     return parser
 
 
-def _daemon(options: argparse.Namespace) -> int:
+def _run_daemon_command(options: argparse.Namespace) -> int:
     if options.sample:
-        print(sample(), end="")
+        from pybootd.config.reference import render_sample
+
+        print(render_sample(), end="")
         return 0
     services = ("bootp",) if options.pxe else ("tftp",) if options.tftp else ("bootp", "tftp")
     if options.http:
         services = (*services, "httpd")
     try:
         path = find_file(options.config)
-        return _check(path, services) if options.check else _run(path, services, options.debug)
+        if options.check:
+            return _check_file(path, services)
+        return _run_daemon(path, services, options.debug)
     except ConfigError as error:
         for fault in error.faults:
             # with --check the faults are what was asked for, else they are an error
@@ -97,7 +129,7 @@ def _daemon(options: argparse.Namespace) -> int:
         return 1
 
 
-def _check(path: Path, services: Sequence[str]) -> int:
+def _check_file(path: Path, services: Sequence[str]) -> int:
     from pybootd.daemon import Daemon
 
     for warning in Daemon.from_file(path, services).config.warnings:
@@ -106,7 +138,7 @@ def _check(path: Path, services: Sequence[str]) -> int:
     return 0
 
 
-def _run(path: Path, services: Sequence[str], debug: bool) -> int:
+def _run_daemon(path: Path, services: Sequence[str], debug: bool) -> int:
     from pybootd.daemon import Daemon
     from pybootd.observe.log import event_log
     from pybootd.system.privileges import PrivilegeError

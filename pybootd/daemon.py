@@ -21,6 +21,7 @@ from pybootd.config.cache import cant_keep
 from pybootd.config.ini import ConfigError
 from pybootd.config.loader import Config, examine
 from pybootd.config.options.bootp import DEFAULT_LEASES
+from pybootd.config.options.table import restart_options
 from pybootd.config.values import ANY
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus
@@ -44,16 +45,6 @@ log = logging.getLogger(__name__)
 # what can run, as the configuration and as people call it
 SERVICES = MappingProxyType({"bootp": "DHCP", "tftp": "TFTP", "httpd": "HTTP"})
 USUAL = ("bootp", "tftp")
-# what sockets, ports and stores were made from: it stays as it is until the next start
-FIXED = MappingProxyType(
-    {
-        "bootp": ("mode", "address", "interface", "port", "leases", "lease_copy"),
-        "tftp": ("address", "port", "port_range"),
-        "httpd": ("address", "port"),
-        "security": ("user", "group"),
-        "status": ("address", "port", "token"),
-    }
-)
 
 
 class Service(Protocol):
@@ -120,7 +111,7 @@ class Daemon:
         try:
             daemon = cls(config, services)
         except ConfigError as error:
-            faults += error.faults
+            faults += (fault for fault in error.faults if fault not in faults)
         if faults:
             faults += config.warnings
             raise ConfigError(sorted(faults, key=lambda fault: fault.place.line))
@@ -304,7 +295,9 @@ class Daemon:
     def _fixed(self, other: Daemon) -> Config:
         """Return the other's configuration, but for what only a start can change; tell of that."""
         new, changed = other.config, []
-        for section, options in FIXED.items():
+        for section in (*SERVICES, "security", "status"):
+            # what runs is compared as a whole, below
+            options = [one for one in restart_options(section) if one != "enable"]
             before, after = getattr(self.config, section), getattr(new, section)
             kept = {option: getattr(before, option) for option in options}
             differ = [option for option in options if getattr(after, option) != kept[option]]

@@ -19,9 +19,9 @@ from uuid import UUID
 from pybootd import __version__
 from pybootd.access.base import Access, AccessDecision
 from pybootd.config.ini import ConfigError, Section
-from pybootd.config.values import parse_boolean
 from pybootd.core.client import Client
 from pybootd.core.mac import format_mac
+from pybootd.core.text import parse_flag
 from pybootd.core.workers import Later
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class HttpAccess(Access):
             faults.append(section.fault("location", f"{location!r} is no HTTP URL: {problem}"))
         always = False
         try:
-            always = parse_boolean(section.options.get("always_check", "off"))
+            always = parse_flag(section.options.get("always_check", "off"))
         except ValueError as error:
             faults.append(section.fault("always_check", str(error)))
         if faults:

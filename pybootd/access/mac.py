@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from pybootd.access.base import Access, AccessDecision
 from pybootd.config.ini import ConfigError, Section
-from pybootd.config.values import parse_boolean
 from pybootd.core.client import Client
 from pybootd.core.mac import MacPrefix, parse_mac_prefix
+from pybootd.core.text import parse_flag
 
 
 class MacAccess(Access):
@@ -32,7 +32,7 @@ class MacAccess(Access):
         for option, value in section.options.items():
             try:
                 written, bits = parse_mac_prefix(option)
-                allowed = parse_boolean(value)
+                allowed = parse_flag(value)
             except ValueError as error:
                 faults.append(section.fault(option, str(error)))
                 continue

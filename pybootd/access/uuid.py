@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pybootd.access.base import Access, AccessDecision
 from pybootd.config.ini import ConfigError, Section
-from pybootd.config.values import parse_boolean
 from pybootd.core.client import Client
+from pybootd.core.text import parse_flag
 
 
 class UuidAccess(Access):
@@ -28,7 +28,7 @@ class UuidAccess(Access):
         faults = []
         for option, value in section.options.items():
             try:
-                allowed = parse_boolean(value)
+                allowed = parse_flag(value)
                 if entries.setdefault(_parse(option), allowed) != allowed:
                     faults.append(section.fault(option, "the same UUID above says the contrary"))
             except ValueError as error:

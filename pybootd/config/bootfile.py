@@ -8,10 +8,15 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from pybootd.config import values
+from pybootd.config.options.clients import FILE_OR_URL
 from pybootd.config.reader import ConfigReader
 from pybootd.core.architecture import ARCHITECTURE_CODES, parse_architecture
 from pybootd.core.text import did_you_mean
+
+# iPXE as its binaries are named: undionly.kpxe, ipxe-arm64.efi
+_IPXE = re.compile(
+    r"(?:.*/)?(?:[^/]*\.k{1,3}pxe|(?:undionly|snp|snponly|ipxe)[^/]*\.(?:0|efi|pxe|lkrn))", re.I
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +33,18 @@ def host_of(boot_file: str) -> str:
     return (urlsplit(boot_file).hostname or "") if "://" in boot_file else ""
 
 
+def is_ipxe(file: str) -> bool:
+    """Tell whether a boot file is iPXE itself, by its name."""
+    return _IPXE.fullmatch(re.split("[?#]", file)[0]) is not None
+
+
 def read_bootfile(reading: ConfigReader) -> BootFileConfig:
     """Read the section, ``[bootp] boot_file`` as its default included."""
     section = reading.section("bootfile")
     words = {"default": reading.section("bootp").options.get("boot_file", ""), "ipxe": ""}
     files: dict[int, str] = {}
     for option, name in section.options.items():
-        if not reading.value(section, option, values.word, name):
+        if not reading.parse_value(section, option, FILE_OR_URL, name):
             continue
         if option.lower() in words:
             words[option.lower()] = name
@@ -60,7 +70,7 @@ def _warn_of_loops(reading: ConfigReader) -> None:
     for section in every:
         for option, name in section.options.items():
             places = section.name.lower() == "bootfile" or option.lower() == "boot_file"
-            if places and values.is_ipxe(name):
+            if places and is_ipxe(name):
                 problem = f"{name} is iPXE, which has nothing to boot then: write [bootfile] "
                 reading.warnings.append(section.warning(option, problem + "ipxe = SCRIPT"))
                 return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,21 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 from pybootd.config import values
-from pybootd.config.options.files import CacheConfig
-from pybootd.config.reader import ConfigReader, Parser
+from pybootd.config.options.table import build_config
+from pybootd.config.reader import ConfigReader
 from pybootd.system.privileges import may_write
-
-_SUM = re.compile(r"sha256:([0-9a-fA-F]{64})")
-
-
-def checksum(text: str) -> str:
-    """Read ``sha256:HEX``; the digits come back in lower case."""
-    found = _SUM.fullmatch(text)
-    if not found:
-        raise ValueError(
-            f"{text!r} is no checksum: write sha256: and 64 hexadecimal digits (sha256sum FILE)"
-        )
-    return found[1].lower()
 
 
 def read(reading: ConfigReader) -> dict[str, Any]:
@@ -35,22 +22,22 @@ def read(reading: ConfigReader) -> dict[str, Any]:
 
     The directory is relative to the configuration file's.
     """
-    found = reading.table("cache", {"cache": TABLE})
+    found = reading.read_section("cache")
     if "dir" in found:
-        found["dir"] = reading.below(Path(found["dir"]))
+        found["dir"] = reading.below(found["dir"])
         _examine(reading, found["dir"])
     elif "size" in found:
         reading.missing("cache", "dir", "required with size: where remote files are kept")
     section, pins = reading.section("pins"), {}
     for pattern, text in section.options.items():
-        value = reading.value(section, pattern, checksum, text)
+        value = reading.parse_value(section, pattern, values.CHECKSUM, text)
         if value is not None:
             pins[pattern] = value
     tftp = reading.section("tftp")
     if pins and "dir" not in found and "://" in tftp.options.get("root", ""):
         problem = "required for pins of a remote root: a file is kept there until it is checked"
         reading.missing("cache", "dir", problem)
-    return {"cache": CacheConfig(**found), "pins": MappingProxyType(pins)}
+    return {"cache": build_config("cache", found), "pins": MappingProxyType(pins)}
 
 
 def _examine(reading: ConfigReader, folder: Path) -> None:
@@ -87,6 +74,3 @@ def credentials(reading: ConfigReader, found: Mapping[str, Any]) -> dict[str, Pa
             problem = f"every user of this host may read {path}: chmod o= {path}"
             reading.warnings.append(reading.section("tftp").warning("credentials", problem))
     return {"credentials": path}
-
-
-TABLE: Mapping[str, Parser] = MappingProxyType({"dir": values.word, "size": values.octets})

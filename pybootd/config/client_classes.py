@@ -11,28 +11,12 @@ from typing import Any
 
 from pybootd.config import values
 from pybootd.config.ini import Section
-from pybootd.config.reader import ConfigReader, Parser
+from pybootd.config.options.table import options_of
+from pybootd.config.reader import ConfigReader
 from pybootd.core.architecture import ARCHITECTURE_CODES, architecture_name
 from pybootd.core.client import Client
-from pybootd.core.mac import parse_mac
 from pybootd.core.text import compile_wildcard, did_you_mean
 
-KINDS = ("subnet", "client", "class")
-"""How the names of these sections begin."""
-
-SUBNET: Mapping[str, Parser] = MappingProxyType(
-    {
-        "pool_start": values.address,
-        "pool_count": values.integer(0, 1 << 20),
-        "gateway": values.gateway,
-        "dns": values.name_servers,
-        "ntp": values.addresses,
-        "domain": values.word,
-        "lease_time": values.integer(1, 0xFFFFFFFF),
-        "max_lease_time": values.integer(1, 0xFFFFFFFF),
-        "next_server": values.address,
-    }
-)
 # variables that every client has: no section can set them
 _GIVEN = ("file", "filename", "mac", "ip", "uuid", "arch", "server")
 _X64, _EBC = ARCHITECTURE_CODES["efi-x86_64"], ARCHITECTURE_CODES["efi-ebc"]
@@ -130,12 +114,6 @@ FIELDS: Mapping[str, Callable[[Client], tuple[str, ...]]] = MappingProxyType(
 """What a class may look at."""
 
 
-def kind(name: str) -> str:
-    """Return what a section is: the first word of its name where others follow."""
-    first = name.partition(" ")[0]
-    return first if first in KINDS or first == name else ""
-
-
 def _sections(reading: ConfigReader, kind: str) -> Iterator[tuple[Section, str]]:
     """Yield each section of this kind, and what its name says behind the kind."""
     for section in reading.sections.values():
@@ -148,7 +126,7 @@ def read_subnets(reading: ConfigReader, start: IPv4Address | None) -> tuple[Subn
     """Read every ``[subnet]``; ``start`` is where the pool of ``[bootp]`` begins."""
     found: list[SubnetConfig] = []
     for section, name in _sections(reading, "subnet"):
-        own = reading.options(section, SUBNET)
+        own = reading.read_options(section, options_of("subnet"))
         try:
             network = IPv4Network(name)
         except ValueError:
@@ -184,9 +162,9 @@ def read_profiles(reading: ConfigReader) -> tuple[Profiles, dict[bytes, IPv4Addr
     clients: dict[bytes, ClientProfile] = {}
     addresses: dict[bytes, IPv4Address] = {}
     for section, name in _sections(reading, "client"):
-        mac = reading.value(section, "", parse_mac, name)
+        mac = reading.parse_value(section, "", values.MAC, name)
         address = _text(section, "address")
-        kept = reading.value(section, "address", values.address, address) if address else None
+        kept = reading.parse_value(section, "address", values.ADDRESS, address) if address else None
         profile = _profile(reading, section, ("address",))
         if mac is None:
             continue
@@ -241,7 +219,7 @@ def _profile(reading: ConfigReader, section: Section, passed: tuple[str, ...]) -
         elif name in _GIVEN:
             problem = f"{{{name}}} is a variable that every client has: take another name"
             reading.faults.append(section.fault(option, problem))
-        elif name in SUBNET:
+        elif name in options_of("subnet"):
             problem = f"is only a variable here, {{{option}}}: clients are not told of it"
             reading.warnings.append(section.warning(option, problem))
             variables[option] = text

@@ -179,8 +179,3 @@ def find_file(given: str | None) -> Path:
             return path  # what is wrong shows when it is read
     problem = f"no such file, nor {SEARCHED[1]}: name one with -c, or write one: pybootd --sample"
     raise ConfigError([Finding(Grade.FAULT, problem, place=Place(SEARCHED[0]))])
-
-
-def sample() -> str:
-    """Return the commented sample configuration that ships in the package."""
-    return (Path(__file__).parents[1] / "etc" / "pybootd.ini").read_text(encoding="utf-8")

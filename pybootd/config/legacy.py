@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from pybootd.config import values
 from pybootd.config.ini import Section
 from pybootd.core.finding import Finding
+from pybootd.core.text import parse_flag
 
 Sections = dict[str, Section]
 Change = Callable[[Sections, str], Iterator[Finding]]
@@ -41,7 +41,7 @@ def _set_gateway(sections: Sections, option: str) -> Iterator[Finding]:
     section = sections["bootp"]
     given = _get(section, "gateway")
     try:
-        wanted = values.parse_boolean(section.options[option])
+        wanted = parse_flag(section.options[option])
     except ValueError as error:
         yield section.fault(option, str(error))
         sections["bootp"] = _put(section, option)

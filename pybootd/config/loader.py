@@ -18,12 +18,13 @@ from pybootd.config import client_classes, legacy, values
 from pybootd.config.bootfile import BootFileConfig, read_bootfile
 from pybootd.config.client_classes import Profiles, SubnetConfig
 from pybootd.config.ini import ConfigError, Section, read
+from pybootd.config.options import table
 from pybootd.config.options.bootp import BootpConfig
 from pybootd.config.options.files import CacheConfig, HttpdConfig, TftpConfig
 from pybootd.config.options.service import LoggerConfig, SecurityConfig, StatusConfig
-from pybootd.config.reader import ConfigReader, Parser
+from pybootd.config.reader import ConfigReader
 from pybootd.core.finding import Finding, Grade, Place
-from pybootd.core.mac import MacPrefix, parse_mac, parse_mac_prefix
+from pybootd.core.mac import MacPrefix
 from pybootd.core.text import did_you_mean
 
 
@@ -55,88 +56,6 @@ class Config:
     warnings: tuple[Finding, ...] = ()
 
 
-_PORT = values.integer(1, 65535)
-_STATUS_PORT = values.integer(0, 65535)
-_LEASE = values.integer(1, 0xFFFFFFFF)
-
-# Every option with the function that reads its value; its default stands in the dataclass.
-TABLE: Mapping[str, Mapping[str, Parser]] = MappingProxyType(
-    {
-        "logger": {
-            "type": values.choice("stderr", "file", "syslog", "none"),
-            "level": values.choice("critical", "error", "warning", "info", "debug"),
-            "file": Path,
-            "format": values.choice("text", "json"),
-        },
-        "bootp": {
-            "mode": values.choice("dhcp", "proxy", "auto"),
-            "access": values.word,
-            "address": values.address,
-            "interface": values.names,
-            "port": _PORT,
-            "allow_simple_dhcp": values.parse_boolean,
-            "boot_classes": values.names,
-            "boot_file": values.word,
-            "next_server": values.address,
-            "servername": values.word,
-            "domain": values.word,
-            "dns": values.name_servers,
-            "ntp": values.addresses,
-            "gateway": values.gateway,
-            "netmask": values.netmask,
-            "pool_start": values.address,
-            "pool_count": values.integer(0, 1 << 20),
-            "lease_time": _LEASE,
-            "max_lease_time": _LEASE,
-            "identity": values.choice("mac", "client-id"),
-            "authoritative": values.parse_boolean,
-            "reclaim": values.choice("never", "expired"),
-            "leases": values.leases,
-            "lease_copy": values.word,
-            "share": values.share,
-            "conflict_check": values.parse_boolean,
-            "notify": values.endpoints,
-            "timeout": values.seconds(0.1, 60),
-        },
-        # read by the access list itself
-        "http": dict.fromkeys(("location", "pxe", "dhcp", "always_check"), str),
-        "tftp": {
-            "root": values.word,
-            "filters": values.names,
-            "address": values.address,
-            "port": _PORT,
-            "blocksize": values.integer(8, 65464),
-            "windowsize": values.integer(1, 65535),
-            "timeout": values.seconds(0.01, 255),
-            "retries": values.integer(0, 100),
-            "port_range": values.port_range,
-            "fragments": values.parse_boolean,
-            "offload": values.parse_boolean,
-            "cache": values.integer(1 << 16, 1 << 40),
-            "requests": values.integer(0, 1_000_000),
-            "upload": values.word,
-            "upload_size": values.octets,
-            "upload_count": values.integer(1, 1_000_000),
-            "credentials": Path,
-        },
-        "httpd": {
-            "enable": values.parse_boolean,
-            "root": values.word,
-            "address": values.address,
-            "port": _PORT,
-            "check_ip": values.parse_boolean,
-            "connections": values.integer(1, 65535),
-        },
-        "security": {"user": values.user, "group": values.group},
-        "cache": cache_module.TABLE,
-        "status": {"address": values.address, "port": _STATUS_PORT, "token": values.word},
-    }
-)
-ALIASES: Mapping[str, str] = MappingProxyType({"bootpd": "bootp", "tftpd": "tftp"})
-# Sections whose options are made up by the user (MAC addresses, architectures), or read by others.
-FREE = ("bootfile", "buggy_clients", "filters", "mac", "options", "pins", "static_dhcp", "uuid")
-
-
 def load(path: Path, services: Collection[str] = ("bootp", "tftp")) -> Config:
     """Read a configuration for these services; raises ConfigError with every fault."""
     config, faults = examine(path, services)
@@ -156,7 +75,7 @@ def examine(path: Path, services: Collection[str]) -> tuple[Config, list[Finding
 def _plugins(written: Mapping[str, Section]) -> set[str]:
     """Name the access list and the filters that are in use: each may have a section of its own."""
     options = [
-        (ALIASES.get(section.name.lower(), section.name.lower()), option.lower(), text.lower())
+        (table.section_name(section.name), option.lower(), text.lower())
         for section in written.values()
         for option, text in section.options.items()
     ]
@@ -164,7 +83,7 @@ def _plugins(written: Mapping[str, Section]) -> set[str]:
         name
         for section, option, text in options
         if (section, option) in (("bootp", "access"), ("tftp", "filters"))
-        for name in values.names(text)
+        for name in values.parse_names(text)
     }
 
 
@@ -185,7 +104,7 @@ class _Reader(ConfigReader):
         if not self.faults or self.sections:  # an unreadable file has no sections to complain of
             self._require(services)
         bootp = self._bootp()
-        self.table("http", TABLE)
+        self.read_section("http")
         own, addresses = client_classes.read_profiles(self)
         return Config(
             path=self.path,
@@ -196,10 +115,10 @@ class _Reader(ConfigReader):
             buggy=self._buggy(),
             subnets=client_classes.read_subnets(self, bootp.pool_start),
             profiles=own,
-            tftp=TftpConfig(**self._files("tftp", bootp)),
-            httpd=HttpdConfig(**self._files("httpd", bootp)),
+            tftp=table.build_config("tftp", self._files("tftp", bootp)),
+            httpd=table.build_config("httpd", self._files("httpd", bootp)),
             security=self._security(),
-            status=StatusConfig(**self.table("status", TABLE)),
+            status=table.build_config("status", self.read_section("status")),
             **cache_module.read(self),
             sections=self.sections,
             warnings=tuple(self.warnings),
@@ -207,24 +126,19 @@ class _Reader(ConfigReader):
 
     def _note(self, section: Section) -> None:
         """Keep a section under its own name, whatever alias it was written with."""
-        name = ALIASES.get(section.name.lower(), section.name.lower())
+        name = table.section_name(section.name)
         if name in self.sections:
             first = self.sections[name]
             self.faults.append(
                 section.fault("", f"the same as [{first.name}] in line {first.line}: keep one")
             )
-        elif (
-            name in TABLE
-            or name in FREE
-            or name in self._plugins
-            or client_classes.kind(name) in client_classes.KINDS
-        ):
+        elif table.section_kind(name) or name in self._plugins:
             self.sections[name] = section
         else:
-            known = (*TABLE, *FREE, *ALIASES, *client_classes.KINDS)
-            guess = did_you_mean(section.name, known)
+            aliases = (alias for one in table.SECTIONS.values() for alias in one.aliases)
+            guess = did_you_mean(section.name, (*table.SECTIONS, *aliases))
             hint = f"[{guess}]" if guess else ""
-            self.warnings.append(section.warning("", "unknown section, passed over", hint))
+            self.warnings.append(section.warning("", "unknown section, ignored", hint))
 
     def _require(self, services: Collection[str]) -> None:
         """Note what a service can't do without."""
@@ -232,7 +146,7 @@ class _Reader(ConfigReader):
         pools = [
             one
             for name, one in self.sections.items()
-            if client_classes.kind(name) in ("subnet", "bootp")
+            if table.section_kind(name) in ("subnet", "bootp")
         ]
         given = {option.lower() for section in pools for option in section.options}
         if "bootp" in services and mode != "proxy" and "pool_start" not in given:
@@ -240,22 +154,23 @@ class _Reader(ConfigReader):
             self.missing("bootp", "pool_start", problem)
 
     def _logger(self) -> LoggerConfig:
-        found = self.table("logger", TABLE)
+        found = self.read_section("logger")
         if "file" in found:
             found["file"] = self.below(found["file"])
         elif found.get("type") == "file":
             self.missing("logger", "file", "required with type = file: the path to log to")
-        return LoggerConfig(**found)
+        made: LoggerConfig = table.build_config("logger", found)
+        return made
 
     def _bootp(self) -> BootpConfig:
-        found = self.table("bootp", TABLE)
+        found = self.read_section("bootp")
         if "lease_time" in found:
             found.setdefault("max_lease_time", found["lease_time"])
         for option in ("leases", "lease_copy"):
             path = found.get(option, "none")
             if path not in ("memory", "none") and not path.startswith(values.DATABASES):
                 found[option] = str(self.below(Path(path)))
-        made = BootpConfig(**found)
+        made: BootpConfig = table.build_config("bootp", found)
         section = self.section("bootp")
         if found.get("dns") == () and section.options.get("dns"):
             problem = "auto: this host has none that others could ask; clients are told of none"
@@ -274,12 +189,13 @@ class _Reader(ConfigReader):
         """Read the addresses kept for MACs, beside those that ``[client]`` sections keep."""
         section = self.section("static_dhcp")
         found = dict(addresses)
-        for kept in {kept for kept in found.values() if list(found.values()).count(kept) > 1}:
-            problem = f"{kept} is kept for two clients"
+        twice = {one for one in found.values() if list(found.values()).count(one) > 1}
+        for address in twice:
+            problem = f"{address} is kept for two clients"
             self.faults.append(Finding(Grade.FAULT, problem, place=Place(self.path)))
         for option, text in section.options.items():
-            mac = self.value(section, option, parse_mac, option)
-            kept = self.value(section, option, values.address, text)
+            mac = self.parse_value(section, option, values.MAC, option)
+            kept = self.parse_value(section, option, values.ADDRESS, text)
             if mac is None or kept is None:
                 continue
             if mac in addresses:
@@ -295,21 +211,22 @@ class _Reader(ConfigReader):
         section = self.section("buggy_clients")
         found = []
         for option, text in section.options.items():
-            prefix = self.value(section, option, parse_mac_prefix, option)
-            buggy = self.value(section, option, values.parse_boolean, text)
+            prefix = self.parse_value(section, option, values.MAC_PREFIX, option)
+            buggy = self.parse_value(section, option, values.BOOLEAN, text)
             if prefix is not None and buggy is not None:
                 found.append((prefix, buggy))
         return tuple(sorted(found, key=lambda rule: -rule[0].bits))
 
     def _security(self) -> SecurityConfig:
-        found = self.table("security", TABLE)
+        found = self.read_section("security")
         if "group" in found and not self.section("security").options.get("user"):
             self.missing("security", "user", "required with group: whom to become")
-        return SecurityConfig(**found)
+        made: SecurityConfig = table.build_config("security", found)
+        return made
 
     def _files(self, name: str, bootp: BootpConfig) -> dict[str, Any]:
         """Read the options of a service that has files below a root."""
-        found = self.table(name, TABLE)
+        found = self.read_section(name)
         root = found.get("root", "")
         if root and "://" not in root:
             found["root"] = str(self.below(Path(root)))

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
-from pybootd.config import values
 from pybootd.config.ini import Section
+from pybootd.config.options import table
+from pybootd.config.options.declaration import Option
+from pybootd.config.values import ValueParser
 from pybootd.core.finding import Finding, Grade, Place
 from pybootd.core.text import did_you_mean
 
-Parser = Callable[[str], Any]
-_AS_WRITTEN: tuple[Parser, ...] = (values.word, Path)  # they take what may be a comment, too
-Tables = Mapping[str, Mapping[str, Parser]]
-_NO_OTHERS: Tables = MappingProxyType({})
+T = TypeVar("T")
 
 
 class ConfigReader:
@@ -38,17 +36,12 @@ class ConfigReader:
         place = Place(self.path, known.line, known.name, option)
         self.faults.append(Finding(Grade.FAULT, problem, place=place))
 
-    def table(self, name: str, tables: Tables) -> dict[str, Any]:
-        """Read the options of a section, each as the table of this name says."""
-        return self.options(self.section(name), tables[name], tables)
+    def read_section(self, name: str) -> dict[str, Any]:
+        """Read the options of a section, as they are declared; what isn't written is left out."""
+        return self.read_options(self.section(name), table.options_of(name))
 
-    def options(
-        self, section: Section, table: Mapping[str, Parser], tables: Tables = _NO_OTHERS
-    ) -> dict[str, Any]:
-        """Read the options of a section; one that the table lacks is a warning with a guess.
-
-        It may belong to another of the ``tables``; of several that have it the first is meant.
-        """
+    def read_options(self, section: Section, declared: Mapping[str, Option]) -> dict[str, Any]:
+        """Read the options of a section; one that isn't declared is a warning with a guess."""
         found: dict[str, Any] = {}
         earlier: dict[str, str] = {}
         for written, text in section.options.items():
@@ -57,28 +50,30 @@ class ConfigReader:
                 line = section.lines.get(earlier[option], section.line)
                 self.faults.append(section.fault(written, f"written twice, first in line {line}"))
             earlier[option] = written
-            if option not in table:
-                homes = (f"[{name}] {option}" for name in tables if option in tables[name])
-                guess = next(homes, "") or did_you_mean(option, table)
-                self.warnings.append(section.warning(written, "unknown option, passed over", guess))
+            known = declared.get(option)
+            if known is None or known.free:
+                guess = _home_of(option) or did_you_mean(option, declared)
+                self.warnings.append(section.warning(written, "unknown option, ignored", guess))
                 continue
-            value = self.value(section, written, table[option], text)
+            value = self.parse_value(section, written, known.parser, text)
             if value is not None:
                 found[option] = value
         return found
 
-    def value(self, section: Section, option: str, parser: Parser, text: str) -> Any:
+    def parse_value(
+        self, section: Section, option: str, parser: ValueParser[T], text: str
+    ) -> T | None:
         """Read one value; None, and a fault noted, when it is none."""
         commented = " ;" in text or " #" in text
         try:
-            value = parser(text)
+            value = parser.parse(text)
         except ValueError as error:
             meant, problem = getattr(error, "meant", ""), str(error)
             if commented:
                 problem += "; a comment needs a line of its own"
             self.faults.append(section.fault(option, problem, meant))
             return None
-        if commented and parser in _AS_WRITTEN:
+        if commented and parser.free:
             problem = "all that stands behind = is its value; a comment needs a line of its own"
             self.warnings.append(section.warning(option, problem))
         return value
@@ -86,3 +81,9 @@ class ConfigReader:
     def below(self, path: Path) -> Path:
         """Make a path absolute, from the configuration file's folder; links stay what they are."""
         return Path(os.path.abspath(self.path.absolute().parent / path))  # noqa: PTH100
+
+
+def _home_of(option: str) -> str:
+    """Return an option with the section that it belongs to, ``[tftp] root``; "": with none."""
+    homes = (one for one in table.all_options() if one.name == option and not one.free)
+    return next((f"[{one.section}] {one.name}" for one in homes), "")

@@ -4,105 +4,76 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
 
+from pybootd.core.mac import parse_mac, parse_mac_prefix
 from pybootd.core.text import did_you_mean, parse_flag
 
 T = TypeVar("T")
-
-DATABASES = ("postgresql://", "postgres://")  # how URLs begin that libpq knows
+T_co = TypeVar("T_co", covariant=True)
 
 ANY = IPv4Address("0.0.0.0")
 
+DATABASES = ("postgresql://", "postgres://")  # how URLs begin that libpq knows
+MAX_SECONDS = 0xFFFFFFFF  # of a lease: RFC 2131 3.3, which is for ever
+
 Gateway = IPv4Address | Literal["none", "self"]
 
-# iPXE as its binaries are named: undionly.kpxe, ipxe-arm64.efi
-_IPXE = re.compile(
-    r"(?:.*/)?(?:[^/]*\.k{1,3}pxe|(?:undionly|snp|snponly|ipxe)[^/]*\.(?:0|efi|pxe|lkrn))", re.I
-)
+
+@dataclass(frozen=True, slots=True)
+class ValueParser(Generic[T_co]):
+    """How the text of an option becomes its value.
+
+    ``accepts`` tells people what may be written, ``form`` turns a value back into text.
+    ``free``: any text will do, so what was meant as a comment is a part of it.
+    """
+
+    parse: Callable[[str], T_co]
+    accepts: str
+    form: Callable[[Any], str] = str
+    free: bool = False
 
 
-class Unmeant(ValueError):
+class UnknownWord(ValueError):
     """A value that is not one of the words there are; ``meant`` is the nearest of them."""
 
     def __init__(self, text: str, words: tuple[str, ...]) -> None:
-
-        super().__init__(f"{text!r} is none of {', '.join(words)}")
+        super().__init__(f"{text!r}: expected one of {', '.join(words)}")
         self.meant = did_you_mean(text, words)
 
 
-def parse_boolean(text: str) -> bool:
-    """Read a boolean in any of its spellings."""
-    return parse_flag(text)
-
-
-def word(text: str) -> str:
+def parse_word(text: str) -> str:
     """Read a text that must not be empty."""
     if not text:
         raise ValueError("has no value")
     return text
 
 
-def leases(text: str) -> str:
+def parse_path(text: str) -> Path:
+    """Read a path, as it is written."""
+    return Path(parse_word(text))
+
+
+def parse_leases(text: str) -> str:
     """Read where leases are kept: a path, ``memory``, or the URL of a database."""
-    scheme, colon, _ = word(text).partition("://")
+    scheme, colon, _ = parse_word(text).partition("://")
     if colon and not text.startswith(DATABASES):
         raise ValueError(f"{scheme}:// is no database for leases: write postgresql://, or a path")
     return text
 
 
-def is_ipxe(file: str) -> bool:
-    """Tell whether a boot file is iPXE itself, by its name."""
-    return _IPXE.fullmatch(re.split("[?#]", file)[0]) is not None
-
-
-def choice(*words: str) -> Callable[[str], str]:
-    """Read one of the words, in any letter case."""
-
-    def read(text: str) -> str:
-        if text.lower() not in words:
-            raise Unmeant(text, words)
-        return text.lower()
-
-    return read
-
-
-def integer(low: int, high: int) -> Callable[[str], int]:
-    """Read a whole number from ``low`` to ``high``."""
-
-    def read(text: str) -> int:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-            raise ValueError(f"{text!r} is no whole number")
-        if not low <= int(text) <= high:
-            raise ValueError(f"{text} is not from {low} to {high}")
-        return int(text)
-
-    return read
-
-
-def seconds(low: float, high: float) -> Callable[[str], float]:
-    """Read a time in seconds, fractions allowed."""
-
-    def read(text: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
-            raise ValueError(f"{text!r} is no number of seconds")
-        if not low <= float(text) <= high:
-            raise ValueError(f"{text} s is not from {low:g} to {high:g}")
-        return float(text)
-
-    return read
-
-
-def octets(text: str) -> int:
-    """Read a size in octets; ``k``, ``M`` and ``G`` behind the number are powers of 1024."""
-    found = re.fullmatch(r"([0-9]{1,12}) ?([kKmMgG]?)(i?[bB])?", text)
+def parse_size(text: str) -> int:
+    """Read a size in octets; ``k``, ``M``, ``G`` and ``T`` behind the number are powers of 1024."""
+    found = re.fullmatch(r"([0-9]{1,12}) ?([kKmMgGtT]?)(i?[bB])?", text)
     if not found:
         raise ValueError(f"{text!r} is no size: write 67108864 or 64M")
-    return int(found[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[found[2].lower()]
+    return int(found[1]) << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[found[2].lower()]
 
 
-def address(text: str) -> IPv4Address:
+def parse_address(text: str) -> IPv4Address:
     """Read an IPv4 address."""
     try:
         return IPv4Address(text)
@@ -110,7 +81,7 @@ def address(text: str) -> IPv4Address:
         raise ValueError(f"{text!r} is no IPv4 address, such as 192.168.1.1") from None
 
 
-def netmask(text: str) -> IPv4Address:
+def parse_netmask(text: str) -> IPv4Address:
     """Read a netmask: ones, then zeros."""
     try:
         mask = IPv4Address(text)
@@ -122,49 +93,49 @@ def netmask(text: str) -> IPv4Address:
     raise ValueError(f"{text!r} is no netmask, such as 255.255.255.0")
 
 
-def addresses(text: str) -> tuple[IPv4Address, ...]:
+def parse_addresses(text: str) -> tuple[IPv4Address, ...]:
     """Read addresses that commas or semicolons separate."""
-    return tuple(address(part) for part in _parts(text))
+    return tuple(parse_address(part) for part in _parts(text))
 
 
-def name_servers(text: str) -> tuple[IPv4Address, ...]:
+def parse_name_servers(text: str) -> tuple[IPv4Address, ...]:
     """Read addresses, or ``auto``: those that this host asks itself, which may be none."""
     if text.lower() == "auto":
-        from pybootd.system import interfaces
+        from pybootd.system import interfaces  # asks the system: only where it is wanted
 
         return interfaces.name_servers()
-    return addresses(text)
+    return parse_addresses(text)
 
 
-def names(text: str) -> tuple[str, ...]:
+def parse_names(text: str) -> tuple[str, ...]:
     """Read words that commas separate."""
     return tuple(_parts(text))
 
 
-def gateway(text: str) -> Gateway:
+def parse_gateway(text: str) -> Gateway:
     """Read an address, ``none``, or ``self`` (the server's own address on that network)."""
     if text.lower() == "none":
         return "none"
     if text.lower() == "self":
         return "self"
     try:
-        return address(text)
+        return parse_address(text)
     except ValueError:
         raise ValueError(f"{text!r} is neither an IPv4 address nor none nor self") from None
 
 
-def endpoints(text: str) -> tuple[tuple[str, int], ...]:
+def parse_endpoints(text: str) -> tuple[tuple[str, int], ...]:
     """Read ``a.b.c.d:port``, several separated by ``;``."""
     found = []
     for part in _parts(text):
         host, _, port = part.partition(":")
         if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
             raise ValueError(f"{part!r} is no target: write a.b.c.d:port")
-        found.append((str(address(host)), int(port)))
+        found.append((str(parse_address(host)), int(port)))
     return tuple(found)
 
 
-def user(text: str) -> str:
+def parse_user(text: str) -> str:
     """Read the name of a user of this system."""
     import pwd
 
@@ -174,7 +145,7 @@ def user(text: str) -> str:
         raise ValueError(f"{text!r} is no user here: name one, or make it with useradd") from None
 
 
-def group(text: str) -> str:
+def parse_group(text: str) -> str:
     """Read the name of a group of this system."""
     import grp
 
@@ -184,7 +155,7 @@ def group(text: str) -> str:
         raise ValueError(f"{text!r} is no group here: name one, or make it: groupadd") from None
 
 
-def share(text: str) -> tuple[int, int]:
+def parse_share(text: str) -> tuple[int, int]:
     """Read ``1/3``, the first of three parts; raises ValueError."""
     number, _, parts = text.partition("/")
     if number.strip().isdecimal() and parts.strip().isdecimal():
@@ -194,7 +165,7 @@ def share(text: str) -> tuple[int, int]:
     raise ValueError("a part of the clients, as 1/3, 2/3 and 3/3 on three servers")
 
 
-def port_range(text: str) -> tuple[int, int]:
+def parse_port_range(text: str) -> tuple[int, int]:
     """Read ``first-last``: ports, both included."""
     found = re.fullmatch(r"([0-9]{1,5}) *- *([0-9]{1,5})", text)
     if not found or not 0 < int(found[1]) <= int(found[2]) < 65536:
@@ -202,6 +173,111 @@ def port_range(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def parse_checksum(text: str) -> str:
+    """Read ``sha256:HEX``; the digits come back in lower case."""
+    found = re.fullmatch(r"sha256:([0-9a-fA-F]{64})", text)
+    if not found:
+        raise ValueError(
+            f"{text!r} is no checksum: write sha256: and 64 hexadecimal digits (sha256sum FILE)"
+        )
+    return found[1].lower()
+
+
+def choice(*words: str) -> ValueParser[str]:
+    """Accept one of the words, in any letter case."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise UnknownWord(text, words)
+        return text.lower()
+
+    return ValueParser(parse, f"{', '.join(words[:-1])} or {words[-1]}")
+
+
+def integer(low: int, high: int) -> ValueParser[int]:
+    """Accept an integer from ``low`` to ``high``."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+            raise ValueError(f"{text!r} is not an integer, from {low} to {high}")
+        if not low <= int(text) <= high:
+            raise ValueError(f"{text} is not from {low} to {high}")
+        return int(text)
+
+    return ValueParser(parse, f"{low} to {high}")
+
+
+def seconds(low: float, high: float) -> ValueParser[float]:
+    """Accept a time in seconds, fractions allowed."""
+
+    def parse(text: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+            raise ValueError(
+                f"{text!r} is no number of seconds: write one from {low:g} to {high:g}"
+            )
+        if not low <= float(text) <= high:
+            raise ValueError(f"{text} s is not from {low:g} to {high:g}")
+        return float(text)
+
+    return ValueParser(parse, f"{low:g} to {high:g}", lambda value: f"{value:g}")
+
+
+def size(low: int, high: int) -> ValueParser[int]:
+    """Accept a size in octets from ``low`` to ``high``; ``parse_size`` says how it is written."""
+
+    def parse(text: str) -> int:
+        if not low <= (value := parse_size(text)) <= high:
+            raise ValueError(f"{text} is not from {_short(low)} to {_short(high)}")
+        return value
+
+    return ValueParser(parse, f"{_short(low)} to {_short(high)}", _short)
+
+
 def _parts(text: str) -> list[str]:
     parts = [part.strip() for part in re.split(r"[,;]", text)]
     return [part for part in parts if part]
+
+
+def _join(values: tuple[Any, ...]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _short(octets: int) -> str:
+    for shift, letter in ((40, "T"), (30, "G"), (20, "M"), (10, "k")):
+        if octets and not octets % (1 << shift):
+            return f"{octets >> shift}{letter}"
+    return str(octets)
+
+
+BOOLEAN = ValueParser(parse_flag, "on or off", lambda value: "on" if value else "off")
+WORD = ValueParser(parse_word, "text", free=True)
+AS_WRITTEN = ValueParser(str, "text", free=True)
+PATH = ValueParser(parse_path, "a path", free=True)
+PATH_TEXT = ValueParser(parse_word, "a path", free=True)
+LEASES = ValueParser(parse_leases, "a path, memory, or postgresql://...")
+ADDRESS = ValueParser(parse_address, "an IPv4 address")
+ADDRESSES = ValueParser(parse_addresses, "IPv4 addresses, separated by commas", _join)
+NAME_SERVERS = ValueParser(
+    parse_name_servers, "IPv4 addresses, separated by commas, or auto", _join
+)
+NETMASK = ValueParser(parse_netmask, "a netmask")
+NAMES = ValueParser(parse_names, "names, separated by commas", _join)
+GATEWAY: ValueParser[Gateway] = ValueParser(parse_gateway, "an IPv4 address, none or self")
+ENDPOINTS = ValueParser(
+    parse_endpoints,
+    "a.b.c.d:port, several separated by ;",
+    lambda value: "; ".join(f"{host}:{port}" for host, port in value),
+)
+USER = ValueParser(parse_user, "a user of this host")
+GROUP = ValueParser(parse_group, "a group of this host")
+SHARE = ValueParser(
+    parse_share, "NUMBER/PARTS, 256 parts at most", lambda value: f"{value[0]}/{value[1]}"
+)
+PORT = integer(1, 65535)
+PORT_OR_OFF = integer(0, 65535)
+PORT_RANGE = ValueParser(parse_port_range, "first-last", lambda value: f"{value[0]}-{value[1]}")
+LEASE_SECONDS = integer(1, MAX_SECONDS)
+POOL_COUNT = integer(0, 1 << 20)
+CHECKSUM = ValueParser(parse_checksum, "sha256: and 64 hexadecimal digits")
+MAC = ValueParser(parse_mac, "a MAC")
+MAC_PREFIX = ValueParser(parse_mac_prefix, "a MAC, or a prefix such as AA-BB-CC/24")

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from pybootd.access.base import AccessDecision
-from pybootd.config.bootfile import BootFileConfig
+from pybootd.config.bootfile import BootFileConfig, is_ipxe
 from pybootd.config.options.files import HttpdConfig
-from pybootd.config.values import is_ipxe
 from pybootd.core.architecture import BIOS, architecture_name
 from pybootd.core.client import Client
 from pybootd.core.events import Advice, BootFileHint, BootFileReason

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.config.ini import ConfigError, parse, sample
-from pybootd.config.loader import FREE, TABLE, Config, examine, load
+from pybootd.config.ini import ConfigError, parse
+from pybootd.config.loader import Config, examine, load
 from pybootd.config.options.bootp import BootpConfig
-
-README = Path(__file__).parents[2].joinpath("README.rst").read_text()
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -77,10 +75,10 @@ blocksize = 70000
     assert faults(tmp_path, text) == [
         ":2: [bootp] pool_start: '10.0.0.300' is no IPv4 address, such as 192.168.1.1",
         ":3: [bootp] allow_simple_dhcp: 'maybe' is neither on nor off: write on or off",
-        ":6: [logger] level: 'wraning' is none of critical, error, warning, info, debug"
+        ":6: [logger] level: 'wraning': expected one of critical, error, warning, info, debug"
         " (did you mean warning?)",
         ":8: [tftp] blocksize: 70000 is not from 8 to 65464",
-        ":4: [bootp] pool_cuont: warning: unknown option, passed over (did you mean pool_count?)",
+        ":4: [bootp] pool_cuont: warning: unknown option, ignored (did you mean pool_count?)",
     ]
 
 
@@ -100,7 +98,7 @@ root = .
         ":1: early: stands before the first [section]",
         ":4: [bootp] pool_start: written twice, first in line 3",
         ":5: [bootp]: 'just words' is no setting: write option = value",
-        ":6: [bootp] lease_time: 'never' is no whole number",
+        ":6: [bootp] lease_time: 'never' is not an integer, from 1 to 4294967295",
         ":7: [bootp]: section written twice, first in line 2",
         ":8: [bootpd]: the same as [bootp] in line 2: keep one",
     ]
@@ -137,14 +135,14 @@ def test_a_section_that_nobody_knows_is_a_warning(tmp_path: Path) -> None:
     text = "[tftp]\nroot = .\n[botfile]\ndefault = x\n"
     warnings = load(write(tmp_path, text), ("tftp",)).warnings
     assert [str(warning).rpartition(".ini")[2] for warning in warnings] == [
-        ":3: [botfile]: warning: unknown section, passed over (did you mean [bootfile]?)"
+        ":3: [botfile]: warning: unknown section, ignored (did you mean [bootfile]?)"
     ]
 
 
 def test_an_option_in_the_wrong_section_is_told_where_it_belongs(tmp_path: Path) -> None:
     text = "[bootp]\npool_start = 10.0.0.1\nRoot = .\n[tftp]\nroot = .\npool_count = 3\n"
     warnings = [str(warning) for warning in load(write(tmp_path, text)).warnings]
-    assert [one.partition("passed over ")[2] for one in warnings] == [
+    assert [one.partition("ignored ")[2] for one in warnings] == [
         "(did you mean [tftp] root?)",
         "(did you mean [bootp] pool_count?)",  # not upload_count, which [tftp] has
     ]
@@ -215,18 +213,6 @@ def test_a_line_that_an_indent_makes_part_of_the_one_above_is_a_warning(tmp_path
     ]
 
 
-def test_sample_and_readme_name_every_option(tmp_path: Path) -> None:
-    assert not load(write(tmp_path, sample())).warnings
-    lines = {line.lstrip(";").partition("=")[0].strip() for line in sample().splitlines()}
-    for section, options in TABLE.items():
-        assert f"[{section}]" in sample()
-        assert not set(options) - lines
-        assert not {option for option in options if f"``{option}``" not in README}
-    for section in FREE:
-        assert f"[{section}]" in sample()
-        assert f"[{section}]" in README
-
-
 @pytest.mark.parametrize(
     ("text", "count"),
     [
@@ -292,7 +278,9 @@ def test_an_option_written_twice_in_other_letters(tmp_path: Path) -> None:
 
 def test_a_comment_behind_a_value_is_explained(tmp_path: Path) -> None:
     (said,) = faults(tmp_path, "[tftp]\nroot = .\nport = 69 ; as usual\n", ("tftp",))
-    assert said.endswith("'69 ; as usual' is no whole number; a comment needs a line of its own")
+    assert said.endswith(
+        "'69 ; as usual' is not an integer, from 1 to 65535; a comment needs a line of its own"
+    )
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_of_old_and_new_the_new_timeout_holds(tmp_path):
 
 def test_an_unknown_option_of_http_is_a_warning_with_a_guess(tmp_path):
     told = modern(tmp_path, "[http]", "always_chek = on")[1]
-    expected = "warning: unknown option, passed over (did you mean always_check?)"
+    expected = "warning: unknown option, ignored (did you mean always_check?)"
     assert told == [f":4: [http] always_chek: {expected}"]
 
 

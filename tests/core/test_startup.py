@@ -142,7 +142,7 @@ def test_a_root_that_can_not_be_read(folder: Path, root: str) -> None:
 
 def test_a_faulty_configuration(tmp_path: Path) -> None:
     write(tmp_path, "[tftp]\nroot = .\nport = tftp\n")
-    one_line(pybootd("-t", cwd=tmp_path), "pybootd.ini:3: [tftp] port: 'tftp' is no whole number")
+    one_line(pybootd("-t", cwd=tmp_path), "pybootd.ini:3: [tftp] port: 'tftp' is not an integer")
 
 
 def test_check_prints_every_fault_and_binds_nothing(tmp_path: Path, taken: int) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 import pybootd
-from pybootd.config.bootfile import BootFileConfig
+from pybootd.config.bootfile import BootFileConfig, is_ipxe
 from pybootd.config.options.files import HttpdConfig
-from pybootd.config.values import is_ipxe
 from pybootd.core.client import Client
 from pybootd.core.events import BootFileHint, BootFileReason, Offered
 from pybootd.dhcp4.bootfile import describe_hint

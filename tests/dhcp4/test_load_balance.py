@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pybootd.config.values import share
+from pybootd.config.values import parse_share
 from pybootd.dhcp4.cluster.load_balance import LoadBalance, bucket
 from pybootd.dhcp4.wire.packet import MessageType
 
@@ -72,7 +72,7 @@ def test_what_is_for_one_server_is_left_to_it() -> None:
 
 
 def test_how_it_is_written() -> None:
-    assert share("2/3") == (2, 3)
+    assert parse_share("2/3") == (2, 3)
     for text in ("", "3", "0/3", "4/3", "1/257", "a/b"):
         with pytest.raises(ValueError, match="1/3, 2/3 and 3/3"):
-            share(text)
+            parse_share(text)

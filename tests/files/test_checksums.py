@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.config.cache import checksum
 from pybootd.config.loader import examine
+from pybootd.config.values import parse_checksum
 from pybootd.core.workers import Later
 from pybootd.files.resolver import Files
 from pybootd.files.source import Body, FileRequest, Forbidden, StaticBody
@@ -80,7 +80,7 @@ def test_what_a_template_makes_is_compared_too(files: Files, tmp_path: Path) -> 
 @pytest.mark.parametrize("text", ["", "sha256:abc", "md5:" + 32 * "0", 64 * "0"])
 def test_what_is_no_checksum_is_a_fault(text: str) -> None:
     with pytest.raises(ValueError, match="write sha256: and 64 hexadecimal digits"):
-        checksum(text)
+        parse_checksum(text)
 
 
 def test_pins_of_a_remote_root_need_a_cache(tmp_path: Path) -> None:

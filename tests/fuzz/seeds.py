@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pybootd.config.ini import sample
+from pybootd.config.reference import render_sample
 from tests.dhcp4.vectors import VECTORS
 from tests.tftp.test_packet import VECTORS as TFTP
 
@@ -55,7 +55,7 @@ SEEDS: dict[str, list[bytes]] = {
         for cut in (b"", _get() + b"\xff")
     ],
     "ini": [file.read_bytes() for file in EXAMPLES.iterdir()]
-    + [section.encode() for section in sample().split("\n\n")],
+    + [section.encode() for section in render_sample().split("\n\n")],
     "names": [b"b.efi\0dir/../a\0\\Case\\file", b"p12345678/b.efi\0grub.cfg", b"abs\0dir/back/a"],
     "filters": [b"*=dir/{filename}\n\n\0\0c", b"a*\\?= [in]\nx=/{mac}/b\n\n\7\1ha/b"],
 }

@@ -8,16 +8,15 @@ from pathlib import Path
 
 from pybootd.config import ini
 from pybootd.config.ini import ConfigError
-from pybootd.config.loader import TABLE
+from pybootd.config.options import table
 from pybootd.daemon import Daemon
 
 SERVICES = ("bootp", "tftp", "httpd")
 WORDS = tuple(
     word.encode()
     for word in (
-        *(f"[{section}]" for section in TABLE),
-        *sorted({f"{option} = " for table in TABLE.values() for option in table}),
-        *("[options]", "[mac]", "[uuid]", "[filters]", "[static_dhcp]", "[buggy_clients]"),
+        *(f"[{section}]" for section in table.SECTIONS),
+        *sorted({f"{option.name} = " for option in table.all_options() if not option.free}),
         *("[subnet 10.0.0.0/24]", "[client 52:54:00:00:00:01]", "[class c]", "match ", "{mac}"),
         *("pxe.cfg", "on", "no", "192.168.1.100", "http://h/", "00007", "efi-x86_64", "auto"),
     )

@@ -183,7 +183,7 @@ def test_sighup_keeps_leases_and_gives_the_new_boot_file(firmware, running, foll
     running.ini.write_text(HERE.format("other.0") + "[bootfil]\n")
     os.kill(running.pid, signal.SIGHUP)
     log.line_of("is in force")
-    log.line_of("[bootfil]: warning: unknown section, passed over (did you mean [bootfile]?)")
+    log.line_of("[bootfil]: warning: unknown section, ignored (did you mean [bootfile]?)")
     after = firmware.boot(mac, patience=10)
     assert (before.yiaddr, before.file) == (after.yiaddr, b"pxelinux.0")
     assert after.file == b"other.0"
