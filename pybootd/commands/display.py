@@ -108,7 +108,7 @@ def report_error(command: str, error: Exception, *, as_json: bool = False) -> in
 
 
 def drop_output() -> None:
-    """Write no more, for whoever read it has left: else Python complains at its end."""
+    """Write no more, for the reader has left: else Python complains at its end."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -34,16 +34,16 @@ class Console:
         self._rest = ""
         self._waiting: deque[Line] = deque()
 
-    def lines(self) -> Iterator[Line]:
+    def read_lines(self) -> Iterator[Line]:
         """Yield what came and wasn't yielded yet; an unfinished line waits, and so do empty ones.
 
-        Whoever stops in the middle finds the rest at the next call.
+        A caller that stops in the middle finds the rest at the next call.
         """
-        self._read()
+        self._read_file()
         while self._waiting:
             yield self._waiting.popleft()
 
-    def _read(self) -> None:
+    def _read_file(self) -> None:
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)

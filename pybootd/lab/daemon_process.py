@@ -1,4 +1,4 @@
-"""The real daemon as a process of its own, on a host of a private network."""
+"""The real daemon as its own process, on a host of a private network."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class DaemonProcess:
         while not self.ports <= self.host.udp_ports():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise DaemonError(self._complaint(f"it did not serve within {timeout:g} s"))
+                raise DaemonError(self._describe_failure(f"it did not serve within {timeout:g} s"))
             time.sleep(0.02)
 
-    def _complaint(self, otherwise: str) -> str:
+    def _describe_failure(self, otherwise: str) -> str:
         """Return its last line, where an error's own words stand, then everything before."""
         said = self.console.path.read_text(errors="replace").strip()
         before, _, last = said.rpartition("\n")

@@ -34,7 +34,7 @@ _GUARDED = ("-global", "driver=cfi.pflash01,property=secure,value=on")
 
 
 class MachineError(Exception):
-    """A machine can't be had, or it did not do what was waited for; the text is for people."""
+    """A machine can't be had, or it did not do what was expected; the text is for people."""
 
 
 def missing() -> str:
@@ -113,31 +113,33 @@ class Machine:
             *("-device", card, "-device", "virtio-rng-pci", *itertools.chain(*without)),
         ]
 
-    def lines(self) -> Iterator[Line]:
+    def read_lines(self) -> Iterator[Line]:
         """Yield the console's lines that came since the last call, escapes taken out."""
-        return self._console.lines()
+        return self._console.read_lines()
 
-    def wait_for(self, text: str, timeout: float) -> float:
+    def wait_for_line(self, text: str, timeout: float) -> float:
         """Wait until the console shows a line with the text; the seconds since power on.
 
         ``timeout`` in seconds, from now. Raises MachineError with the console's last lines.
         """
         deadline = time.monotonic() + timeout
         while True:
-            running = self.running()
-            for line in self.lines():
+            running = self.is_running()
+            for line in self.read_lines():
                 if text in line.text:
                     return line.seconds
             if not running or time.monotonic() > deadline:
                 why = "not" if running else "the machine ended and never"
-                raise MachineError(f"{why} shown within {timeout:g} s: {text!r}\n{self.tail()}")
+                raise MachineError(
+                    f"{why} shown within {timeout:g} s: {text!r}\n{self.describe_end()}"
+                )
             time.sleep(0.05)
 
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         """Tell whether the power is still on."""
         return self._process is not None and self._process.poll() is None
 
-    def tail(self, count: int = 20) -> str:
+    def describe_end(self, count: int = 20) -> str:
         """Return what QEMU complained of and the console's last lines, for a report."""
         complaints = (self.folder / "qemu.log").read_text(errors="replace")
         return complaints + "\n".join(self._console.seen[-count:])
@@ -157,7 +159,7 @@ class Machine:
 
 
 @contextlib.contextmanager
-def router(switch: Switch, every: float = 1.0) -> Iterator[None]:
+def advertise_router(switch: Switch, every: float = 1.0) -> Iterator[None]:
     """Advertise an IPv6 router without a prefix on the switch; iPXE else waits 13 s for one.
 
     ``every`` is the time between advertisements in seconds.
@@ -169,7 +171,7 @@ def router(switch: Switch, every: float = 1.0) -> Iterator[None]:
     def advertise() -> None:
         while not ended.wait(every):
             with contextlib.suppress(OSError):
-                sock.sendto(advertisement(), (switch.BRIDGE, 0))
+                sock.sendto(build_advertisement(), (switch.BRIDGE, 0))
 
     thread = threading.Thread(target=advertise, name="router")
     with sock:
@@ -181,7 +183,7 @@ def router(switch: Switch, every: float = 1.0) -> Iterator[None]:
             thread.join()
 
 
-def advertisement() -> bytes:
+def build_advertisement() -> bytes:
     """Build a router advertisement to all nodes (RFC 4861 4.2): no prefix, not a default router."""
     source = socket.inet_pton(socket.AF_INET6, "fe80::5054:ff:fe00:1")
     target = socket.inet_pton(socket.AF_INET6, "ff02::1")

@@ -1,7 +1,7 @@
 """Private networks out of Linux namespaces: hosts, switches, the cables between them.
 
 For the demo and for tests of real clients. Nothing is made outside the namespaces, and they have
-no names: each is held by a process of its own that ends with ours, so nothing stays behind, even
+no names: each is held by its own process, which ends with ours, so nothing stays behind, even
 after SIGKILL. Needs root, or an unprivileged user inside ``unshare -Urnm`` (``user_namespace``).
 """
 
@@ -112,7 +112,7 @@ class Namespace:
             raise NetworkError(f"no namespace for {self.name}: {missing() or 'unshare failed'}")
         self._inside = _identity(self._holder.pid)
         if self._inside == _identity("self"):  # close() ends whatever runs in it
-            raise NetworkError(f"{self.name} is no namespace of its own")
+            raise NetworkError(f"{self.name} is not a separate namespace")
 
     @property
     def pid(self) -> int:
@@ -287,7 +287,7 @@ class Host(Namespace):
         peer = ["peer", "name", port, *size, "netns", str(switch.pid)]
         self.ip("link", "add", name, *own, *size, "type", "veth", *peer)
         switch.attach(port)
-        # no IPv6 of its own: its neighbour discovery would only be noise in captures
+        # no IPv6 address: its neighbour discovery would only be noise in captures
         self.ip("link", "set", "dev", name, "addrgenmode", "none", "up")
         for address in addresses:
             self.ip("address", "add", address, "broadcast", "+", "dev", name)

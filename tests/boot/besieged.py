@@ -249,7 +249,7 @@ def test_whole_boots_while_strangers_flood(installer_tree, network, lan, peers, 
             booted = time.monotonic() - began
             print(f"{len(addresses)} boots in {booted:.1f} s; {problems}")
             # the kernel and its initrd have come: what follows needs no network
-            seconds = machine.wait_for("Linux version", timeout=200)
+            seconds = machine.wait_for_line("Linux version", timeout=200)
             print(f"QEMU: Linux starts after {seconds:.1f} s")
         took = time.monotonic() - began
         rate = (arrived(server) - before) / took

@@ -21,7 +21,7 @@ def installer_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lan(network: Network) -> Iterator[Switch]:
     """Make the switch that the machines are plugged into."""
     switch = network.switch()
-    with machine.router(switch):
+    with machine.advertise_router(switch):
         yield switch
 
 

@@ -144,8 +144,8 @@ class Trial:
     def boot(self, firmware):
         """Boot the demo's machine; seconds from power on to the first line of the installer."""
         folder = self.debian.folder / firmware
-        with machine.router(self.lan), Machine(firmware, self.lan, folder, PC) as pc:
-            return pc.wait_for(debian_installer.FIRST_LINE, timeout=240)
+        with machine.advertise_router(self.lan), Machine(firmware, self.lan, folder, PC) as pc:
+            return pc.wait_for_line(debian_installer.FIRST_LINE, timeout=240)
 
 
 def prepare(trial):

@@ -76,7 +76,7 @@ def test_a_listed_machine_boots_and_another_gets_no_answer(lan, server, listener
         assert refused.endswith("refused by http://127.0.0.1:13400/boot (401)")
         wait_for(asked, f"/boot?mac=52-54-00-00-00-01&uuid={LISTED}")
         wait_for(asked, f"/boot?mac=52-54-00-00-00-02&uuid={UNLISTED}")
-        assert one.running()
+        assert one.is_running()
         lines = [line for line in log.read_text().splitlines() if "52:54:00:00:00:02" in line]
         assert all("refused by" in line for line in lines)
     assert delivered(capture.read(), one.mac) == {"unicast"}  # it is iPXE's ROM

@@ -52,8 +52,8 @@ def test_http_boot_to_the_installer(installer_tree, server, lan, tmp_path):
         DaemonProcess(server, ini, tmp_path / "daemon.log") as daemon,
         Machine("uefi-http", lan, tmp_path / "machine") as machine,
     ):
-        machine.wait_for("mac=52:54:00:12:34:56", timeout=200)
-        seconds = machine.wait_for(debian_installer.FIRST_LINE, timeout=200)
+        machine.wait_for_line("mac=52:54:00:12:34:56", timeout=200)
+        seconds = machine.wait_for_line(debian_installer.FIRST_LINE, timeout=200)
         print(f"HTTP Boot to the installer's first line: {seconds:.1f} s")
         assert faults(server, machine.mac) == []
         assert daemon.stop() == 0

@@ -31,8 +31,8 @@ def test_firmware_boots_the_installer(firmware, installer_tree, server, lan, tmp
         DaemonProcess(server, ini, tmp_path / "daemon.log") as daemon,
         Machine(firmware, lan, tmp_path / firmware) as machine,
     ):
-        machine.wait_for("Linux version", timeout=200)
-        machine.wait_for(debian_installer.FIRST_LINE, timeout=200)
+        machine.wait_for_line("Linux version", timeout=200)
+        machine.wait_for_line(debian_installer.FIRST_LINE, timeout=200)
         assert faults(server, machine.mac) == []
         assert daemon.stop() == 0
     assert "Traceback" not in daemon.console.path.read_text()

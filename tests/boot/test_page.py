@@ -51,6 +51,6 @@ def test_a_boot_is_seen_from_its_first_question_to_the_kernel(
         keep(shown, "qemu-boot")
         shown.locator("#search").fill(machine.mac.upper().replace(":", "-"))
         row.wait_for()
-        machine.wait_for("Linux version", timeout=200)
+        machine.wait_for_line("Linux version", timeout=200)
         assert "failed" not in row.inner_text()
         keep(shown, "qemu-booted")

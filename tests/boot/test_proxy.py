@@ -91,7 +91,7 @@ def test_firmware_boots_beside(other, kinds, installer_tree, network, server, la
             for firmware, mac in zip(kinds, MACS, strict=False)
         ]
         for machine in machines:
-            seconds = machine.wait_for("Linux version", timeout=200)
+            seconds = machine.wait_for_line("Linux version", timeout=200)
             print(f"{machine.firmware} beside {other.__name__}: {seconds:.1f} s to Linux")
             assert faults(server, machine.mac) == []
         assert daemon.stop() == 0

@@ -51,12 +51,12 @@ def test_the_readme_sample_boots_debian_from_a_mirror(network, lan, server, tmp_
         DaemonProcess(server, ini, tmp_path / "daemon.log") as daemon,
         Machine("bios", lan, tmp_path / "bios") as machine,
     ):
-        machine.wait_for("Linux version", timeout=200)
+        machine.wait_for_line("Linux version", timeout=200)
         initrd = (debian_installer.IMAGE / INITRD).read_bytes()
         clients = crowd.fetch(
             crowded, "10.7.0.1", [INITRD] * 50, blksize=1468, windowsize=16, limit=150
         )
-        machine.wait_for(debian_installer.FIRST_LINE, timeout=200)
+        machine.wait_for_line(debian_installer.FIRST_LINE, timeout=200)
         peak = crowd.peak_memory(daemon.pid)
         assert daemon.stop() == 0
     assert not [client.error for client in clients if client.error]

@@ -62,13 +62,13 @@ def test_templates_boot_bios_over_http_and_secure_boot_over_tftp(
         Machine("bios", lan, tmp_path / "bios", BIOS) as bios,
         Machine("uefi-secure", lan, tmp_path / "uefi", UEFI) as uefi,
     ):
-        seconds = bios.wait_for(f"mac={BIOS} arch=bios", timeout=240)
+        seconds = bios.wait_for_line(f"mac={BIOS} arch=bios", timeout=240)
         print(f"BIOS, iPXE, HTTP: to the kernel's command line: {seconds:.1f} s")
         assert faults(server, BIOS) == []
         bios.close()
-        uefi.wait_for(f"mac={UEFI} arch=efi-x86_64 note=secured", timeout=240)
-        uefi.wait_for("secureboot: Secure boot enabled", timeout=60)
-        seconds = uefi.wait_for(debian_installer.FIRST_LINE, timeout=200)
+        uefi.wait_for_line(f"mac={UEFI} arch=efi-x86_64 note=secured", timeout=240)
+        uefi.wait_for_line("secureboot: Secure boot enabled", timeout=60)
+        seconds = uefi.wait_for_line(debian_installer.FIRST_LINE, timeout=200)
         print(f"Secure Boot to the installer's first line: {seconds:.1f} s")
         assert faults(server, UEFI) == []
         assert daemon.stop() == 0

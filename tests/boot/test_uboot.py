@@ -33,7 +33,7 @@ def wait_for(console, text, patience=60.0):
         shown = "\n".join(console.seen)
         assert time.monotonic() < deadline, f"no {text!r} in\n{shown}"
         time.sleep(0.05)
-        list(console.lines())
+        list(console.read_lines())
 
 
 @pytest.mark.boot

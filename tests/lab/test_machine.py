@@ -11,12 +11,12 @@ from pybootd.lab.console import Console, Line
 def test_console_shows_what_a_person_would_read(tmp_path):
     path = tmp_path / "console.log"
     console = Console(path)
-    assert list(console.lines()) == []
+    assert list(console.read_lines()) == []
     path.write_bytes(b"\x1b[2J\x1b[01;01H\x1b[0m\x0fiPXE\x1b[=3h 1.0\r\n\r\n\x1b[?25l\r\nhalf a l")
-    assert [line.text for line in console.lines()] == ["iPXE 1.0"]
+    assert [line.text for line in console.read_lines()] == ["iPXE 1.0"]
     with path.open("ab") as file:
         file.write("ine \xfc\r\nnext".encode("latin-1"))
-    assert [line.text for line in console.lines()] == ["half a line \ufffd"]
+    assert [line.text for line in console.read_lines()] == ["half a line \ufffd"]
     assert console.seen == ["iPXE 1.0", "half a line \ufffd"]
 
 
@@ -24,10 +24,10 @@ def test_console_keeps_the_lines_that_nobody_took(tmp_path):
     path = tmp_path / "console.log"
     path.write_bytes(b"one\ntwo\n")
     console = Console(path)
-    assert next(console.lines()).text == "one"
+    assert next(console.read_lines()).text == "one"
     with path.open("ab") as file:
         file.write(b"three\n")
-    assert [line.text for line in console.lines()] == ["two", "three"]
+    assert [line.text for line in console.read_lines()] == ["two", "three"]
 
 
 def test_console_counts_seconds_from_power_on(tmp_path, monkeypatch):
@@ -36,7 +36,7 @@ def test_console_counts_seconds_from_power_on(tmp_path, monkeypatch):
     console = Console(path)
     console.started = 100.0
     monkeypatch.setattr("time.monotonic", lambda: 102.5)
-    assert list(console.lines()) == [Line(2.5, "hello")]
+    assert list(console.read_lines()) == [Line(2.5, "hello")]
 
 
 def test_router_advertisement_is_what_scapy_would_send():
@@ -47,7 +47,7 @@ def test_router_advertisement_is_what_scapy_would_send():
         / scapy.IPv6(src="fe80::5054:ff:fe00:1", dst="ff02::1", hlim=255)
         / scapy.ICMPv6ND_RA(chlim=64, routerlifetime=0, prf=0)
     )
-    assert machine.advertisement() == bytes(expected)
+    assert machine.build_advertisement() == bytes(expected)
 
 
 def member(name, body):

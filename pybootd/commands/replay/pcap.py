@@ -82,7 +82,7 @@ def _read_records(content: bytes, order: str, unit: float) -> Iterator[tuple[flo
 
 
 def _read_blocks(content: bytes) -> Iterator[tuple[float, int, bytes]]:
-    """Read pcapng: sections of either byte order, interfaces with units of their own."""
+    """Read pcapng: sections of either byte order, interfaces with their own units."""
     order, at = "<", 0
     links: list[tuple[int, float]] = []
     while at + 12 <= len(content):
