@@ -86,7 +86,7 @@ SERVERS: dict[str, Callable[[Path, Path, bool], list[str]]] = {
 def unpack_nginx(folder: Path) -> str:
     """Return nginx's path, "" where it can't be had."""
     folder.mkdir()
-    folder.chmod(0o777)  # apt downloads as a user of its own
+    folder.chmod(0o777)  # apt downloads as its own user
     download = ("apt-get", "download", "-qq", "nginx")
     try:
         subprocess.run(download, cwd=folder, check=True, capture_output=True)

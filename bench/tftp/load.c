@@ -63,7 +63,7 @@ static int lost(void) {
     return (seed >> 11) * (1.0 / 9007199254740992.0) < loss;
 }
 
-static uint32_t first_address; // each client has an address of its own, from this one on
+static uint32_t first_address; // each client has its own address, from this one on
 
 static void begin(struct client *c);
 

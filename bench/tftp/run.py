@@ -1,6 +1,6 @@
 """Measure TFTP servers side by side, and print the table.
 
-Each server runs alone, on CPU 0 and in a network namespace of its own; the load runs on CPU 1, in
+Each server runs alone, on CPU 0 and in its own network namespace; the load runs on CPU 1, in
 another namespace, at the other end of a veth pair. CPU time is the server's cgroup's (children and
 softirq included) where the system has one. Ratios are taken within one repetition; the table has
 medians.

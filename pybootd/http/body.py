@@ -12,18 +12,19 @@ from pybootd.core.events import FileProblem
 from pybootd.files.source import StaticBody, StreamBody, Unavailable
 from pybootd.http.connection import Connection
 
-BURST = 2 << 20
+BURST_OCTETS = 2 << 20
 """Octets that one connection sends in one turn of the loop, so that the others get theirs."""
 
-_PIECE = 64 * 1024
+PIECE_OCTETS = 64 * 1024
+"""Octets that are read at once."""
 # the rest of a segment follows at once: send(2); systems without it send a small segment more
 _MORE = getattr(socket, "MSG_MORE", 0)
 # sendfile(2): what a file system or a socket that can't do it answers
 _NO_SENDFILE = frozenset((errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOVERFLOW))
 
 
-class Push(Enum):
-    """What sending came to."""
+class WriteResult(Enum):
+    """What writing a share of an answer led to."""
 
     END = auto()
     """All is in the socket."""
@@ -35,46 +36,46 @@ class Push(Enum):
     """The source has no more now."""
 
 
-class Flow(ABC):
-    """One answer. ``sent`` counts the octets of the file; ``body`` is what it takes them from."""
+class BodyWriter(ABC):
+    """Writes one answer into a socket. ``sent`` counts the octets of the file."""
 
     def __init__(self, head: bytes) -> None:
-        self._ahead = memoryview(head)
+        self._unsent = memoryview(head)
         self.sent = 0
 
     @abstractmethod
-    def push(self, sock: socket.socket) -> Push:
+    def write_share(self, sock: socket.socket) -> WriteResult:
         """Send this turn's share.
 
         Raises OSError when the client is gone, FileError or Mismatch when the file breaks off.
         """
 
-    def _flush(self, sock: socket.socket, flags: int = 0) -> bool:
+    def _write_unsent(self, sock: socket.socket, flags: int = 0) -> bool:
         """Send what is ready; False: the socket took a part of it, or nothing."""
         try:
-            self._ahead = self._ahead[sock.send(self._ahead, flags) :]
+            self._unsent = self._unsent[sock.send(self._unsent, flags) :]
         except (BlockingIOError, InterruptedError):
             return False
-        return not self._ahead
+        return not self._unsent
 
 
-class Ready(Flow):
-    """An answer that is wholly at hand; ``octets`` of it are the file's."""
+class BufferedBody(BodyWriter):
+    """Writes an answer that is wholly at hand; ``octets`` of it are the file's."""
 
     def __init__(self, answer: bytes, octets: int = 0) -> None:
         super().__init__(answer)
         self._octets = octets
 
-    def push(self, sock: socket.socket) -> Push:
+    def write_share(self, sock: socket.socket) -> WriteResult:
         """Send what is left of it."""
-        if not self._flush(sock):
-            return Push.FULL
+        if not self._write_unsent(sock):
+            return WriteResult.FULL
         self.sent = self._octets
-        return Push.END
+        return WriteResult.END
 
 
-class FileFlow(Flow):
-    """Octets that the system moves from a file into the socket (sendfile)."""
+class FileBody(BodyWriter):
+    """Has the system move octets from a file into the socket (sendfile)."""
 
     def __init__(
         self, head: bytes, connection: Connection, body: StaticBody, first: int, count: int
@@ -86,13 +87,13 @@ class FileFlow(Flow):
         self._count = count
         self._copying = False
 
-    def push(self, sock: socket.socket) -> Push:
-        """Send this turn's share of the file; see ``Flow``."""
-        if self._ahead and not self._flush(sock, _MORE):
-            return Push.FULL
-        share, full = BURST, False
+    def write_share(self, sock: socket.socket) -> WriteResult:
+        """Send this turn's share of the file; see ``BodyWriter``."""
+        if self._unsent and not self._write_unsent(sock, _MORE):
+            return WriteResult.FULL
+        share, full = BURST_OCTETS, False
         while share > 0 and self.sent < self._count:
-            octets = self._move(sock, min(share, self._count - self.sent))
+            octets = self._move_octets(sock, min(share, self._count - self.sent))
             if octets is None:
                 full = True
                 break
@@ -100,17 +101,17 @@ class FileFlow(Flow):
             share -= octets
         self._body.pread(0, self._first)  # raises Unavailable if the file is another one by now
         if self.sent < self._count:
-            return Push.FULL if full else Push.MORE
-        self._connection.passed(self._count)
-        self._connection.finish()
-        return Push.END
+            return WriteResult.FULL if full else WriteResult.MORE
+        self._connection.count_sent(self._count)
+        self._connection.finish_body()
+        return WriteResult.END
 
-    def _move(self, sock: socket.socket, octets: int) -> int | None:
+    def _move_octets(self, sock: socket.socket, octets: int) -> int | None:
         """Move so many octets at most; None: the socket takes none now."""
         place, source = self._first + self.sent, self._body.fileno()
         try:
             if self._copying or source is None:
-                return sock.send(self._body.pread(min(octets, _PIECE), place))
+                return sock.send(self._body.pread(min(octets, PIECE_OCTETS), place))
             moved = os.sendfile(sock.fileno(), source, place, octets)
         except (BlockingIOError, InterruptedError):
             return None
@@ -124,8 +125,8 @@ class FileFlow(Flow):
         return moved
 
 
-class StreamFlow(Flow):
-    """Octets that arrive while they are sent."""
+class StreamedBody(BodyWriter):
+    """Writes octets that arrive while they are sent."""
 
     def __init__(
         self, head: bytes, connection: Connection, body: StreamBody, count: int | None
@@ -136,22 +137,22 @@ class StreamFlow(Flow):
         self._count = count
         self._ended = False
 
-    def push(self, sock: socket.socket) -> Push:
-        """Send what has arrived, this turn's share at most; see ``Flow``."""
-        share = BURST
+    def write_share(self, sock: socket.socket) -> WriteResult:
+        """Send what has arrived, this turn's share at most; see ``BodyWriter``."""
+        share = BURST_OCTETS
         while share > 0:
-            if self._ahead and not self._flush(sock):
-                return Push.FULL
+            if self._unsent and not self._write_unsent(sock):
+                return WriteResult.FULL
             if self._ended:
-                return Push.END
-            data = self._body.read(_PIECE)
+                return WriteResult.END
+            data = self._body.read(PIECE_OCTETS)
             if data is None:
-                return Push.EMPTY
+                return WriteResult.EMPTY
             if data:
-                self._ahead = memoryview(self._connection.frame(data))
+                self._unsent = memoryview(self._connection.frame_piece(data))
                 self.sent += len(data)
                 share -= len(data)
             else:
-                self._ahead = memoryview(self._connection.finish())
+                self._unsent = memoryview(self._connection.finish_body())
                 self._ended = True
-        return Push.MORE
+        return WriteResult.MORE

@@ -14,7 +14,7 @@ from pybootd.http.entity import Entity
 
 _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 _RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
-_DIGITS = 18
+MAX_DIGITS = 18
 """Digits of a number that are looked at: a longer one is beyond any file."""
 
 
@@ -42,36 +42,36 @@ def parse_date(text: str) -> int | None:
         return None
 
 
-def choose(fields: Mapping[str, str], entity: Entity, *, head: bool) -> ByteRange:
+def choose_range(fields: Mapping[str, str], entity: Entity, *, head: bool) -> ByteRange:
     """Choose the part. ``fields`` holds the request's conditional fields by lower-case name."""
-    failed = _condition(fields, entity)
+    failed = _check_conditions(fields, entity)
     if failed is not None:
         return ByteRange(failed)
     whole = ByteRange(HTTPStatus.OK, 0, entity.size)
     # RFC 9110 14.2: a range is for GET alone
     if head or not entity.still or entity.size is None or "range" not in fields:
         return whole
-    if "if-range" in fields and not _unchanged(fields["if-range"], entity):
+    if "if-range" in fields and not _is_same_edition(fields["if-range"], entity):
         return whole
-    return _range(fields["range"], entity.size) or whole
+    return _parse_range(fields["range"], entity.size) or whole
 
 
-def _condition(fields: Mapping[str, str], entity: Entity) -> HTTPStatus | None:
+def _check_conditions(fields: Mapping[str, str], entity: Entity) -> HTTPStatus | None:
     """Check the conditions in the order of RFC 9110 13.2.2; a status when one isn't met."""
     if "if-match" in fields:
-        if not _matches(fields["if-match"], entity.etag, strong=True):
+        if not _matches_tag(fields["if-match"], entity.etag, strong=True):
             return HTTPStatus.PRECONDITION_FAILED
-    elif "if-unmodified-since" in fields and _newer(fields["if-unmodified-since"], entity):
+    elif "if-unmodified-since" in fields and _is_newer(fields["if-unmodified-since"], entity):
         return HTTPStatus.PRECONDITION_FAILED
     if "if-none-match" in fields:
-        if _matches(fields["if-none-match"], entity.etag, strong=False):
+        if _matches_tag(fields["if-none-match"], entity.etag, strong=False):
             return HTTPStatus.NOT_MODIFIED
-    elif "if-modified-since" in fields and _newer(fields["if-modified-since"], entity) is False:
+    elif "if-modified-since" in fields and _is_newer(fields["if-modified-since"], entity) is False:
         return HTTPStatus.NOT_MODIFIED
     return None
 
 
-def _matches(text: str, etag: str, *, strong: bool) -> bool:
+def _matches_tag(text: str, etag: str, *, strong: bool) -> bool:
     if text.strip() == "*":
         return True  # any file that is there
     tags = _TAG.findall(text)
@@ -80,15 +80,15 @@ def _matches(text: str, etag: str, *, strong: bool) -> bool:
     return bool(etag) and etag in tags
 
 
-def _newer(text: str, entity: Entity) -> bool | None:
-    """Tell whether the file is newer than a moment; None where nobody can tell."""
+def _is_newer(text: str, entity: Entity) -> bool | None:
+    """Tell whether the file is newer than a moment; None: unknown."""
     moment = parse_date(text)
     if moment is None or entity.modified is None:
         return None
     return entity.modified > moment
 
 
-def _unchanged(validator: str, entity: Entity) -> bool:
+def _is_same_edition(validator: str, entity: Entity) -> bool:
     """Tell whether If-Range names this edition (RFC 9110 13.1.5: strong, or the exact date)."""
     text = validator.strip()
     if text.startswith(('"', "W/")):
@@ -96,12 +96,12 @@ def _unchanged(validator: str, entity: Entity) -> bool:
     return entity.modified is not None and parse_date(text) == entity.modified
 
 
-def _range(text: str, size: int) -> ByteRange | None:
+def _parse_range(text: str, size: int) -> ByteRange | None:
     """Read one range; None: several, or not understood, so that the whole is sent instead."""
     found = _RANGE.fullmatch(text.strip())
     if not found or found[0].rstrip().endswith("=-"):
         return None
-    start, end = _number(found[1]), _number(found[2])
+    start, end = _parse_number(found[1]), _parse_number(found[2])
     if start is None:
         count = min(end or 0, size)
         first = size - count
@@ -115,8 +115,8 @@ def _range(text: str, size: int) -> ByteRange | None:
     return ByteRange(HTTPStatus.PARTIAL_CONTENT, first, count)
 
 
-def _number(digits: str) -> int | None:
+def _parse_number(digits: str) -> int | None:
     if not digits:
         return None
     significant = digits.lstrip("0") or "0"
-    return 10**_DIGITS if len(significant) > _DIGITS else int(significant)
+    return 10**MAX_DIGITS if len(significant) > MAX_DIGITS else int(significant)

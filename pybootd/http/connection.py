@@ -16,13 +16,14 @@ from urllib.parse import unquote_to_bytes
 
 import h11
 
-from pybootd.http.conditions import choose, http_date
+from pybootd.http.conditions import choose_range, http_date
 from pybootd.http.entity import TEXT, Entity
 
-LONGEST = 16384
+MAX_HEAD_OCTETS = 16384
 """Octets that a request's line and fields may have."""
 
-_SHORT = 1024  # octets of a request that is remembered
+MAX_REMEMBERED_OCTETS = 1024
+"""Octets of a request that is remembered: machines that boot alike ask alike."""
 
 _CONDITIONS = frozenset(
     (
@@ -44,7 +45,7 @@ class HttpRequest:
 
     ``head``: only what GET would say of it. ``fields``: the conditional ones, by lower-case name.
     No file depends on the rest: ``query``, what stands behind ``?`` as it came, and ``about``, the
-    fields that say who asks whom.
+    fields that name the host and the user.
     """
 
     name: str
@@ -65,12 +66,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """A request, and what it says of the connection: see there."""
+    """A request, and what it says of its connection: see the fields of ``Connection``."""
 
-    asked: HttpRequest | Refusal
-    modern: bool
-    keep: bool
-    bodiless: bool
+    request: HttpRequest | Refusal
+    http_1_1: bool
+    keep_alive: bool
+    head: bool
     closing: bool
 
 
@@ -87,172 +88,183 @@ class HttpResponse:
     count: int | None
 
 
-class Mismatch(Exception):
+class LengthMismatch(Exception):
     """A file turned out longer or shorter than was announced: the connection can't go on."""
 
 
 class Connection:
     """One connection of a client.
 
-    ``receive`` octets, ask for the ``next`` request, ``answer`` or ``refuse`` it, tell of its body
-    by ``frame`` or ``passed``, and ``finish``; then, if it is ``reusable``, the next.
+    ``receive_octets``, ask for the ``next_request``, ``write_head`` or ``write_refusal``, tell of
+    the body by ``frame_piece`` or ``count_sent``, ``finish_body``; then ``start_next_request``.
     """
 
     def __init__(self) -> None:
         self._reader: h11.Connection | None = None  # made when it is needed
-        self._known: ParsedRequest | None = None  # a request that needs no reader
-        self._asked = False  # a request is being answered
-        self._modern = False  # the client speaks HTTP/1.1
-        self._keep = False  # it wants to ask again
-        self._bodiless = False  # HEAD: an answer's body is left out
+        self._remembered: ParsedRequest | None = None  # a request that needs no reader
+        self._answering = False  # a request is being answered
+        self._is_http_1_1 = False  # the client speaks HTTP/1.1
+        self._keep_alive = False  # it wants to ask again
+        self._is_head = False  # HEAD: an answer's body is left out
         self._chunked = False
-        self._left: int | None = 0  # octets of the body that are still to come; None: who knows
+        # octets of the body that are still to come; None: unknown
+        self._body_left: int | None = 0
         self.closing = False
-        """The client may still be sending what nobody will read."""
+        """The client may still be sending what will not be read."""
         self.closed = False
         """The client has ended its side, and nothing of it is left to be answered."""
 
-    def receive(self, data: bytes) -> None:
+    def receive_octets(self, data: bytes) -> None:
         """Take octets from the client; none: it has ended its side."""
         if self._reader is None:
-            if self._known is None and len(data) <= _SHORT and data.endswith(b"\r\n\r\n"):
-                self._known = _understood(data)
-                if self._known is not None:
+            if (
+                self._remembered is None
+                and len(data) <= MAX_REMEMBERED_OCTETS
+                and data.endswith(b"\r\n\r\n")
+            ):
+                self._remembered = _parse_whole_request(data)
+                if self._remembered is not None:
                     return
-            self._reader = h11.Connection(h11.SERVER, LONGEST)
+            self._reader = h11.Connection(h11.SERVER, MAX_HEAD_OCTETS)
         self._reader.receive_data(data)
 
-    def next(self) -> HttpRequest | Refusal | None:
+    def next_request(self) -> HttpRequest | Refusal | None:
         """Return the next request; None: it isn't whole yet, or there is none."""
-        if self._asked:
+        if self._answering:
             return None
-        if self._known is not None:
-            return self._take(self._known)
+        if self._remembered is not None:
+            return self._begin_answer(self._remembered)
         if self._reader is None:
             return None
         try:
             event = self._reader.next_event()
         except h11.RemoteProtocolError as error:
             if self._reader.trailing_data[1]:
-                self.closed = True  # left in the middle of a request: nobody waits for an answer
+                self.closed = True  # it left in the middle of a request and waits for no answer
                 return None
-            self._asked = self.closing = True
+            self._answering = self.closing = True
             return Refusal(HTTPStatus(error.error_status_hint), str(error))
         if type(event) is h11.Request:
-            return self._take(_read(event))
+            return self._begin_answer(_read_request(event))
         if type(event) is h11.ConnectionClosed:
             self.closed = True
         return None
 
-    def _take(self, read: ParsedRequest) -> HttpRequest | Refusal:
-        self._asked = True
-        self._modern, self._keep, self._bodiless = read.modern, read.keep, read.bodiless
+    def _begin_answer(self, read: ParsedRequest) -> HttpRequest | Refusal:
+        self._answering = True
+        self._is_http_1_1, self._keep_alive, self._is_head = (
+            read.http_1_1,
+            read.keep_alive,
+            read.head,
+        )
         self.closing = self.closing or read.closing
-        return read.asked
+        return read.request
 
-    def refuse(self, refusal: Refusal, wall: float) -> bytes:
+    def write_refusal(self, refusal: Refusal, wall: float) -> bytes:
         """Answer with an error and its reason; ``wall`` in seconds since the epoch."""
         # RFC 9110 15.5.6
         allow = b"Allow: GET, HEAD\r\n"
         extra = allow if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED else b""
-        return self._whole(refusal.status, refusal.reason, extra, wall, refusal.media)
+        return self._write_text_answer(refusal.status, refusal.reason, extra, wall, refusal.media)
 
-    def answer(self, asked: HttpRequest, entity: Entity, wall: float) -> HttpResponse:
+    def write_head(self, asked: HttpRequest, entity: Entity, wall: float) -> HttpResponse:
         """Answer with a file, a part of it, or why it isn't sent; ``wall`` as in ``refuse``."""
-        part = choose(asked.fields, entity, head=asked.head)
-        status, fields = part.status, _describe(entity, wall)
+        part = choose_range(asked.fields, entity, head=asked.head)
+        status, fields = part.status, _describe_entity(entity, wall)
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             fields += b"Content-Range: bytes */%d\r\n" % (entity.size or 0)
             text = f"there are only {entity.size} octets"
-            return HttpResponse(status, self._whole(status, text, fields, wall), 0, 0)
+            return HttpResponse(status, self._write_text_answer(status, text, fields, wall), 0, 0)
         if status == HTTPStatus.PRECONDITION_FAILED:
             text = "the file is not the one that was meant"
-            return HttpResponse(status, self._whole(status, text, fields, wall), 0, 0)
+            return HttpResponse(status, self._write_text_answer(status, text, fields, wall), 0, 0)
         if status == HTTPStatus.NOT_MODIFIED:
-            return HttpResponse(status, self._head(status, fields, wall, 0), 0, 0)
+            return HttpResponse(status, self._write_fields(status, fields, wall, 0), 0, 0)
         fields += b"Content-Type: %b\r\n" % entity.media.encode("ascii")
         if status == HTTPStatus.PARTIAL_CONTENT and part.count is not None:
             span = (part.first, part.first + part.count - 1, entity.size or 0)
             fields += b"Content-Range: bytes %d-%d/%d\r\n" % span
         fields += self._framing(part.count)
-        head = self._head(status, fields, wall, 0 if asked.head else part.count)
-        return HttpResponse(status, head, part.first, self._left)
+        head = self._write_fields(status, fields, wall, 0 if asked.head else part.count)
+        return HttpResponse(status, head, part.first, self._body_left)
 
     def _framing(self, count: int | None) -> Fields:
         """Say where the body ends (RFC 9112 6.3): without a length HTTP/1.0 ends the connection."""
         # GRUB 2.06 (net/http.c) knows both fields in this spelling alone
         if count is not None:
             return b"Content-Length: %d\r\n" % count
-        self._chunked = self._modern
-        self._keep = self._keep and self._chunked
+        self._chunked = self._is_http_1_1
+        self._keep_alive = self._keep_alive and self._chunked
         return b"Transfer-Encoding: chunked\r\n" if self._chunked else b""
 
-    def frame(self, data: bytes) -> bytes:
-        """Wrap the next octets of the file as they are to be sent. Raises Mismatch."""
-        self.passed(len(data))
+    def frame_piece(self, data: bytes) -> bytes:
+        """Wrap the next octets of the file as they are to be sent. Raises LengthMismatch."""
+        self.count_sent(len(data))
         return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked and data else data
 
-    def passed(self, count: int) -> None:
-        """Note that octets of the file are sent as they are. Raises Mismatch."""
-        if self._left is not None:
-            self._left -= count
-            if self._left < 0:
-                raise Mismatch("more came than was announced")
+    def count_sent(self, count: int) -> None:
+        """Note that octets of the file are sent as they are. Raises LengthMismatch."""
+        if self._body_left is not None:
+            self._body_left -= count
+            if self._body_left < 0:
+                raise LengthMismatch("more came than was announced")
 
-    def finish(self) -> bytes:
-        """End the answer; what is to be sent for that. Raises Mismatch."""
-        if self._left:
-            raise Mismatch("less came than was announced")
-        return b"0\r\n\r\n" if self._chunked and self._left is None else b""
+    def finish_body(self) -> bytes:
+        """End the answer; what is to be sent for that. Raises LengthMismatch."""
+        if self._body_left:
+            raise LengthMismatch("less came than was announced")
+        return b"0\r\n\r\n" if self._chunked and self._body_left is None else b""
 
-    def hang_up(self) -> None:
+    def close_after_answer(self) -> None:
         """Let the next answer be the last one."""
         self.closing = True
 
-    def reusable(self) -> bool:
+    def start_next_request(self) -> bool:
         """Get ready for the next request; False: the connection ends with this answer."""
-        if self.closing or not self._keep:
+        if self.closing or not self._keep_alive:
             return False
-        self._asked = self._chunked = False
-        if self._known is not None:  # what the reader has, if anything, came after it
-            self._known = None
+        self._answering = self._chunked = False
+        if self._remembered is not None:  # what the reader has, if anything, came after it
+            self._remembered = None
         elif self._reader is not None:
             rest, ended = self._reader.trailing_data
             self._reader = None
             if rest:
-                self.receive(rest)
+                self.receive_octets(rest)
             if ended:
-                self.receive(b"")
+                self.receive_octets(b"")
         return True
 
-    def _whole(
+    def _write_text_answer(
         self, status: HTTPStatus, text: str, fields: Fields, wall: float, media: str = TEXT
     ) -> bytes:
         """Make an answer whose body is one line."""
         body = text.encode("utf-8", "backslashreplace") + b"\n"
         fields += b"Content-Type: %b\r\nContent-Length: %d\r\n" % (media.encode(), len(body))
-        return self._head(status, fields, wall, 0) + (b"" if self._bodiless else body)
+        return self._write_fields(status, fields, wall, 0) + (b"" if self._is_head else body)
 
-    def _head(self, status: HTTPStatus, fields: Fields, wall: float, left: int | None) -> bytes:
+    def _write_fields(
+        self, status: HTTPStatus, fields: Fields, wall: float, left: int | None
+    ) -> bytes:
         """Start an answer, ``left`` octets of the file to follow it."""
-        self._left = left
+        self._body_left = left
         # RFC 9110 6.6.1: a server with a clock sends the date
         return b"HTTP/1.1 %d %b\r\nServer: pybootd\r\nDate: %b\r\n%b%b\r\n" % (
             status,
             status.phrase.encode("ascii"),
             http_date(int(wall)),
             fields,
-            b"" if self._keep and not self.closing else b"Connection: close\r\n",
+            b"" if self._keep_alive and not self.closing else b"Connection: close\r\n",
         )
 
 
 @functools.lru_cache(256)
-def _understood(data: bytes) -> ParsedRequest | None:
+def _parse_whole_request(data: bytes) -> ParsedRequest | None:
     """Read octets that are one request and no more; None: they are not.
 
     Remembered, for machines that boot alike ask alike, octet for octet.
     """
-    reader = h11.Connection(h11.SERVER, LONGEST)
+    reader = h11.Connection(h11.SERVER, MAX_HEAD_OCTETS)
     reader.receive_data(data)
     try:
         event = reader.next_event()
@@ -260,13 +272,13 @@ def _understood(data: bytes) -> ParsedRequest | None:
         return None
     if type(event) is not h11.Request or reader.trailing_data[0]:
         return None
-    return _read(event)
+    return _read_request(event)
 
 
-def _read(request: h11.Request) -> ParsedRequest:
+def _read_request(request: h11.Request) -> ParsedRequest:
     fields: dict[str, str] = {}
     about: dict[str, str] = {}
-    modern = keep = request.http_version >= b"1.1"
+    http_1_1 = keep_alive = request.http_version >= b"1.1"
     closing = False
     for name, value in request.headers:
         if name in _ABOUT:
@@ -276,15 +288,15 @@ def _read(request: h11.Request) -> ParsedRequest:
             # RFC 9110 5.3: a field that comes twice is one list
             fields[known] = f"{fields[known]}, {text}" if known in fields else text
         elif name == b"connection":
-            keep = keep and b"close" not in _words(value)
+            keep_alive = keep_alive and b"close" not in _list_items(value)
         elif name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
-            closing = True  # what follows is a body that nobody wants
-    asked = _asked(request, fields, about)
+            closing = True  # what follows is a body, which is not read
+    asked = _read_target(request, fields, about)
     closing = closing or isinstance(asked, Refusal)
-    return ParsedRequest(asked, modern, keep, request.method == b"HEAD", closing)
+    return ParsedRequest(asked, http_1_1, keep_alive, request.method == b"HEAD", closing)
 
 
-def _asked(
+def _read_target(
     request: h11.Request, fields: Mapping[str, str], about: Mapping[str, str]
 ) -> HttpRequest | Refusal:
     if not request.http_version.startswith(b"1."):
@@ -293,17 +305,17 @@ def _asked(
         method = request.method.decode("ascii", "replace")[:20]
         return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{method} is not served")
     target = request.target.decode("ascii")
-    path, query = _path(target), target.partition("?")[2]
+    path, query = _path_of(target), target.partition("?")[2]
     if path is None:
         return Refusal(HTTPStatus.BAD_REQUEST, "the request names no path")
     return HttpRequest(path, request.method == b"HEAD", fields, query, about)
 
 
-def _words(value: bytes) -> list[bytes]:
+def _list_items(value: bytes) -> list[bytes]:
     return [word.strip() for word in value.lower().split(b",")]
 
 
-def _path(target: str) -> str | None:
+def _path_of(target: str) -> str | None:
     """Return the path that the request's target names (RFC 9112 3.2), None: none."""
     absolute = _ABSOLUTE.match(target)
     path = target[absolute.end() :] if absolute else target
@@ -313,7 +325,7 @@ def _path(target: str) -> str | None:
     return unquote_to_bytes(path).decode("utf-8", "surrogateescape")
 
 
-def _describe(entity: Entity, wall: float) -> Fields:
+def _describe_entity(entity: Entity, wall: float) -> Fields:
     """Return the fields that every answer about the file has (RFC 9110 15.4.5)."""
     fields = b"Accept-Ranges: bytes\r\n" if entity.still else b"Accept-Ranges: none\r\n"
     if entity.etag:

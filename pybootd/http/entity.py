@@ -38,7 +38,7 @@ _MEDIA = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A file that is there. ``size`` in octets, None: nobody knows; ``etag`` in its quotes or "".
+    """A file that is there. ``size`` in octets, None: unknown; ``etag`` in its quotes or "".
 
     ``modified`` is in seconds since the epoch, None: unknown. ``still``: its octets stand still, so
     a part of them can be had. ``fields``: more that the answer's head has.

@@ -29,11 +29,12 @@ from pybootd.files.source import (
     StreamBody,
     Unavailable,
 )
-from pybootd.http.body import FileFlow, Flow, Ready, StreamFlow
+from pybootd.http.body import BodyWriter, BufferedBody, FileBody, StreamedBody
 from pybootd.http.connection import Connection, HttpRequest, HttpResponse, Refusal
 from pybootd.http.entity import TEXT, Entity, entity_tag, media_type
 
-_SMALL = 32 * 1024  # octets of a file that are read and sent with the head in one go
+SMALL_FILE_OCTETS = 32 * 1024
+"""A file of at most so many octets is read, and sent with the head in one go."""
 
 
 @dataclass(slots=True)
@@ -49,65 +50,59 @@ class HttpContext:
 
 
 class FileResponse:
-    """A file that was asked for and is open; to be told of its end, once."""
+    """A file that was asked for and is open; its end is reported once."""
 
     __slots__ = (
         "_began",
         "_bus",
         "_cause",
-        "_note",
         "_outcome",
         "_peer",
         "_refused",
+        "_remark",
         "_requested",
         "opened",
     )
 
     def __init__(
-        self, bus: EventBus, peer: str, asked: HttpRequest, opened: OpenedFile, began: float
+        self, bus: EventBus, peer: str, request: HttpRequest, opened: OpenedFile, began: float
     ) -> None:
         self.opened = opened
         self._bus = bus
         self._peer = peer
-        self._requested = _shown(asked)
+        self._requested = _shown_name(request)
         self._began = began
-        self._note = ""
+        self._remark = ""
         self._cause = EndCause.NONE
-        self._outcome = TransferOutcome.PROBED if asked.head else TransferOutcome.DONE
+        self._outcome = TransferOutcome.PROBED if request.head else TransferOutcome.DONE
         self._refused = False
 
-    def answer(self, connection: Connection, asked: HttpRequest, wall: float) -> Flow:
+    def make_answer(self, connection: Connection, request: HttpRequest, wall: float) -> BodyWriter:
         """Make the answer, and say that it begins. Raises FileError when the file can't be read."""
         body, peer = self.opened.body, self._peer
-        reply = connection.answer(asked, describe(self.opened, asked.name), wall)
-        if reply.status >= HTTPStatus.BAD_REQUEST:
+        answer = connection.write_head(request, describe_file(self.opened, request.name), wall)
+        if answer.status >= HTTPStatus.BAD_REQUEST:
             body.close()
             self._refused = True
-            text = f"{reply.status.value} {reply.status.phrase}"
+            text = f"{answer.status.value} {answer.status.phrase}"
+            problem = FileProblem.BAD_REQUEST
             self._bus.publish(
-                TransferRefused(
-                    "http",
-                    peer,
-                    self._requested,
-                    text,
-                    missing=False,
-                    problem=FileProblem.BAD_REQUEST,
-                )
+                TransferRefused("http", peer, self._requested, text, missing=False, problem=problem)
             )
-        elif asked.head:
+        elif request.head:
             pass
-        elif reply.status == HTTPStatus.NOT_MODIFIED:
+        elif answer.status == HTTPStatus.NOT_MODIFIED:
             self._cause = EndCause.NOT_MODIFIED
         else:
-            if reply.status == HTTPStatus.PARTIAL_CONTENT:
+            if answer.status == HTTPStatus.PARTIAL_CONTENT:
                 self._cause = EndCause.PARTIAL
-                self._note = f"{reply.count} octets from {reply.first} on"
+                self._remark = f"{answer.count} octets from {answer.first} on"
             self._bus.publish(
                 TransferStarted("http", peer, self._requested, self.opened.served, body.size)
             )
-        return _flow_of(connection, reply, body)
+        return _make_writer(connection, answer, body)
 
-    def end(
+    def end_response(
         self,
         now: float,
         sent: int,
@@ -130,29 +125,29 @@ class FileResponse:
                 seconds=now - self._began,
                 retransmissions=0,
                 outcome=outcome or self._outcome,
-                reason=reason or self._note,
+                reason=reason or self._remark,
                 cause=self._cause if cause is EndCause.NONE else cause,
                 problem=problem,
             )
         )
 
 
-def _flow_of(connection: Connection, reply: HttpResponse, body: Body) -> Flow:
-    count = reply.count
+def _make_writer(connection: Connection, answer: HttpResponse, body: Body) -> BodyWriter:
+    count = answer.count
     if count == 0:
-        return Ready(reply.head)
+        return BufferedBody(answer.head)
     if isinstance(body, StaticBody):
         count = body.size if count is None else count
-        if count <= _SMALL:
-            octets = connection.frame(body.pread(count, reply.first))
-            return Ready(reply.head + octets + connection.finish(), count)
-        return FileFlow(reply.head, connection, body, reply.first, count)
+        if count <= SMALL_FILE_OCTETS:
+            octets = connection.frame_piece(body.pread(count, answer.first))
+            return BufferedBody(answer.head + octets + connection.finish_body(), count)
+        return FileBody(answer.head, connection, body, answer.first, count)
     if isinstance(body, StreamBody):
-        return StreamFlow(reply.head, connection, body, count)
+        return StreamedBody(answer.head, connection, body, count)
     raise TypeError(f"{type(body).__name__} is neither a StaticBody nor a StreamBody")
 
 
-def refused(bus: EventBus, peer: str, asked: HttpRequest, error: FileError) -> Refusal:
+def report_refusal(bus: EventBus, peer: str, request: HttpRequest, error: FileError) -> Refusal:
     """Report that a file can't be had, and say what the client is answered."""
     missing = isinstance(error, Missing)
     status = HTTPStatus.SERVICE_UNAVAILABLE
@@ -161,7 +156,7 @@ def refused(bus: EventBus, peer: str, asked: HttpRequest, error: FileError) -> R
     elif isinstance(error, Forbidden):
         status = HTTPStatus.FORBIDDEN
     unavailable = isinstance(error, Unavailable)
-    name = _shown(asked)
+    name = _shown_name(request)
     bus.publish(
         TransferRefused(
             "http",
@@ -177,7 +172,7 @@ def refused(bus: EventBus, peer: str, asked: HttpRequest, error: FileError) -> R
     return Refusal(status, str(error), error.media or TEXT)
 
 
-def describe(opened: OpenedFile, requested: str) -> Entity:
+def describe_file(opened: OpenedFile, requested: str) -> Entity:
     """Say of an open file what HTTP wants to know."""
     body = opened.body
     media = opened.media or media_type(opened.served, requested)
@@ -187,6 +182,6 @@ def describe(opened: OpenedFile, requested: str) -> Entity:
     return Entity(body.size, "", body.modified, media, still=False, fields=opened.fields)
 
 
-def _shown(asked: HttpRequest) -> str:
+def _shown_name(request: HttpRequest) -> str:
     """Return the name as it is reported: without its leading slash, as filters see it."""
-    return asked.name.removeprefix("/") or "/"
+    return request.name.removeprefix("/") or "/"

@@ -20,11 +20,16 @@ from pybootd.system import sockets
 
 log = logging.getLogger(__name__)
 
-_BACKLOG = 512
-_ACCEPTED = 32  # connections taken in one turn of the loop
-_LOOK = 1.0  # seconds between two looks at whose patience is over
-_PAUSE = 0.2  # seconds without new connections when the system has no descriptor left
-_QUIET = 10.0  # seconds between two complaints
+BACKLOG = 512
+"""Connections that may wait to be taken."""
+MAX_ACCEPTS_PER_TURN = 32
+"""Connections taken in one turn of the loop."""
+CHECK_INTERVAL_S = 1.0
+"""Seconds between two looks at which sessions are overdue."""
+ACCEPT_PAUSE_S = 0.2
+"""Seconds without new connections when the system has no descriptor left."""
+WARN_INTERVAL_S = 10.0
+"""Seconds between two warnings."""
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
@@ -45,24 +50,29 @@ class HttpServer:
     ) -> None:
         self._config = config
         self._loop = loop
-        self._shop = HttpContext(loop, bus, clients, files, config.check_ip, wall)
+        self._context = HttpContext(loop, bus, clients, files, config.check_ip, wall)
         self._sessions: set[HttpSession] = set()
         self._per_peer: Counter[str] = Counter()
-        self._most = 0
+        self._max_connections = 0
         self._sock: socket.socket | None = None
-        self._look: Timer | None = None
-        self._complained = float("-inf")
+        self._check_timer: Timer | None = None
+        self._warned_at = float("-inf")
 
     def open(self, listening: socket.socket | None = None) -> None:
         """Bind the port, or take a socket that listens already. Raises BindError."""
         config = self._config
-        # a connection takes its socket and at most one file; the other services need some too
-        self._most = max(16, (sockets.raise_file_limit() - 64) // 6)
+        # a connection takes its socket and at most one file; the other services need some as well
+        self._max_connections = max(16, (sockets.raise_file_limit() - 64) // 6)
         self._sock = listening or sockets.tcp_socket(
-            config.address, config.port, _BACKLOG, what="http", option="[httpd] port"
+            config.address, config.port, BACKLOG, what="http", option="[httpd] port"
         )
         # what the listening socket is told holds for the connections it takes
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @property
+    def sessions(self) -> tuple[HttpSession, ...]:
+        """The connections that are open."""
+        return tuple(self._sessions)
 
     @property
     def port(self) -> int:
@@ -71,13 +81,13 @@ class HttpServer:
 
     def start(self) -> None:
         """Take connections from now on."""
-        self._loop.watch(self._listening(), self._readable)
+        self._loop.watch(self._listening(), self._accept_connections)
 
     def reload(self, config: HttpdConfig, files: FileOpener) -> None:
         """Serve by another configuration from the next request on; connections stay."""
         self._config = config
-        self._shop.files = files
-        self._shop.check_ip = config.check_ip
+        self._context.files = files
+        self._context.check_ip = config.check_ip
 
     def close(self) -> None:
         """End all connections, those with a file under way by a reset, and give the port back."""
@@ -85,35 +95,35 @@ class HttpServer:
             self._loop.unwatch(self._sock)
             self._sock.close()
             self._sock = None
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
+        if self._check_timer is not None:
+            self._check_timer.cancel()
+            self._check_timer = None
         for session in list(self._sessions):
-            session.end(TransferOutcome.STOPPED, self._loop.now)
+            session.end_session(TransferOutcome.STOPPED, self._loop.now)
 
     def _listening(self) -> socket.socket:
         if self._sock is None:
             raise RuntimeError("the HTTP server is not open")
         return self._sock
 
-    def _readable(self, now: float) -> None:
+    def _accept_connections(self, now: float) -> None:
         listening = self._listening()
-        for _ in range(_ACCEPTED):
+        for _ in range(MAX_ACCEPTS_PER_TURN):
             try:
                 sock, address = listening.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    self._pause(error, now)
+                    self._pause_accepting(error, now)
                     return
                 continue  # accept(2): what became of that connection meanwhile
-            self._accept(sock, address[0], now)
+            self._begin_session(sock, address[0], now)
 
-    def _accept(self, sock: socket.socket, peer: str, now: float) -> None:
-        if len(self._sessions) >= self._most:
+    def _begin_session(self, sock: socket.socket, peer: str, now: float) -> None:
+        if len(self._sessions) >= self._max_connections:
             sock.close()
-            self._complain(f"more than {self._most} connections at once", now)
+            self._warn(f"more than {self._max_connections} connections at once", now)
             return
         try:
             sock.setblocking(False)
@@ -121,43 +131,43 @@ class HttpServer:
         except OSError:  # gone already
             sock.close()
             return
-        session = HttpSession(self._shop, sock, peer, server, self._gone)
+        session = HttpSession(self._context, sock, peer, server, self._forget_session)
         self._sessions.add(session)
         self._per_peer[peer] += 1
-        if self._look is None:
-            self._look = self._loop.at(now + _LOOK, self._look_around)
+        if self._check_timer is None:
+            self._check_timer = self._loop.at(now + CHECK_INTERVAL_S, self._check_sessions)
         if self._per_peer[peer] > self._config.connections:
             why = f"more than {self._config.connections} connections from {peer}"
-            self._complain(why, now)
+            self._warn(why, now)
             session.turn_away(why, now)
         else:
-            session.start(now)
+            session.start_session(now)
 
-    def _gone(self, session: HttpSession) -> None:
+    def _forget_session(self, session: HttpSession) -> None:
         self._sessions.discard(session)
         self._per_peer[session.peer] -= 1
         if not self._per_peer[session.peer]:
             del self._per_peer[session.peer]
 
-    def _look_around(self, now: float) -> None:
+    def _check_sessions(self, now: float) -> None:
         """End the sessions that are overdue: one timer for all of them, none without them."""
-        self._look = None
-        for session in [session for session in self._sessions if session.due <= now]:
-            session.overdue(now)
+        self._check_timer = None
+        for session in [session for session in self._sessions if session.check_at <= now]:
+            session.check_timeout(now)
         if self._sessions:
-            self._look = self._loop.at(now + _LOOK, self._look_around)
+            self._check_timer = self._loop.at(now + CHECK_INTERVAL_S, self._check_sessions)
 
-    def _pause(self, error: OSError, now: float) -> None:
+    def _pause_accepting(self, error: OSError, now: float) -> None:
         """Take no connection for a moment: the socket would only call again at once."""
-        self._complain(f"no connection can be taken: {error.strerror}", now)
+        self._warn(f"no connection can be taken: {error.strerror}", now)
         self._loop.unwatch(self._listening())
-        self._loop.after(_PAUSE, self._go_on)
+        self._loop.after(ACCEPT_PAUSE_S, self._resume_accepting)
 
-    def _go_on(self, now: float) -> None:
+    def _resume_accepting(self, now: float) -> None:
         if self._sock is not None:
-            self._loop.watch(self._sock, self._readable)
+            self._loop.watch(self._sock, self._accept_connections)
 
-    def _complain(self, why: str, now: float) -> None:
-        if now - self._complained >= _QUIET:
-            self._complained = now
+    def _warn(self, why: str, now: float) -> None:
+        if now - self._warned_at >= WARN_INTERVAL_S:
+            self._warned_at = now
             log.warning("http: %s", why)

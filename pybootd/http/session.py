@@ -10,317 +10,329 @@ import socket
 import struct
 from collections.abc import Callable
 from http import HTTPStatus
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from pybootd.core import loop as looping
 from pybootd.core.events import EndCause, FileProblem, Malformed, TransferOutcome
 from pybootd.core.workers import TaskResult
 from pybootd.files.source import FileError, FileRequest, Forbidden, OpenedFile, StreamBody
-from pybootd.http.body import Flow, Push, Ready
-from pybootd.http.connection import Connection, HttpRequest, Mismatch, Refusal
-from pybootd.http.response import FileResponse, HttpContext, refused
+from pybootd.http.body import BodyWriter, BufferedBody, WriteResult
+from pybootd.http.connection import Connection, HttpRequest, LengthMismatch, Refusal
+from pybootd.http.response import FileResponse, HttpContext, report_refusal
 from pybootd.system import sockets
 
 log = logging.getLogger(__name__)
 
-IDLE = 60.0
+IDLE_TIMEOUT_S = 60.0
 """Seconds that a connection may wait for its next request."""
-ARRIVAL = 20.0
+REQUEST_TIMEOUT_S = 20.0
 """Seconds that a request may take from its first octet to its last."""
-STALL = 30.0
+STALL_TIMEOUT_S = 30.0
 """Seconds between two looks at whether a client takes anything of what it asked for."""
-LINGER = 2.0
+LINGER_S = 2.0
 """Seconds that a client has for reading an error, while what it still sends is thrown away."""
 
-_RECEIVED = 16384
-_REQUESTS = 8  # answered in one turn of the loop, when they came at a stretch
+RECEIVE_OCTETS = 16384
+"""Octets that are read at once."""
+MAX_REQUESTS_PER_TURN = 8
+"""Requests answered in one turn of the loop, when several came at once."""
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for 0 s
 
 
 class HttpSession:
-    """One client's connection. ``gone`` is called once, when it is over."""
+    """One client's connection. ``on_end`` is called once, when it is over."""
 
     __slots__ = (
         "_address",
+        "_between_requests",
         "_connection",
-        "_delivery",
-        "_flow",
-        "_fresh",
-        "_gone",
+        "_context",
+        "_last_unsent",
         "_lingering",
+        "_on_end",
         "_on_left",
         "_on_readable",
         "_on_writable",
         "_opening",
-        "_queued",
+        "_response",
         "_server",
-        "_shop",
         "_sock",
-        "_watched",
-        "due",
+        "_watched_by",
+        "_writer",
+        "check_at",
         "peer",
     )
 
     def __init__(
         self,
-        shop: HttpContext,
+        context: HttpContext,
         sock: socket.socket,
         peer: str,
         server: str,
-        gone: Callable[[HttpSession], None],
+        on_end: Callable[[HttpSession], None],
     ) -> None:
         self.peer = peer
-        self.due = 0.0  # the moment at which its patience ends
-        self._shop = shop
+        self.check_at = 0.0  # when ``check_timeout`` wants to be asked
+        self._context = context
         self._sock = sock
-        self._address = _address(peer)
+        self._address = _parse_address(peer)
         self._server = server
-        self._gone: Callable[[HttpSession], None] | None = gone
+        self._on_end: Callable[[HttpSession], None] | None = on_end
         self._connection = Connection()
-        self._fresh = True  # nothing of a request has arrived
+        self._between_requests = True  # nothing of a request has arrived
         self._lingering = False
         self._opening = False
-        self._queued = -1  # octets that it had still to take when it was looked at last
-        self._flow: Flow | None = None
-        self._delivery: FileResponse | None = None
-        self._watched: looping.Callback | None = None
+        self._last_unsent = -1  # octets that the client had still to take at the last check
+        self._writer: BodyWriter | None = None
+        self._response: FileResponse | None = None
+        self._watched_by: looping.Callback | None = None
         # the loop knows a watch by its callback's identity
-        self._on_readable: looping.Callback = self._readable
-        self._on_writable: looping.Callback = self._writable
-        self._on_left: looping.Callback = self._left
+        self._on_readable: looping.Callback = self._read_octets
+        self._on_writable: looping.Callback = self._socket_writable
+        self._on_left: looping.Callback = self._check_client_left
 
-    def start(self, now: float) -> None:
+    def start_session(self, now: float) -> None:
         """Take requests; one that came with the connection is taken at once."""
-        self.due = now + IDLE
-        self._readable(now)
+        self.check_at = now + IDLE_TIMEOUT_S
+        self._read_octets(now)
 
     def turn_away(self, reason: str, now: float) -> None:
-        """Answer with 503 whatever is asked, and end."""
-        self._refuse(Refusal(HTTPStatus.SERVICE_UNAVAILABLE, reason), now, last=True)
+        """Answer with 503 whatever is asked for, and end."""
+        self._send_refusal(Refusal(HTTPStatus.SERVICE_UNAVAILABLE, reason), now, last=True)
 
     # what arrives
 
-    def _listen(self) -> None:
-        if self._watched is not self._on_readable:
-            self._shop.loop.watch(self._sock, readable=self._on_readable)
-            self._watched = self._on_readable
+    def _watch_readable(self) -> None:
+        if self._watched_by is not self._on_readable:
+            self._context.loop.watch(self._sock, readable=self._on_readable)
+            self._watched_by = self._on_readable
 
-    def _rest(self) -> None:
-        """Watch for nothing: someone else has to come back first."""
-        if self._watched is not None:
-            self._shop.loop.unwatch(self._sock)
-            self._watched = None
+    def _stop_watching(self) -> None:
+        """Watch for nothing: a worker or the source calls back first."""
+        if self._watched_by is not None:
+            self._context.loop.unwatch(self._sock)
+            self._watched_by = None
 
-    def _readable(self, now: float) -> None:
+    def _read_octets(self, now: float) -> None:
         try:
-            data = self._sock.recv(_RECEIVED)
+            data = self._sock.recv(RECEIVE_OCTETS)
         except (BlockingIOError, InterruptedError):
-            self._listen()
+            self._watch_readable()
             return
         except OSError:
-            self.close()
+            self.close_session()
             return
         if self._lingering:
             if not data:
-                self.close()
+                self.close_session()
             return
-        if self._fresh and data:
-            self._fresh = False
-            self.due = now + ARRIVAL
-        self._guarded(self._receive, data, now)
+        if self._between_requests and data:
+            self._between_requests = False
+            self.check_at = now + REQUEST_TIMEOUT_S
+        self._run_guarded(self._take_octets, data, now)
 
-    def _receive(self, data: bytes, now: float) -> None:
-        self._connection.receive(data)
-        self._serve(now)
+    def _take_octets(self, data: bytes, now: float) -> None:
+        self._connection.receive_octets(data)
+        self._answer_requests(now)
 
-    def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
+    def _run_guarded(self, step: Callable[..., None], *arguments: object) -> None:
         """Take a step; a fault of ours ends this connection and no other."""
         try:
             step(*arguments)
         except Exception:
             log.exception("error while serving http %s; the daemon goes on", self.peer)
-            self.end(TransferOutcome.FAILED, self._shop.loop.now, EndCause.INTERNAL)
+            self.end_session(TransferOutcome.FAILED, self._context.loop.now, EndCause.INTERNAL)
 
-    def _serve(self, now: float) -> None:
-        """Answer what has been asked, in order, as long as nothing has to be waited for."""
-        for _ in range(_REQUESTS):
-            asked = self._connection.next()
-            if asked is None:
+    def _answer_requests(self, now: float) -> None:
+        """Answer what has been asked for, in order, as long as nothing has to be waited for."""
+        for _ in range(MAX_REQUESTS_PER_TURN):
+            request = self._connection.next_request()
+            if request is None:
                 if self._connection.closed:
-                    self.close()
+                    self.close_session()
                 else:
-                    self._listen()
+                    self._watch_readable()
                 return
-            if isinstance(asked, Refusal):
-                self._shop.bus.publish(Malformed("http", self.peer, asked.reason))
-                self._refuse(asked, now)
+            if isinstance(request, Refusal):
+                self._context.bus.publish(Malformed("http", self.peer, request.reason))
+                self._send_refusal(request, now)
             else:
-                self._open(asked, now)
-            if self._busy():
+                self._open_file(request, now)
+            if self._is_answering():
                 return
-        self._rest()
-        self._shop.loop.post(self._go_on)
+        self._stop_watching()
+        self._context.loop.post(self._answer_next)
 
-    def _busy(self) -> bool:
+    def _is_answering(self) -> bool:
         """Tell whether the next request has to wait, or there will be none."""
-        return self._gone is None or self._lingering or self._flow is not None or self._opening
+        return self._on_end is None or self._lingering or self._writer is not None or self._opening
 
-    def _go_on(self, now: float) -> None:
-        if not self._busy():
-            self._guarded(self._serve, now)
+    def _answer_next(self, now: float) -> None:
+        if not self._is_answering():
+            self._run_guarded(self._answer_requests, now)
 
     # what is asked for
 
-    def _open(self, asked: HttpRequest, now: float) -> None:
-        shop = self._shop
-        known = shop.clients.by_address(self._address)
+    def _open_file(self, request: HttpRequest, now: float) -> None:
+        context = self._context
+        known = context.clients.by_address(self._address)
         try:
-            if shop.check_ip and known is None:
+            if context.check_ip and known is None:
                 raise Forbidden("this address was not given by this server")
-            request = FileRequest(
-                asked.name, self.peer, self._server, known, asked.query, asked.about
+            wanted = FileRequest(
+                request.name, self.peer, self._server, known, request.query, request.about
             )
-            opened = shop.files.open(request)
+            opened = context.files.open(wanted)
         except FileError as error:
-            self._fail(asked, error, now)
+            self._refuse_file(request, error, now)
             return
         if isinstance(opened, OpenedFile):
-            self._answer(asked, opened, now, now)
+            self._send_file(request, opened, now, now)
             return
         self._opening = True
-        self.due = math.inf  # the source has limits of its own
-        self._rest()
+        self.check_at = math.inf  # the source has its own limits
+        self._stop_watching()
         began = now
 
         def done(outcome: TaskResult[OpenedFile], now: float) -> None:
             self._opening = False
-            self._guarded(self._opened, asked, outcome, began, now)
+            self._run_guarded(self._file_opened, request, outcome, began, now)
 
-        shop.loop.work(opened, done)
+        context.loop.work(opened, done)
 
-    def _opened(
-        self, asked: HttpRequest, outcome: TaskResult[OpenedFile], began: float, now: float
+    def _file_opened(
+        self, request: HttpRequest, outcome: TaskResult[OpenedFile], began: float, now: float
     ) -> None:
         try:
             opened = outcome.get()
         except FileError as error:
-            if self._gone is not None:
-                self._fail(asked, error, now)
-                self._go_on(now)
+            if self._on_end is not None:
+                self._refuse_file(request, error, now)
+                self._answer_next(now)
             return
-        if self._gone is None:
+        if self._on_end is None:
             opened.body.close()
             return
-        self._answer(asked, opened, began, now)
-        self._go_on(now)
+        self._send_file(request, opened, began, now)
+        self._answer_next(now)
 
-    def _answer(self, asked: HttpRequest, opened: OpenedFile, began: float, now: float) -> None:
-        delivery = self._delivery = FileResponse(self._shop.bus, self.peer, asked, opened, began)
+    def _send_file(
+        self, request: HttpRequest, opened: OpenedFile, began: float, now: float
+    ) -> None:
+        response = self._response = FileResponse(
+            self._context.bus, self.peer, request, opened, began
+        )
         try:
-            flow = delivery.answer(self._connection, asked, self._shop.wall())
+            writer = response.make_answer(self._connection, request, self._context.wall())
         except FileError as error:
             self._end_for_file(error, now)
             return
-        self._send(flow, now)
+        self._send_answer(writer, now)
 
-    def _fail(self, asked: HttpRequest, error: FileError, now: float) -> None:
-        self._refuse(refused(self._shop.bus, self.peer, asked, error), now)
+    def _refuse_file(self, request: HttpRequest, error: FileError, now: float) -> None:
+        self._send_refusal(report_refusal(self._context.bus, self.peer, request, error), now)
 
-    def _refuse(self, refusal: Refusal, now: float, *, last: bool = False) -> None:
+    def _send_refusal(self, refusal: Refusal, now: float, *, last: bool = False) -> None:
         if last:
-            self._connection.hang_up()
-        self._send(Ready(self._connection.refuse(refusal, self._shop.wall())), now)
+            self._connection.close_after_answer()
+        self._send_answer(
+            BufferedBody(self._connection.write_refusal(refusal, self._context.wall())), now
+        )
 
     # what leaves
 
-    def _send(self, flow: Flow, now: float) -> None:
-        self._flow = flow
-        self.due = now + STALL
-        self._push(now)
+    def _send_answer(self, writer: BodyWriter, now: float) -> None:
+        self._writer = writer
+        self.check_at = now + STALL_TIMEOUT_S
+        self._write_share(now)
 
-    def _writable(self, now: float) -> None:
-        self._guarded(self._push_on, now)
+    def _socket_writable(self, now: float) -> None:
+        self._run_guarded(self._write_on, now)
 
-    def _push_on(self, now: float) -> None:
-        self._push(now)
-        self._go_on(now)
+    def _write_on(self, now: float) -> None:
+        self._write_share(now)
+        self._answer_next(now)
 
-    def _push(self, now: float) -> None:
-        flow = self._flow
-        if flow is None:
+    def _write_share(self, now: float) -> None:
+        writer = self._writer
+        if writer is None:
             return
-        before = flow.sent
+        before = writer.sent
         try:
-            result = flow.push(self._sock)
+            result = writer.write_share(self._sock)
         except OSError as error:
-            self.end(TransferOutcome.ABORTED, now, EndCause.CONNECTION_LOST, error.strerror or "")
+            self._end_for_connection(error, now)
             return
-        except (FileError, Mismatch) as error:
+        except (FileError, LengthMismatch) as error:
             self._end_for_file(error, now)
             return
-        if flow.sent != before:
-            self.due = now + STALL
-        if result is Push.END:
-            self._sent(now)
-        elif result is Push.EMPTY:
+        if writer.sent != before:
+            self.check_at = now + STALL_TIMEOUT_S
+        if result is WriteResult.END:
+            self._finish_answer(now)
+        elif result is WriteResult.EMPTY:
             self._wait_for_source()
-        elif self._watched is not self._on_writable:
-            self._shop.loop.watch(self._sock, writable=self._on_writable)
-            self._watched = self._on_writable
+        elif self._watched_by is not self._on_writable:
+            self._context.loop.watch(self._sock, writable=self._on_writable)
+            self._watched_by = self._on_writable
 
     def _wait_for_source(self) -> None:
-        body = self._delivery.opened.body if self._delivery else None
+        body = self._response.opened.body if self._response else None
         if isinstance(body, StreamBody):
-            self.due = math.inf  # as above
-            self._shop.loop.watch(self._sock, readable=self._on_left)
-            self._watched = self._on_left
-            body.when_ready(self._on_ready)
+            self.check_at = math.inf  # as above
+            self._context.loop.watch(self._sock, readable=self._on_left)
+            self._watched_by = self._on_left
+            body.when_ready(self._source_ready)
 
-    def _left(self, now: float) -> None:
+    def _check_client_left(self, now: float) -> None:
         """See whether the client is gone: it asks for nothing while the source has nothing."""
         try:
             ahead = self._sock.recv(1, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self.end(TransferOutcome.ABORTED, now, EndCause.CONNECTION_LOST, error.strerror or "")
+            self._end_for_connection(error, now)
             return
         if ahead:
-            self._rest()  # another request, which has to wait
+            self._stop_watching()  # another request, which has to wait
         else:
-            self.end(TransferOutcome.ABORTED, now, EndCause.CONNECTION_LOST)
+            self.end_session(TransferOutcome.ABORTED, now, EndCause.CONNECTION_LOST)
 
-    def _on_ready(self, now: float) -> None:
-        if self._gone is not None:
-            self.due = now + STALL
-            self._writable(now)
+    def _source_ready(self, now: float) -> None:
+        if self._on_end is not None:
+            self.check_at = now + STALL_TIMEOUT_S
+            self._socket_writable(now)
 
-    def _sent(self, now: float) -> None:
+    def _finish_answer(self, now: float) -> None:
         """Finish an answer: another request, a moment for the client to read, or the end."""
-        self._report(now)
-        if self._connection.reusable():
-            self._fresh = True
-            self.due = now + IDLE
+        self._end_response(now)
+        if self._connection.start_next_request():
+            self._between_requests = True
+            self.check_at = now + IDLE_TIMEOUT_S
         elif self._connection.closing:
-            self._linger(now)
+            self._linger_for_reading(now)
         else:
-            self.close()
+            self.close_session()
 
-    def _linger(self, now: float) -> None:
+    def _linger_for_reading(self, now: float) -> None:
         # RFC 9112 9.6: closed at once, unread octets would make the system take the answer back
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
         self._lingering = True
-        self.due = now + LINGER
-        self._listen()
+        self.check_at = now + LINGER_S
+        self._watch_readable()
 
     # how it ends
 
-    def _end_for_file(self, error: FileError | Mismatch, now: float) -> None:
+    def _end_for_file(self, error: FileError | LengthMismatch, now: float) -> None:
         problem = error.problem if isinstance(error, FileError) else FileProblem.CHANGED
-        self.end(TransferOutcome.FAILED, now, EndCause.FILE, str(error), problem)
+        self.end_session(TransferOutcome.FAILED, now, EndCause.FILE, str(error), problem)
 
-    def _report(
+    def _end_for_connection(self, error: OSError, now: float) -> None:
+        reason = error.strerror or ""
+        self.end_session(TransferOutcome.ABORTED, now, EndCause.CONNECTION_LOST, reason)
+
+    def _end_response(
         self,
         now: float,
         outcome: TransferOutcome | None = None,
@@ -329,22 +341,24 @@ class HttpSession:
         problem: FileProblem | None = None,
     ) -> None:
         """Close the file and say how its transfer went."""
-        flow, self._flow = self._flow, None
-        delivery, self._delivery = self._delivery, None
-        if delivery is not None:
-            delivery.end(now, flow.sent if flow else 0, outcome, cause, reason, problem)
+        writer, self._writer = self._writer, None
+        response, self._response = self._response, None
+        if response is not None:
+            response.end_response(
+                now, writer.sent if writer else 0, outcome, cause, reason, problem
+            )
 
-    def overdue(self, now: float) -> None:
-        """End it, for its patience is over, unless the client has taken a little meanwhile."""
-        if self._flow is not None:
+    def check_timeout(self, now: float) -> None:
+        """End it, unless the client has taken a little of its answer meanwhile."""
+        if self._writer is not None:
             # a socket calls for more only when a third of what it holds is gone
-            before, self._queued = self._queued, sockets.unsent(self._sock)
-            if self._queued != before:
-                self.due = now + STALL
+            before, self._last_unsent = self._last_unsent, sockets.unsent(self._sock)
+            if self._last_unsent != before:
+                self.check_at = now + STALL_TIMEOUT_S
                 return
-        self.end(TransferOutcome.TIMEOUT, now)
+        self.end_session(TransferOutcome.TIMEOUT, now)
 
-    def end(
+    def end_session(
         self,
         outcome: TransferOutcome,
         now: float,
@@ -353,26 +367,26 @@ class HttpSession:
         problem: FileProblem | None = None,
     ) -> None:
         """End it wherever it stands; an answer that isn't whole is seen as cut by the client."""
-        if self._flow is not None and self._gone is not None:
-            # a reset, so that nobody takes a part for the whole where no length was announced
+        if self._writer is not None and self._on_end is not None:
+            # a reset, so that a part is not taken for the whole where no length was announced
             with contextlib.suppress(OSError):
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._report(now, outcome, cause, reason, problem)
-        self.close()
+        self._end_response(now, outcome, cause, reason, problem)
+        self.close_session()
 
-    def close(self) -> None:
+    def close_session(self) -> None:
         """Give everything back; harmless the second time."""
-        gone, self._gone = self._gone, None
-        if gone is None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is None:
             return
-        self._rest()
+        self._stop_watching()
         self._sock.close()
-        if self._delivery is not None:
-            self._delivery.opened.body.close()
-        self._flow = self._delivery = None
-        gone(self)
+        if self._response is not None:
+            self._response.opened.body.close()
+        self._writer = self._response = None
+        on_end(self)
 
 
 @functools.lru_cache(256)
-def _address(peer: str) -> IPv4Address:
-    return IPv4Address(peer)
+def _parse_address(peer: str) -> IPv4Address | IPv6Address:
+    return ip_address(peer)

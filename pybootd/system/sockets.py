@@ -20,7 +20,7 @@ from pybootd.system import systemd
 # struct in_pktinfo { int ipi_ifindex; struct in_addr ipi_spec_dst, ipi_addr; }: ip(7)
 _PKTINFO = struct.Struct("=I4s4s")
 _IP_PKTINFO: int | None = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else None)
-_IP_MTU = 14  # ip(7)
+_IP_MTU, _IPV6_MTU = 14, 24  # ip(7), ipv6(7)
 _SO_RCVBUFFORCE = 33 if sys.platform == "linux" else None
 _ANCILLARY = socket.CMSG_SPACE(_PKTINFO.size)
 
@@ -132,9 +132,21 @@ def path_mtu(sock: socket.SocketType, default: int = 1500) -> int:
     if sys.platform != "linux":
         return default
     try:
+        if sock.family == socket.AF_INET6:
+            return sock.getsockopt(socket.IPPROTO_IPV6, _IPV6_MTU)
         return sock.getsockopt(socket.IPPROTO_IP, _IP_MTU)
     except OSError:
         return default
+
+
+def udp_overhead(sock: socket.SocketType) -> int:
+    """Return the octets of the IP and UDP headers in front of a datagram's content."""
+    return (40 if sock.family == socket.AF_INET6 else 20) + 8
+
+
+def family_of(address: str) -> socket.AddressFamily:
+    """Return the family of a socket for an address, "" meaning any of IPv4."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def unsent(sock: socket.socket) -> int:

@@ -1,472 +1,401 @@
-"""One transfer's socket: what arrives goes to the transfer, what it decides leaves."""
+"""One transfer's socket: what arrives goes to the sender, what it decides leaves."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import logging
 import os
 import socket
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from pybootd.core.events import (
-    EndCause,
-    EventBus,
-    FileProblem,
-    TransferEnded,
-    TransferOutcome,
-)
-from pybootd.core.loop import Loop
+from pybootd.core.events import EndCause, TransferEnded, TransferOutcome
 from pybootd.files.source import FileError
-from pybootd.system import sockets
-from pybootd.tftp.blocks import Blocks, Buffer, Shared
-from pybootd.tftp.sender import DONE, GONE, Sender
-from pybootd.tftp.tid import Address, TransferPort, TransferPorts
+from pybootd.tftp.blocks import BlockSource, Buffer, CachedBlocks
+from pybootd.tftp.context import TftpContext, TftpRequest, TransferEnd
+from pybootd.tftp.offload import OffloadRefusedError, PacketWriter
+from pybootd.tftp.sender import CLIENT_SILENT, TRANSFER_DONE, Sender
+from pybootd.tftp.tid import TransferPort
 from pybootd.tftp.wire.options import Terms
-from pybootd.tftp.wire.packet import Error, ErrorCode, Opcode, TftpPacketError, decode, encode
+from pybootd.tftp.wire.packet import (
+    DATA_HEADER,
+    Error,
+    ErrorCode,
+    Opcode,
+    TftpPacketError,
+    decode,
+    error_packet,
+)
 
 log = logging.getLogger(__name__)
 
-_LONGEST = 160
+READ_OCTETS = 160
 """Octets that are read of a datagram: an ACK has four, an ERROR's text is for the log."""
-_ACK = Opcode.ACK.to_bytes(2)
-
-_MOST_READS = 16
-_PAUSE = 0.002
+MAX_READS = 16
+"""Datagrams that one client is read in one turn of the loop."""
+BURST_PAUSE_S = 0.002
 """Seconds between the bursts of a window that a client can't take at a stretch."""
-_LOOK = 0.1
-"""Seconds after which a transfer is looked at, at the latest: what is late may come earlier than
-it once seemed, and nothing on the way moves the timer."""
-_QUIET = _LOOK / 2
-"""Seconds without a new ACK after which it is looked what else may have come."""
-
-# udp(7): one send is cut into datagrams of equal length by the system or the network card
-_SOL_UDP, _UDP_SEGMENT = 17, 103
-_MOST_SEGMENTS, _MOST_OCTETS = 64, 65507
-_LEAST_BLOCK = 512  # octets: shorter ones would cut the OACK as well
-_HEADERS = 20 + 8  # octets of IP and UDP
-_NO_OFFLOAD = frozenset((errno.EMSGSIZE, errno.EINVAL, errno.EIO))
-
-
-@dataclass(slots=True)
-class TftpContext:
-    """What all sessions of one server share."""
-
-    loop: Loop
-    bus: EventBus
-    ports: TransferPorts
-    offload: bool = sys.platform == "linux"
-    without_offload: set[int] = field(default_factory=set)
-    """Numbers of the interfaces that were seen to refuse it."""
-    outbox: list[tuple[ReadSession, Buffer]] = field(default_factory=list)
-
-    def flush(self, now: float) -> None:
-        """Send what was posted; what can't leave is a loss like any other."""
-        write = os.write
-        for session, packet in self.outbox:
-            try:
-                write(session.descriptor, packet)
-            except OSError as error:
-                log.debug("tftp: a packet could not leave: %s", error)
-        self.outbox.clear()
-
-
-class TftpRequest(NamedTuple):
-    """A read request: from whom, to which own address, on which interface, when; and its bytes."""
-
-    peer: Address
-    local: str
-    interface: int
-    data: bytes
-    name: str
-    began: float
+CHECK_INTERVAL_S = 0.1
+"""Seconds between two checks of a transfer, at the most: nothing on the way moves the timer."""
+DRAIN_AFTER_S = CHECK_INTERVAL_S / 2
+"""Seconds without a new ACK after which the socket is read to its end."""
+_ACK = Opcode.ACK.to_bytes(2)
 
 
 class ReadSession:
-    """One client that is being sent one file. ``gone`` is called once, when it is over.
+    """One client that is being sent one file. ``on_end`` is called once, when it is over.
 
     ``descriptor`` is its socket's, -1 once that is closed.
     """
 
+    # fmt: off
     __slots__ = (
-        "_acks",
-        "_awaited",
-        "_blocks",
-        "_drained",
-        "_first",
-        "_flush",
-        "_gone",
-        "_lockstep",
-        "_many",
-        "_outbox",
-        "_packets",
-        "_pausing",
+        "_cached_blocks",
+        "_context",
+        "_expected_ack",
+        "_first_ready",
+        "_lockstep_blocks",
+        "_on_end",
+        "_packet_length",
+        "_pause_set",
         "_port",
-        "_shared",
-        "_shelf",
+        "_progress_when_drained",
+        "_ready_acks",
+        "_ready_packets",
+        "_send_queue",
+        "_send_queued",
+        "_slice_packets",
         "_sock",
         "_soon",
-        "_step",
-        "_stride",
         "_timer",
-        "_waiting",
-        "asked",
+        "_waits_for_source",
+        "_writer",
+        "blocks",
         "descriptor",
+        "request",
+        "sender",
         "served",
         "terms",
-        "transfer",
     )
+    # fmt: on
 
     def __init__(
         self,
-        shelf: TftpContext,
-        asked: TftpRequest,
+        context: TftpContext,
+        request: TftpRequest,
         served: str,
-        blocks: Blocks,
+        blocks: BlockSource,
         terms: Terms,
-        transfer: Sender,
+        sender: Sender,
         wire: tuple[socket.SocketType, TransferPort],
-        gone: Callable[[ReadSession], None],
+        on_end: Callable[[ReadSession], None],
     ) -> None:
-        self.asked = asked
+        self.request = request
         self.served = served
-        self.transfer = transfer
-        self._shelf = shelf
-        self._blocks = blocks
+        self.sender = sender
+        self._context = context
+        self.blocks = blocks
         self.terms = terms
         self._sock, self._port = wire
-        self._gone: Callable[[ReadSession], None] | None = gone
-        self._step = 1  # packets in one system call
-        self._stride = terms.blocksize + 4
-        self._pausing = False  # the window's rest leaves in a moment
-        self._waiting = False  # the source will call
+        self._on_end: Callable[[ReadSession], None] | None = on_end
+        self._writer = PacketWriter(self._sock, terms.blocksize + DATA_HEADER)
+        # a timer will send the window's rest; the source will call
+        self._pause_set = self._waits_for_source = False
         self.descriptor = self._sock.fileno()
         # looked up once: these run for every block
-        self._outbox, self._soon, self._flush = shelf.outbox, shelf.loop.soon, shelf.flush
-        self._drained = 0.0  # when the transfer had last moved when all was read
+        self._send_queue, self._send_queued = context.send_queue, context.send_queued
+        self._soon = context.loop.soon
+        self._progress_when_drained = 0.0  # ``last_progress`` when all was read
         # where packets are at hand: of a file, singly or (once that was seen to work) as windows
-        self._awaited = b""  # the ACK that sends the next packet, in lockstep
-        self._first = 0
-        self._packets: Sequence[Buffer] = ()
-        self._acks: Sequence[bytes] = ()
-        self._many: Callable[[int, int], Buffer | None] | None = None
-        self._shared = blocks if isinstance(blocks, Shared) else None
-        self._lockstep = self._shared if terms.windowsize == 1 else None
+        self._expected_ack = b""  # the ACK that sends the next packet, in lockstep
+        self._first_ready = 0
+        self._ready_packets: Sequence[Buffer] = ()
+        self._ready_acks: Sequence[bytes] = ()
+        self._slice_packets: Callable[[int, int], Buffer | None] | None = None
+        self._cached_blocks = blocks if isinstance(blocks, CachedBlocks) else None
+        self._lockstep_blocks = self._cached_blocks if terms.windowsize == 1 else None
 
-    def start(self, now: float) -> None:
+    def start_transfer(self, now: float) -> None:
         """Send the first packet and listen."""
-        readable = self._readable if self._lockstep is None else self._step_on
-        self._shelf.loop.watch(self._sock, readable, once=True)
-        if self.terms.windowsize > 1:
-            self._use_offload()
-        self._timer = self._shelf.loop.at(now + _LOOK, self._check)
-        self._dispatch(self.transfer.start(now), now)
-
-    def _use_offload(self) -> None:
-        step = min(_MOST_SEGMENTS, _MOST_OCTETS // self._stride)
-        shelf = self._shelf
-        if not shelf.offload or step < 2 or self.asked.interface in shelf.without_offload:
-            return
-        if self.terms.blocksize < _LEAST_BLOCK:
-            return
-        if self._stride + _HEADERS > sockets.path_mtu(
-            self._sock
-        ):  # what is to be fragmented isn't cut
-            return
-        with contextlib.suppress(OSError):  # a system that has none sends packet by packet
-            self._sock.setsockopt(_SOL_UDP, _UDP_SEGMENT, self._stride)
-            self._step = step
+        readable = (
+            self._read_datagrams if self._lockstep_blocks is None else self._read_lockstep_ack
+        )
+        context = self._context
+        context.loop.watch(self._sock, readable, once=True)
+        if self.terms.windowsize > 1 and context.may_offload(self.request.interface):
+            self._writer.enable_offload()
+        self._timer = context.loop.at(now + CHECK_INTERVAL_S, self._check_progress)
+        self._carry_out(self.sender.send_first_packet(now), now)
 
     # what arrives
 
-    def _step_on(self, now: float) -> None:
+    def _read_lockstep_ack(self, now: float) -> None:
         """Take the ACK that is due and send the next block: what nearly all of them are.
 
-        Whatever else has come, and whatever else is to be done, is for ``_readable``.
+        Whatever else has come, and whatever else is to be done, is for ``_read_datagrams``.
         """
         try:
-            data = os.read(self.descriptor, _LONGEST)
+            data = os.read(self.descriptor, READ_OCTETS)
         except OSError as error:
-            self._unreadable(error, now)
+            self._handle_socket_error(error, now)
             return
-        transfer = self.transfer
-        if data == self._awaited:
-            base = transfer.base = transfer.base + 1
-            if not transfer.calm:
-                transfer.heard(now)
-            transfer.moved = now
+        sender = self.sender
+        if data == self._expected_ack:
+            block = sender.unacknowledged = sender.unacknowledged + 1
+            if not sender.fast_path:
+                sender.note_answer(now)
+            sender.last_progress = now
             try:
-                index = base - self._first
-                packet, self._awaited = self._packets[index], self._acks[index]
+                index = block - self._first_ready
+                packet, self._expected_ack = self._ready_packets[index], self._ready_acks[index]
             except IndexError:
-                self._dispatch(1 if base <= transfer.last else DONE, now)
+                self._carry_out(1 if block <= sender.last_block else TRANSFER_DONE, now)
                 return
-            outbox = self._outbox
-            if not outbox:
-                self._soon(self._flush)
-            outbox.append((self, packet))
-        elif self._take(data, now):
-            self._readable(now)
+            queue = self._send_queue
+            if not queue:
+                self._soon(self._send_queued)
+            queue.append((self, packet))
+        elif self._handle_datagram(data, now):
+            self._read_datagrams(now)
 
-    def _readable(self, now: float) -> None:
+    def _read_datagrams(self, now: float) -> None:
         """Read up to an ACK of all that was sent; behind it there can hardly be anything yet."""
-        for _ in range(_MOST_READS):
+        for _ in range(MAX_READS):
             try:
-                data = os.read(self.descriptor, _LONGEST)
+                data = os.read(self.descriptor, READ_OCTETS)
             except OSError as error:
-                self._unreadable(error, now)
+                self._handle_socket_error(error, now)
                 return
-            if not self._take(data, now):
+            if not self._handle_datagram(data, now):
                 return
-        self._shelf.loop.soon(self._readable)  # others want to be served as well
+        self._context.loop.soon(self._read_datagrams)  # others want to be served as well
 
-    def _take(self, data: bytes, now: float) -> bool:
+    def _handle_datagram(self, data: bytes, now: float) -> bool:
         """Take a datagram; tell whether there may be one more that matters."""
         if len(data) < 4 or data[:2] != _ACK:
-            self._other(data, now)
-            return self._gone is not None
-        count = self.transfer.acknowledge(data[2] << 8 | data[3], now)
+            self._handle_other_packet(data, now)
+            return self._on_end is not None
+        count = self.sender.handle_ack(data[2] << 8 | data[3], now)
         if not count:
             return True
-        self._answer(count, now)
-        return self._gone is not None and self.transfer.partial
+        self._send_window(count, now)
+        return self._on_end is not None and self.sender.partial_ack
 
-    def _answer(self, count: int, now: float) -> None:
+    def _send_window(self, count: int, now: float) -> None:
         """Send a window: in one piece where it lies so, else with all that may happen."""
-        if 0 < count <= self._step and self._many is not None:
-            packets = self._many(self.transfer.base, count)
+        if 0 < count <= self._writer.packets_per_send and self._slice_packets is not None:
+            packets = self._slice_packets(self.sender.unacknowledged, count)
             if packets is not None:
-                self._post(packets)
-                if count < self.terms.windowsize and self.transfer.unsent:
-                    self._pause()
+                self._queue_packet(packets)
+                if count < self.terms.windowsize and self.sender.window_unsent:
+                    self._pause_before_rest()
                 return
-        self._dispatch(count, now)
+        self._carry_out(count, now)
 
-    def _other(self, data: bytes, now: float) -> None:
+    def _handle_other_packet(self, data: bytes, now: float) -> None:
         """Take what is no ACK. Nothing but an ERROR means anything (RFC 1350 5)."""
         try:
             packet = decode(data)
         except TftpPacketError as error:
-            log.debug("tftp %s: %s", self.asked.peer[0], error)
+            log.debug("tftp %s: %s", self.request.peer[0], error)
             return
         if isinstance(packet, Error):
-            probed = self.terms.probing and self.transfer.unanswered
+            probed = self.terms.probing and self.sender.never_answered
             outcome = TransferOutcome.PROBED if probed else TransferOutcome.ABORTED
             said = packet.message or f"error {packet.code}"
-            self.end(outcome, now, EndCause.CLIENT_ERROR, said)
+            self.end_transfer(TransferEnd(outcome, EndCause.CLIENT_ERROR, said), now)
 
-    def _unreadable(self, error: OSError, now: float) -> None:
+    def _handle_socket_error(self, error: OSError, now: float) -> None:
         """Take an ICMP error: a closed port ends the transfer, anything else may pass."""
         if isinstance(error, BlockingIOError | InterruptedError):
             return
         if not isinstance(error, ConnectionRefusedError):
-            log.debug("tftp %s: %s", self.asked.peer[0], error)
-        elif self.transfer.complete:  # its last ACK got lost, most likely
-            self.end(TransferOutcome.DONE, now)
+            log.debug("tftp %s: %s", self.request.peer[0], error)
+        elif self.sender.all_sent:  # its last ACK got lost, most likely
+            self.end_transfer(TransferEnd(TransferOutcome.DONE), now)
         else:
-            self.end(TransferOutcome.ABORTED, now, EndCause.PORT_CLOSED)
+            self.end_transfer(TransferEnd(TransferOutcome.ABORTED, EndCause.PORT_CLOSED), now)
 
     # what leaves
 
-    def _post(self, packet: Buffer) -> None:
+    def _queue_packet(self, packet: Buffer) -> None:
         """Send a packet when everything that came in this turn has been read.
 
         One behind the other, packets find their receivers awake, which costs a quarter less.
         """
-        if not self._outbox:
-            self._soon(self._flush)
-        self._outbox.append((self, packet))
+        if not self._send_queue:
+            self._soon(self._send_queued)
+        self._send_queue.append((self, packet))
 
-    def _hand_out(self, blocks: Shared, now: float) -> None:
+    def _send_lockstep_block(self, blocks: CachedBlocks, now: float) -> None:
         """Send the block that is due in lockstep, and have those behind it at hand."""
-        base = self.transfer.base
+        block = self.sender.unacknowledged
         try:
-            self._first, self._packets, self._acks = blocks.at_hand(base)
+            self._first_ready, self._ready_packets, self._ready_acks = blocks.list_packets(block)
         except FileError as error:
-            self.fail(error, now)
+            self.fail_transfer(error, now)
             return
-        self._awaited = self._acks[base - self._first]
-        self._post(self._packets[base - self._first])
+        self._expected_ack = self._ready_acks[block - self._first_ready]
+        self._queue_packet(self._ready_packets[block - self._first_ready])
 
-    def _dispatch(self, count: int, now: float) -> None:
-        """Do what the transfer decided: send so many blocks, or end."""
-        transfer = self.transfer
-        if count == DONE:
-            self.end(TransferOutcome.DONE, now)
+    def _carry_out(self, count: int, now: float) -> None:
+        """Do what the sender decided: send so many blocks, or end."""
+        sender = self.sender
+        if count == TRANSFER_DONE:
+            self.end_transfer(TransferEnd(TransferOutcome.DONE), now)
             return
-        if count == GONE:
-            cause = EndCause.LAST_ACK_MISSING if transfer.complete else EndCause.NONE
-            self.end(TransferOutcome.TIMEOUT, now, cause)
+        if count == CLIENT_SILENT:
+            cause = EndCause.LAST_ACK_MISSING if sender.all_sent else EndCause.NONE
+            self.end_transfer(TransferEnd(TransferOutcome.TIMEOUT, cause), now)
             return
-        self._blocks.acknowledged(transfer.base)
-        first = transfer.first
+        self.blocks.release_below(sender.unacknowledged)
+        first = sender.first_to_send
         if first == 0:
-            self._awaited = _ACK + bytes(2)
-            self._post(self.terms.oack)
+            self._expected_ack = _ACK + bytes(2)
+            self._queue_packet(self.terms.oack)
             return
-        if self._lockstep is not None:
-            self._hand_out(self._lockstep, now)
+        if self._lockstep_blocks is not None:
+            self._send_lockstep_block(self._lockstep_blocks, now)
             return
         try:
             sent = self._send_blocks(first, count)
         except FileError as error:
-            self.fail(error, now)
+            self.fail_transfer(error, now)
             return
-        transfer.last = self._blocks.last
+        sender.last_block = self.blocks.last_block
         if sent < count:
-            self._short(first + sent)
-        elif transfer.unsent:
-            self._pause()
+            self._send_rest_later(first + sent)
+        elif sender.window_unsent:
+            self._pause_before_rest()
 
     def _send_blocks(self, first: int, count: int) -> int:
         """Send blocks; return how many left, fewer where the source or the system has no more."""
-        self.transfer.starved = False
+        self.sender.source_empty = False
         sent = 0
         while sent < count:
-            pieces = self._blocks.run(first + sent, min(self._step, count - sent))
+            most = min(self._writer.packets_per_send, count - sent)
+            pieces = self.blocks.read_packets(first + sent, most)
             if not pieces:
-                self.transfer.starved = first + sent <= self._blocks.last
+                self.sender.source_empty = first + sent <= self.blocks.last_block
                 break
             try:
-                if len(pieces) == 1:
-                    os.write(self.descriptor, pieces[0])
-                else:
-                    self._sock.sendmsg(pieces)
-            except (BlockingIOError, InterruptedError):
+                written = self._writer.write_packets(pieces)
+            except OffloadRefusedError as error:
+                log.debug("tftp %s: sending packet by packet: %s", self.request.peer[0], error)
+                self._context.without_offload.add(self.request.interface)
+                self._slice_packets = None
+                continue
+            if not written:
                 break
-            except OSError as error:
-                if self._step > 1 and error.errno in _NO_OFFLOAD:
-                    self._drop_offload(error)
-                    continue
-                # a loss; if it was a closed port, the next receive tells so again
-                log.debug("tftp %s: %s", self.asked.peer[0], error)
-            sent += sum(-(-len(piece) // self._stride) for piece in pieces)
-        if self._step > 1 and self._shared is not None:
-            self._many = self._shared.stretch
+            sent += written
+        if self._writer.packets_per_send > 1 and self._cached_blocks is not None:
+            self._slice_packets = self._cached_blocks.slice_packets
         return sent
 
-    def _drop_offload(self, error: OSError) -> None:
-        log.debug("tftp %s: sending packet by packet: %s", self.asked.peer[0], error)
-        self._sock.setsockopt(_SOL_UDP, _UDP_SEGMENT, 0)
-        self._shelf.without_offload.add(self.asked.interface)
-        self._step = 1
-        self._many = None
-
-    def _short(self, block: int) -> None:
+    def _send_rest_later(self, block: int) -> None:
         """Send the blocks from this one on when the source has them, or the system has room."""
-        transfer = self.transfer
-        if block > transfer.last:
+        sender = self.sender
+        if block > sender.last_block:
             return
-        transfer.withhold(block)
-        if not transfer.starved:
-            self._pause()
-        elif not self._waiting:
-            self._waiting = True
-            self._blocks.when_ready(self._ready)
+        sender.withhold_from(block)
+        if not sender.source_empty:
+            self._pause_before_rest()
+        elif not self._waits_for_source:
+            self._waits_for_source = True
+            self.blocks.when_ready(self._resume_from_source)
 
-    def _pause(self) -> None:
-        if not self._pausing:
-            self._pausing = True
-            self._shelf.loop.after(_PAUSE, self._paused)
+    def _pause_before_rest(self) -> None:
+        if not self._pause_set:
+            self._pause_set = True
+            self._context.loop.after(BURST_PAUSE_S, self._end_pause)
 
-    def _paused(self, now: float) -> None:
-        self._pausing = False
-        self._go_on(now)
+    def _end_pause(self, now: float) -> None:
+        self._pause_set = False
+        self._send_withheld(now)
 
-    def _ready(self, now: float) -> None:
-        self._waiting = False
-        self._go_on(now)
+    def _resume_from_source(self, now: float) -> None:
+        self._waits_for_source = False
+        self._send_withheld(now)
 
-    def _go_on(self, now: float) -> None:
-        if self._gone is None:
+    def _send_withheld(self, now: float) -> None:
+        if self._on_end is None:
             return
-        count = self.transfer.more(now)
+        count = self.sender.send_withheld(now)
         if count > 0:
-            self._dispatch(count, now)
+            self._carry_out(count, now)
 
-    def _check(self, now: float) -> None:
+    def _check_progress(self, now: float) -> None:
         """Look whether something is late: the only timer, which nothing on the way re-arms."""
-        moved = self.transfer.moved
-        if moved != self._drained and (now - moved > _QUIET or now >= self.transfer.due):
+        progress = self.sender.last_progress
+        if progress != self._progress_when_drained and (
+            now - progress > DRAIN_AFTER_S or now >= self.sender.check_at
+        ):
             # what came behind an ACK has not been read yet
-            self._drained = moved
-            self._readable(now)
-        count = self.transfer.late(now) if self._gone is not None else 0
+            self._progress_when_drained = progress
+            self._read_datagrams(now)
+        count = self.sender.check_timeout(now) if self._on_end is not None else 0
         if count:
-            self._dispatch(count, now)
-        if self._gone is not None:
-            look = min(self.transfer.due, now + _LOOK)
-            self._timer = self._shelf.loop.at(look, self._check)
+            self._carry_out(count, now)
+        if self._on_end is not None:
+            check_at = min(self.sender.check_at, now + CHECK_INTERVAL_S)
+            self._timer = self._context.loop.at(check_at, self._check_progress)
 
     # how it ends
 
-    def fail(self, error: FileError, now: float) -> None:
+    def fail_transfer(self, error: FileError, now: float) -> None:
         """End the transfer because of its file, and tell the client."""
         why = str(error)
-        self._tell(why)
-        self.end(TransferOutcome.FAILED, now, EndCause.FILE, why, error.problem)
+        self._send_error(why)
+        self.end_transfer(
+            TransferEnd(TransferOutcome.FAILED, EndCause.FILE, why, error.problem), now
+        )
 
-    def stop(self, now: float) -> None:
+    def stop_transfer(self, now: float) -> None:
         """End the transfer because the daemon ends, and tell the client."""
-        self._tell("the server stops")
-        self.end(TransferOutcome.STOPPED, now)
+        self._send_error("the server stops")
+        self.end_transfer(TransferEnd(TransferOutcome.STOPPED), now)
 
-    def _tell(self, why: str) -> None:
-        with contextlib.suppress(OSError):
-            if self._step > 1:  # an ERROR is one datagram, however long
-                self._sock.setsockopt(_SOL_UDP, _UDP_SEGMENT, 0)
-            self._sock.send(encode(Error(ErrorCode.UNDEFINED, why.replace("\0", "?")[:400])))
+    def _send_error(self, why: str) -> None:
+        self._writer.write_last_packet(error_packet(ErrorCode.UNDEFINED, why))
 
-    def end(
-        self,
-        outcome: TransferOutcome,
-        now: float,
-        cause: EndCause = EndCause.NONE,
-        reason: str = "",
-        problem: FileProblem | None = None,
-    ) -> None:
+    def end_transfer(self, end: TransferEnd, now: float) -> None:
         """Give everything back and say how it went; harmless the second time."""
-        gone, self._gone = self._gone, None
-        if gone is None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is None:
             return
         self._timer.cancel()
         self.descriptor = -1
         # with nothing of it on its way, in either direction, the socket may serve another client
         clean = (
-            outcome is TransferOutcome.DONE
-            and self._step == 1
-            and not self.transfer.retransmissions
+            end.outcome is TransferOutcome.DONE
+            and self._writer.packets_per_send == 1
+            and not self.sender.retransmissions
         )
-        local = self.asked.local if clean else None
-        self._shelf.ports.release(self._port, self.asked.peer, now, self._sock, local)
-        self._blocks.close()
-        self._shelf.bus.publish(
+        local = self.request.local if clean else None
+        self._context.ports.release_port(self._port, self.request.peer, now, self._sock, local)
+        self.blocks.close()
+        self._context.bus.publish(
             TransferEnded(
                 protocol="tftp",
-                peer=self.asked.peer[0],
-                requested=self.asked.name,
+                peer=self.request.peer[0],
+                requested=self.request.name,
                 served=self.served,
-                sent=self._acknowledged(),
-                seconds=now - self.asked.began,
-                retransmissions=self.transfer.retransmissions,
-                outcome=outcome,
-                reason=reason,
-                cause=cause,
-                problem=problem,
-                progress=self.progress,
+                sent=self._count_acknowledged_octets(),
+                seconds=now - self.request.began,
+                retransmissions=self.sender.retransmissions,
+                outcome=end.outcome,
+                reason=end.reason,
+                cause=end.cause,
+                problem=end.problem,
+                progress=self.count_progress,
             )
         )
-        gone(self)
+        on_end(self)
 
-    def progress(self) -> tuple[int, int]:
+    def count_progress(self) -> tuple[int, int]:
         """Count the file's octets that have arrived, and the blocks sent again."""
-        return self._acknowledged(), self.transfer.retransmissions
+        return self._count_acknowledged_octets(), self.sender.retransmissions
 
-    def _acknowledged(self) -> int:
+    def _count_acknowledged_octets(self) -> int:
         """Count the file's octets that have arrived."""
-        octets = max(0, self.transfer.base - 1) * self.terms.blocksize
-        size = self._blocks.size
+        octets = max(0, self.sender.unacknowledged - 1) * self.terms.blocksize
+        size = self.blocks.size
         return octets if size is None else min(octets, size)

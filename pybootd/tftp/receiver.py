@@ -1,14 +1,13 @@
 """The state of one upload: blocks and moments in, what to do with them out (RFC 1350, 7440).
 
-Blocks are counted from 1 without wrapping, as in ``transfer``.
+Blocks are counted from 1 without wrapping, as in ``sender``.
 """
 
 from __future__ import annotations
 
 from enum import Flag, auto
 
-_UNANSWERED = 2
-"""How often the first packet is sent again: the request may bear a forged address."""
+from pybootd.tftp.sender import MAX_UNANSWERED_RESENDS, patience_s
 
 
 class ReceiverAction(Flag):
@@ -17,90 +16,86 @@ class ReceiverAction(Flag):
     NOTHING = 0
     STORE = auto()
     """It is the next block: its octets belong to the file."""
-    ANSWER = auto()
+    ACKNOWLEDGE = auto()
     """Acknowledge ``received``."""
-    END = auto()
+    GIVE_UP = auto()
     """The client has been silent for too long."""
 
 
 class Receiver:
-    """Decides which block is the next, and when to acknowledge: every ``window`` blocks.
+    """Decides which block is the next, and when to acknowledge: every ``windowsize`` blocks.
 
-    ``timeout``: seconds of silence until the last answer is sent again; the client is given up
+    ``timeout``: seconds of silence until the last ACK is sent again; the client is given up
     after ``retries`` + 1 of them.
     """
 
-    def __init__(self, blocksize: int, window: int, timeout: float, retries: int) -> None:
+    def __init__(self, blocksize: int, windowsize: int, timeout: float, retries: int) -> None:
         self.received = 0  # the last block of those that came without a gap
         self.complete = False  # the last block of the file is here
-        self.retransmissions = 0  # answers sent again
+        self.retransmissions = 0  # ACKs sent again
+        self.patience = patience_s(timeout, retries)
+        """Seconds that a silent client is waited for."""
         self._blocksize = blocksize
-        self._window = window
+        self._windowsize = windowsize
         self._timeout = timeout
-        self._patience = timeout * (retries + 1) - 0.001
-        self._unacknowledged = 0
-        self._gap = False
-        self._heard = self._answered = 0.0
-        self._tries = 0
+        self._unacknowledged = 0  # blocks that came since the last ACK
+        self._told_of_gap = False
+        self._last_progress = self._last_ack = 0.0
+        self._timeouts = 0  # since the client was last heard of
 
     @property
-    def unanswered(self) -> bool:
+    def never_answered(self) -> bool:
         """Whether the client has sent no block yet."""
         return self.received == 0
 
     @property
-    def due(self) -> float:
-        """When ``late`` wants to be asked."""
-        return self._answered + self._timeout
+    def check_at(self) -> float:
+        """When ``check_timeout`` wants to be asked."""
+        return self._last_ack + self._timeout
 
-    @property
-    def patience(self) -> float:
-        """Seconds that a silent client is waited for."""
-        return self._patience
-
-    def start(self, now: float) -> None:
+    def start_waiting(self, now: float) -> None:
         """Begin to wait."""
-        self._heard = self._answered = now
+        self._last_progress = self._last_ack = now
 
-    def data(self, number: int, octets: int, now: float) -> ReceiverAction:
+    def handle_data(self, number: int, octets: int, now: float) -> ReceiverAction:
         """Take a block by its number on the wire and its length."""
         ahead = (number - self.received - 1) & 0xFFFF
         if ahead == 0 and not self.complete:
             self.received += 1
-            self._heard = self._answered = now
-            self._tries, self._gap = 0, False
+            self._last_progress = self._last_ack = now
+            self._timeouts, self._told_of_gap = 0, False
             self._unacknowledged += 1
             self.complete = octets < self._blocksize
-            if self._unacknowledged < self._window or self.complete:
+            if self._unacknowledged < self._windowsize or self.complete:
                 return ReceiverAction.STORE
-            return self._answer(ReceiverAction.STORE)
+            return self._acknowledge_and(ReceiverAction.STORE)
         if ahead == 0xFFFF and self.received:
-            # the last one again: our answer got lost, or was late (RFC 1123 4.2.3.1 forbids only
+            # the last one again: our ACK got lost, or was late (RFC 1123 4.2.3.1 forbids only
             # to answer an old ACK by a block)
-            self._heard = self._answered = now
-            return self._answer(ReceiverAction.NOTHING)
-        if 0 < ahead < self._window and not self._gap and not self.complete:
-            self._gap = True  # RFC 7440 4: what is missing is told once
-            return self._answer(ReceiverAction.NOTHING)
+            self._last_progress = self._last_ack = now
+            return self._acknowledge_and(ReceiverAction.NOTHING)
+        if 0 < ahead < self._windowsize and not self._told_of_gap and not self.complete:
+            self._told_of_gap = True  # RFC 7440 4: what is missing is told once
+            return self._acknowledge_and(ReceiverAction.NOTHING)
         return ReceiverAction.NOTHING
 
-    def _answer(self, also: ReceiverAction) -> ReceiverAction:
+    def _acknowledge_and(self, also: ReceiverAction) -> ReceiverAction:
         self._unacknowledged = 0
-        return also | ReceiverAction.ANSWER
+        return also | ReceiverAction.ACKNOWLEDGE
 
-    def busy(self, now: float) -> None:
+    def note_busy(self, now: float) -> None:
         """Note that we were what was waited for, not the client."""
-        self._heard = self._answered = now
+        self._last_progress = self._last_ack = now
 
-    def late(self, now: float) -> ReceiverAction:
-        """Answer the timer."""
-        if now < self.due:
+    def check_timeout(self, now: float) -> ReceiverAction:
+        """Answer the timer: acknowledge again, give up, or nothing is late yet."""
+        if now < self.check_at:
             return ReceiverAction.NOTHING
-        if now - self._heard >= self._patience:
-            return ReceiverAction.END
-        self._answered = now
-        self._tries += 1
-        if self.unanswered and self._tries > _UNANSWERED:
+        if now - self._last_progress >= self.patience:
+            return ReceiverAction.GIVE_UP
+        self._last_ack = now
+        self._timeouts += 1
+        if self.never_answered and self._timeouts > MAX_UNANSWERED_RESENDS:
             return ReceiverAction.NOTHING
         self.retransmissions += 1
-        return self._answer(ReceiverAction.NOTHING)
+        return self._acknowledge_and(ReceiverAction.NOTHING)

@@ -1,4 +1,4 @@
-"""One transfer's state: acknowledgements and moments in, how many blocks to send out.
+"""The state of one download: ACKs and moments in, how many blocks to send out (RFC 1350, 7440).
 
 Blocks are counted from 1 without wrapping; the OACK is block 0. The wire's 16-bit numbers are
 read relative to the window, so that a file may have any number of blocks.
@@ -6,20 +6,27 @@ read relative to the window, so that a file may have any number of blocks.
 
 from __future__ import annotations
 
-DONE = -1
+TRANSFER_DONE = -1
 """Everything has been acknowledged."""
-GONE = -2
+CLIENT_SILENT = -2
 """The client has been silent for too long."""
 
-UNKNOWN = 1 << 62
+UNKNOWN_LAST_BLOCK = 1 << 62
 """The last block of a file whose end is not known yet."""
 
-_SHORTEST = 0.05
-"""Seconds below which no retransmission time adapts."""
+MIN_TIMEOUT_S = 0.05
+"""Seconds below which no retransmission timeout adapts."""
 
-
-_UNANSWERED = 2
+MAX_UNANSWERED_RESENDS = 2
 """How often the first packet is sent again: the request may bear a forged address."""
+
+CLOCK_SLACK_S = 0.001
+"""Seconds by which patience is shorter: a clock's last digits must not cost one more timeout."""
+
+
+def patience_s(timeout: float, retries: int) -> float:
+    """Return the seconds that a silent client is waited for."""
+    return timeout * (retries + 1) - CLOCK_SLACK_S
 
 
 class Sender:
@@ -29,299 +36,317 @@ class Sender:
     adapts to what the client's answers take (RFC 6298 in spirit) and never exceeds it. The client
     is given up after ``retries`` + 1 timeouts of silence.
 
-    Each method returns how many blocks to send, from ``first`` on; or DONE, or GONE.
+    The methods that decide return how many blocks to send, from ``first_to_send`` on; or
+    TRANSFER_DONE, or CLIENT_SILENT.
     """
 
     __slots__ = (
-        "_deviation",
         "_fixed",
+        "_has_withheld",
         "_patience",
+        "_rttvar",
         "_silent_since",
-        "_smooth",
-        "_start",
-        "_timed",
-        "_timed_at",
+        "_srtt",
+        "_start_block",
+        "_timed_since",
         "_timeout",
-        "_tries",
-        "_withheld",
-        "base",
-        "calm",
-        "last",
-        "moved",
+        "_timeouts",
+        "_timing",
+        "fast_path",
+        "last_block",
+        "last_progress",
         "retransmissions",
         "rto",
-        "starved",
+        "source_empty",
+        "unacknowledged",
     )
 
-    window = 1
-    partial = False
+    windowsize = 1
+    partial_ack = False
     """Whether the last ACK was one of a part of the window."""
 
-    def __init__(self, last: int, timeout: float, retries: int, *, oack: bool, fixed: bool) -> None:
-        self.last = last
-        self.base = self._start = 0 if oack else 1  # the first block that is not acknowledged
+    def __init__(
+        self, last_block: int, timeout: float, retries: int, *, oack: bool, fixed: bool
+    ) -> None:
+        self.last_block = last_block
+        # the first block that is not acknowledged
+        self.unacknowledged = self._start_block = 0 if oack else 1
         self.rto = timeout
-        self.moved = 0.0  # when something new was last sent or acknowledged
-        self.starved = False  # the source has no more to send for now
+        self.last_progress = 0.0  # when something new was last sent or acknowledged
+        self.source_empty = False  # the source has no more to send for now
         self.retransmissions = 0
         self._timeout = timeout
         self._fixed = fixed
-        # a clock's last digits must not cost one more timeout
-        self._patience = timeout * (retries + 1) - 0.001
-        self._smooth: float | None = None
-        self._deviation = 0.0
-        self._timed = False  # the answer to what is under way is timed
-        self._timed_at = 0.0
-        self._tries = 0  # retransmissions since the client was last heard of
+        self._patience = patience_s(timeout, retries)
+        self._srtt: float | None = None  # RFC 6298 2: the smoothed time of an answer ...
+        self._rttvar = 0.0  # ... and how much it varies
+        self._timing = False  # the answer to what is under way is timed ...
+        self._timed_since = 0.0  # ... since then
+        self._timeouts = 0  # retransmission timeouts since the client was last heard of
         self._silent_since = 0.0
-        self._withheld = False
-        # nothing is timed or late: the ACK of block ``base`` adds 1 to it, is ``moved``, is all
-        self.calm = True
+        self._has_withheld = False
+        # nothing is timed or late: an ACK of the block adds 1 to ``unacknowledged``, sets
+        # ``last_progress``, and changes nothing else
+        self.fast_path = True
 
     @property
-    def first(self) -> int:
+    def first_to_send(self) -> int:
         """The first block to send now."""
-        return self.base
+        return self.unacknowledged
 
     @property
-    def due(self) -> float:
-        """When ``late`` wants to be asked."""
-        return self.moved + self.rto
+    def check_at(self) -> float:
+        """When ``check_timeout`` wants to be asked."""
+        return self.last_progress + self.rto
 
     @property
-    def unanswered(self) -> bool:
+    def never_answered(self) -> bool:
         """Whether the client has acknowledged nothing yet."""
-        return self.base == self._start
+        return self.unacknowledged == self._start_block
 
     @property
-    def silent(self) -> bool:
+    def awaits_first_ack(self) -> bool:
         """Whether nothing more is sent before the client has acknowledged something."""
-        return self._tries >= _UNANSWERED and self.unanswered
+        return self._timeouts >= MAX_UNANSWERED_RESENDS and self.never_answered
 
     @property
-    def complete(self) -> bool:
+    def all_sent(self) -> bool:
         """Whether the last block has been sent."""
-        return self.base >= self.last
+        return self.unacknowledged >= self.last_block
 
     @property
-    def unsent(self) -> bool:
+    def window_unsent(self) -> bool:
         """Whether more of the window may leave at once."""
         return False
 
-    def start(self, now: float) -> int:
+    def send_first_packet(self, now: float) -> int:
         """Send the OACK, or the first block."""
-        self.moved = self._timed_at = now
-        self._timed, self.calm = True, False
+        self.last_progress = self._timed_since = now
+        self._timing, self.fast_path = True, False
         return 1
 
-    def acknowledge(self, number: int, now: float) -> int:
-        """Take an ACK's block number; what is old, double or never sent changes nothing."""
-        base = self.base
-        if number != base & 0xFFFF:  # RFC 1123 4.2.3.1: a duplicate ACK sends nothing
+    def handle_ack(self, number: int, now: float) -> int:
+        """Take an ACK's block number; an old, double or impossible one changes nothing."""
+        block = self.unacknowledged
+        if number != block & 0xFFFF:  # RFC 1123 4.2.3.1: a duplicate ACK sends nothing
             return 0
-        self.base = base = base + 1
-        if not self.calm:
-            self.heard(now)
-        self.moved = now
-        return 1 if base <= self.last else DONE
+        self.unacknowledged = block = block + 1
+        if not self.fast_path:
+            self.note_answer(now)
+        self.last_progress = now
+        return 1 if block <= self.last_block else TRANSFER_DONE
 
-    def heard(self, now: float) -> None:
-        """Learn from an answer how long answers take, unless all is ``calm``."""
-        if self._timed:
-            self._sample(now - self._timed_at)
-        if self._tries:  # learn soon whether it is as quick as before
-            self._tries = 0
-            self._timed, self._timed_at = not self._fixed, now
-        self.calm = not self._timed
+    def note_answer(self, now: float) -> None:
+        """Learn from an ACK how long answers take; not needed on the fast path."""
+        if self._timing:
+            self._sample_rtt(now - self._timed_since)
+        if self._timeouts:  # learn soon whether it is as quick as before
+            self._timeouts = 0
+            self._timing, self._timed_since = not self._fixed, now
+        self.fast_path = not self._timing
 
-    def more(self, now: float) -> int:
+    def withhold_from(self, block: int) -> None:
+        """Note that the blocks from this one on could not leave yet."""
+        self._has_withheld = True
+        self._timing = False
+
+    def send_withheld(self, now: float) -> int:
         """Send what had to be withheld."""
-        withheld, self._withheld = self._withheld, False
-        self.moved = now
+        withheld, self._has_withheld = self._has_withheld, False
+        self.last_progress = now
         return int(withheld)
 
-    def withhold(self, block: int) -> None:
-        """Note that the blocks from this one on could not leave yet."""
-        self._withheld = True
-        self._timed = False
-
-    def late(self, now: float) -> int:
-        """Answer the timer: resend, give up, or (0) nothing is late yet."""
-        if now < self.moved + self.rto:
+    def check_timeout(self, now: float) -> int:
+        """Answer the timer: send again, give up, or (0) nothing is late yet."""
+        if now < self.last_progress + self.rto:
             # one answer is timed for each look at the clock: costs nothing while all is well
-            if not self._tries and not self._timed and not self._fixed:
-                self._timed, self._timed_at = True, self.moved
-                self.calm = False
+            if not self._timeouts and not self._timing and not self._fixed:
+                self._timing, self._timed_since = True, self.last_progress
+                self.fast_path = False
             return 0
-        if self.starved:  # the source is late, not the client
-            self.moved = now
+        if self.source_empty:  # the source is late, not the client
+            self.last_progress = now
             return 0
-        if not self._tries:
-            self._silent_since = self.moved
+        if not self._timeouts:
+            self._silent_since = self.last_progress
         if now - self._silent_since >= self._patience:
-            return GONE
-        self._tries += 1
-        self.calm = False
-        self.moved = now
-        self._timed = False  # Karn: an answer to a block sent twice tells no time
+            return CLIENT_SILENT
+        self._timeouts += 1
+        self.fast_path = False
+        self.last_progress = now
+        self._timing = False  # Karn: an answer to a block sent twice tells no time
         if not self._fixed:
             self.rto = min(self.rto * 2, self._timeout)
-        if self._tries > _UNANSWERED and self.unanswered:
+        if self._timeouts > MAX_UNANSWERED_RESENDS and self.never_answered:
             return 0
-        count = self._resend()
+        count = self.resend_window()
         self.retransmissions += count
         return count
 
-    def _resend(self) -> int:
+    def resend_window(self) -> int:
+        """Send a lost block, and what followed it, again: how many, from the lost one on."""
         return 1
 
-    def _sample(self, took: float) -> None:
-        """Adapt to what one answer took (RFC 6298 2)."""
-        self._timed = False
+    def _sample_rtt(self, took: float) -> None:
+        """Adapt the timeout to the seconds that one answer took (RFC 6298 2)."""
+        self._timing = False
         if self._fixed:
             return
-        if self._smooth is None:
-            self._smooth, self._deviation = took, took / 2
+        if self._srtt is None:
+            self._srtt, self._rttvar = took, took / 2
         else:
-            self._deviation += (abs(self._smooth - took) - self._deviation) / 4
-            self._smooth += (took - self._smooth) / 8
-        rto = self._smooth + 4 * self._deviation
-        self.rto = min(max(rto, _SHORTEST), self._timeout)
+            self._rttvar += (abs(self._srtt - took) - self._rttvar) / 4
+            self._srtt += (took - self._srtt) / 8
+        rto = self._srtt + 4 * self._rttvar
+        self.rto = min(max(rto, MIN_TIMEOUT_S), self._timeout)
 
 
 class WindowedSender(Sender):
-    """The same with ``window`` blocks for each acknowledgement (RFC 7440).
+    """The same with ``windowsize`` blocks for each acknowledgement (RFC 7440).
 
     They leave in bursts of all of them, or of fewer where the client can't take so many.
     """
 
     __slots__ = (
-        "_first",
-        "_repeated",
-        "_trouble",
-        "_whole",
+        "_first_to_send",
+        "_heard_duplicate",
+        "_resends_whole_window",
+        "_window_was_cut",
         "burst",
-        "end",
-        "next",
-        "partial",
-        "top",
-        "window",
+        "first_unsent",
+        "next_block",
+        "partial_ack",
+        "window_end",
+        "windowsize",
     )
 
     def __init__(
-        self, last: int, window: int, timeout: float, retries: int, *, oack: bool, fixed: bool
+        self,
+        last_block: int,
+        windowsize: int,
+        timeout: float,
+        retries: int,
+        *,
+        oack: bool,
+        fixed: bool,
     ) -> None:
-        super().__init__(last, timeout, retries, oack=oack, fixed=fixed)
-        self.window = window
-        self.burst = window
-        self._first = self.base
-        self.next = self.base  # the next block of the window to send
-        self.top = self.base  # the first block that has never been sent
-        self.end = self.base + 1  # the first block behind the window
-        self.partial = False
-        self._trouble = False  # the last window got lost in part
-        self._repeated = False  # the client said again what it had said: it is there
-        self._whole = False  # all of the window is sent again, not its first blocks alone
+        super().__init__(last_block, timeout, retries, oack=oack, fixed=fixed)
+        self.windowsize = windowsize
+        self.burst = windowsize
+        self._first_to_send = self.unacknowledged
+        self.next_block = self.unacknowledged  # the next block of the window to send
+        self.first_unsent = self.unacknowledged  # the first block that has never been sent
+        self.window_end = self.unacknowledged + 1  # the first block behind the window
+        self.partial_ack = False
+        self._window_was_cut = False  # a part of the last window got lost
+        self._heard_duplicate = False  # the client repeated its last ACK: it is there
+        self._resends_whole_window = False  # not its first blocks alone
 
     @property
-    def first(self) -> int:
+    def first_to_send(self) -> int:
         """The first block to send now."""
-        return self._first
+        return self._first_to_send
 
     @property
-    def complete(self) -> bool:
+    def all_sent(self) -> bool:
         """Whether the last block has been sent."""
-        return self.top > self.last
+        return self.first_unsent > self.last_block
 
     @property
-    def unsent(self) -> bool:
+    def window_unsent(self) -> bool:
         """Whether more of the window may leave at once."""
-        return self.next < self.end and (self._tries < 2 or self._whole)
+        return self.next_block < self.window_end and (
+            self._timeouts < 2 or self._resends_whole_window
+        )
 
-    def start(self, now: float) -> int:
+    def send_first_packet(self, now: float) -> int:
         """Send the OACK, or the first block."""
-        self.next = self.top = self.end
-        return super().start(now)
+        self.next_block = self.first_unsent = self.window_end
+        return super().send_first_packet(now)
 
-    def acknowledge(self, number: int, now: float) -> int:
-        """Take an ACK's block number; what is old, double or never sent changes nothing."""
-        end = self.end
-        if number != (end - 1) & 0xFFFF or self.next != end:
-            return self._acknowledge_part(number, now)
-        if not self.calm:
-            self.heard(now)
-        self.base = self._first = end
-        self.moved = now
-        self.partial = self._trouble = False
-        if end > self.last:
-            return DONE
-        if self.burst < self.window:
+    def handle_ack(self, number: int, now: float) -> int:
+        """Take an ACK's block number; an old, double or impossible one changes nothing."""
+        end = self.window_end
+        if number != (end - 1) & 0xFFFF or self.next_block != end:
+            return self._handle_partial_ack(number, now)
+        if not self.fast_path:
+            self.note_answer(now)
+        self.unacknowledged = self._first_to_send = end
+        self.last_progress = now
+        self.partial_ack = self._window_was_cut = False
+        if end > self.last_block:
+            return TRANSFER_DONE
+        if self.burst < self.windowsize:
             self.burst += 1
-        ahead = end + self.window
-        self.end = ahead if ahead <= self.last else self.last + 1
-        return self._advance(end)
+        ahead = end + self.windowsize
+        self.window_end = ahead if ahead <= self.last_block else self.last_block + 1
+        return self._advance_window(end)
 
-    def _acknowledge_part(self, number: int, now: float) -> int:
-        fresh = (number - self.base + 1) & 0xFFFF
+    def _handle_partial_ack(self, number: int, now: float) -> int:
+        """Take an ACK of a window that isn't sent to its end, or didn't arrive to its end."""
+        fresh = (number - self.unacknowledged + 1) & 0xFFFF
         # RFC 1123 4.2.3.1: a duplicate ACK sends nothing
-        if fresh == 0 or fresh > self.top - self.base:
-            self._repeated = self._repeated or fresh == 0
+        if fresh == 0 or fresh > self.first_unsent - self.unacknowledged:
+            self._heard_duplicate = self._heard_duplicate or fresh == 0
             return 0
-        was_late = self._tries > 0
-        if self._timed or was_late:
-            self.heard(now)
-        self.base = self._first = base = self.base + fresh
-        self.moved = now
-        if base > self.last:
-            return DONE
+        was_late = self._timeouts > 0
+        if self._timing or was_late:
+            self.note_answer(now)
+        self.unacknowledged = self._first_to_send = block = self.unacknowledged + fresh
+        self.last_progress = now
+        if block > self.last_block:
+            return TRANSFER_DONE
         # RFC 7440 4: an ACK in mid-window starts the new window right behind it
-        self.partial = base < self.end
-        if self.partial:
-            self._lost(self.end - base, was_late)
-        self.end = min(base + self.window, self.last + 1)
-        return self._advance(base)
+        self.partial_ack = block < self.window_end
+        if self.partial_ack:
+            self._shorten_bursts(self.window_end - block, was_late)
+        self.window_end = min(block + self.windowsize, self.last_block + 1)
+        return self._advance_window(block)
 
-    def _advance(self, first: int) -> int:
-        ahead, end = first + self.burst, self.end
-        self.next = ahead = ahead if ahead < end else end
-        if ahead > self.top:
-            self.top = ahead
+    def _advance_window(self, first: int) -> int:
+        ahead, end = first + self.burst, self.window_end
+        self.next_block = ahead = ahead if ahead < end else end
+        if ahead > self.first_unsent:
+            self.first_unsent = ahead
         return ahead - first
 
-    def _lost(self, blocks: int, was_late: bool) -> None:
+    def _shorten_bursts(self, lost_blocks: int, was_late: bool) -> None:
         """Make bursts shorter where a client can't take them, which a single loss doesn't say.
 
         It was too much if a large tail is missing and nothing came after it, or if two windows
         in a row arrived in part.
         """
         if was_late:
-            overrun = blocks * 4 > self.window
+            overrun = lost_blocks * 4 > self.windowsize
         else:
-            overrun, self._trouble = self._trouble, True
+            overrun, self._window_was_cut = self._window_was_cut, True
         if overrun:
             self.burst = max(1, self.burst // 2)
 
-    def more(self, now: float) -> int:
-        """Send what is left of the window, a burst at a time, as the source has it."""
-        self.end = min(self.end, self.last + 1)
-        self._first = self.next
-        self.moved = now
-        self._timed = False
-        return self._advance(self.next)
-
-    def withhold(self, block: int) -> None:
+    def withhold_from(self, block: int) -> None:
         """Note that the blocks from this one on could not leave yet."""
-        self.next = block
-        if self.starved:
-            self.top = block
-        self._timed = False
+        self.next_block = block
+        if self.source_empty:
+            self.first_unsent = block
+        self._timing = False
 
-    def _resend(self) -> int:
-        self._first = base = self.base
-        # one that only repeats its last ACK may have all but the window's end
-        self._whole, self._repeated = self._tries == 1 or self._repeated, False
-        if self._whole:
-            self.next = min(base + self.burst, self.top)
-            return self.next - base
+    def send_withheld(self, now: float) -> int:
+        """Send what is left of the window, a burst at a time, as the source has it."""
+        self.window_end = min(self.window_end, self.last_block + 1)
+        self._first_to_send = self.next_block
+        self.last_progress = now
+        self._timing = False
+        return self._advance_window(self.next_block)
+
+    def resend_window(self) -> int:
+        """Send a lost block, and what followed it, again: how many, from the lost one on."""
+        self._first_to_send = block = self.unacknowledged
+        # a client that only repeats its last ACK may have all but the window's end
+        self._resends_whole_window = self._timeouts == 1 or self._heard_duplicate
+        self._heard_duplicate = False
+        if self._resends_whole_window:
+            self.next_block = min(block + self.burst, self.first_unsent)
+            return self.next_block - block
         # a client that stays silent costs less each time
-        return min(max(1, self.window >> min(self._tries, 16) - 1), self.top - base)
+        share = self.windowsize >> min(self._timeouts, 16) - 1
+        return min(max(1, share), self.first_unsent - block)

@@ -105,7 +105,7 @@ def tftp_server(data: bytes) -> None:
             lab.now += 2.0
             lab.loop.turn(0.0)
         assert lab.sockets() == 0
-        assert not lab.server._sessions
+        assert lab.server.read_server.transfers == 0
 
 
 def _play(lab: Lab, feed: Feed) -> None:

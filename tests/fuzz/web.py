@@ -19,7 +19,7 @@ def http_connection(data: bytes) -> None:
     """Serve one client: the first octet chooses the file, 255 stands where the network cuts."""
     entity, pieces = ENTITIES[data[0] % 3 if data else 0], data[1:].split(b"\xff")[:30]
     pieces = [piece for piece in pieces if piece]
-    http._understood.cache_clear()
+    http._parse_whole_request.cache_clear()
     answers = _serve(pieces, entity)
     _readable(answers)
     # nothing depends on where the network cuts, but for the words of an error: h11 sees some early
@@ -37,10 +37,10 @@ def _serve(pieces: list[bytes], entity: Entity) -> Answers:
     """Let the connection answer as a session does, and keep what it said."""
     connection, answers = Connection(), []
     for piece in [*pieces, b""]:
-        connection.receive(piece)
-        while (asked := connection.next()) is not None:
+        connection.receive_octets(piece)
+        while (asked := connection.next_request()) is not None:
             answers.append((asked, _answer(connection, asked, entity)))
-            if not connection.reusable():
+            if not connection.start_next_request():
                 return answers
     assert connection.closed
     return answers
@@ -49,13 +49,13 @@ def _serve(pieces: list[bytes], entity: Entity) -> Answers:
 def _answer(connection: Connection, asked: HttpRequest | Refusal, entity: Entity) -> bytes:
     if isinstance(asked, Refusal):
         assert 400 <= asked.status < 600
-        return connection.refuse(asked, WALL)
-    reply = connection.answer(asked, entity, WALL)
+        return connection.write_refusal(asked, WALL)
+    reply = connection.write_head(asked, entity, WALL)
     _in_file(reply, entity)
     answer = reply.head
     left = 5 if reply.count is None else reply.count
-    answer += connection.frame(b"x" * left) if left else b""
-    return answer + connection.finish()
+    answer += connection.frame_piece(b"x" * left) if left else b""
+    return answer + connection.finish_body()
 
 
 def _in_file(reply: HttpResponse, entity: Entity) -> None:

@@ -232,7 +232,7 @@ class Trickle(StreamBody):
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("root")
     rng = random.Random(1)
-    for size in (0, 1, 1000, response._SMALL, response._SMALL + 1, BIG):
+    for size in (0, 1, 1000, response.SMALL_FILE_OCTETS, response.SMALL_FILE_OCTETS + 1, BIG):
         (made / str(size)).write_bytes(rng.randbytes(size))
     (made / "boot x").mkdir()
     (made / "boot x" / "\xe4.efi").write_bytes(b"program")
@@ -267,7 +267,9 @@ def lab(root: Path) -> Iterator[Lab]:
 # what is served
 
 
-@pytest.mark.parametrize("size", [0, 1, 1000, response._SMALL, response._SMALL + 1, BIG])
+@pytest.mark.parametrize(
+    "size", [0, 1, 1000, response.SMALL_FILE_OCTETS, response.SMALL_FILE_OCTETS + 1, BIG]
+)
 def test_files_arrive_one_after_the_other_on_one_connection(lab: Lab, size: int) -> None:
     peer, wanted = lab.peer(), (lab.root / str(size)).read_bytes()
     for _ in range(2):
@@ -358,7 +360,7 @@ def test_a_malformed_request_is_answered_and_ends_the_connection(lab: Lab) -> No
     peer.take()
     assert peer.over
     assert not peer.cut
-    assert not lab.server._sessions
+    assert not lab.server.sessions
 
 
 @given(st.lists(st.binary(max_size=40) | st.sampled_from(WORDS), max_size=8))
@@ -424,7 +426,7 @@ def test_one_address_has_so_many_connections_and_others_have_theirs(root: Path) 
         assert [peer.get("1000").status for peer in peers[:2]] == [200, 200]
         peers[0].sock.close()
         lab.turn()
-        lab.wait(session.LINGER + 1)
+        lab.wait(session.LINGER_S + 1)
         assert lab.peer().get("1000").status == 200
 
 
@@ -435,7 +437,7 @@ def test_nothing_waits_for_the_acknowledgement_of_what_went_before(lab: Lab) -> 
     """Nagle's algorithm is off on the connections that are taken."""
     lab.peer()
     lab.turn()
-    (taken,) = lab.server._sessions
+    (taken,) = lab.server.sessions
     assert taken._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
@@ -459,7 +461,7 @@ def test_all_get_their_share_of_every_turn(lab: Lab) -> None:
         peer.sock.sendall(f"GET /{BIG} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     for _ in range(4):
         lab.turn(1)
-        assert max(peer.take() for peer in peers) <= body_module.BURST + 1000
+        assert max(peer.take() for peer in peers) <= body_module.BURST_OCTETS + 1000
     assert all(peer.data for peer in peers)
 
 
@@ -467,12 +469,12 @@ def test_a_client_that_takes_nothing_is_left(lab: Lab) -> None:
     peer = lab.peer(buffer=65536)
     peer.ask(str(BIG))
     for _ in range(5):  # little: not what the socket would call for
-        lab.wait(session.STALL - 2)
+        lab.wait(session.STALL_TIMEOUT_S - 2)
         assert peer.take(100_000)
     assert not lab.ended()
-    lab.wait(session.STALL * 2 + 2)
+    lab.wait(session.STALL_TIMEOUT_S * 2 + 2)
     assert [event.outcome for event in lab.ended()] == [TransferOutcome.TIMEOUT]
-    assert not lab.server._sessions
+    assert not lab.server.sessions
 
 
 def test_a_request_that_dribbles_in_is_cut_off(lab: Lab) -> None:
@@ -480,18 +482,18 @@ def test_a_request_that_dribbles_in_is_cut_off(lab: Lab) -> None:
     for octet in b"GET /1000 HTTP/1.1\r\nHost: x":
         peer.send(bytes([octet]))
         lab.wait(1)
-        if not lab.server._sessions:
+        if not lab.server.sessions:
             break
     peer.take()
     assert peer.over
-    assert lab.now <= 1000 + session.ARRIVAL + 3
+    assert lab.now <= 1000 + session.REQUEST_TIMEOUT_S + 3
 
 
 def test_an_idle_connection_is_ended_and_nothing_wakes_the_loop_after_it(lab: Lab) -> None:
     peer = lab.peer()
     peer.get("1000")
-    lab.wait(session.IDLE - 2)
-    assert lab.server._sessions
+    lab.wait(session.IDLE_TIMEOUT_S - 2)
+    assert lab.server.sessions
     lab.wait(4)
     peer.take()
     assert peer.over
@@ -502,8 +504,8 @@ def test_an_idle_connection_is_ended_and_nothing_wakes_the_loop_after_it(lab: La
 def test_after_an_error_the_client_has_a_moment_to_read_it(lab: Lab) -> None:
     peer = lab.peer()
     peer.ask("x", "Content-Length: 9", method="PUT")
-    lab.wait(session.LINGER + 2)
-    assert not lab.server._sessions
+    lab.wait(session.LINGER_S + 2)
+    assert not lab.server.sessions
     assert peer.answer().status == 405
 
 
@@ -550,7 +552,7 @@ def test_a_client_that_leaves_in_the_middle(lab: Lab) -> None:
     peer.sock.close()
     lab.turn(5)
     assert [event.outcome for event in lab.ended()] == [TransferOutcome.ABORTED]
-    assert not lab.server._sessions
+    assert not lab.server.sessions
 
 
 def test_a_file_system_without_sendfile(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -588,7 +590,7 @@ def test_a_stream_arrives_as_it_comes(lab: Lab, size: int | None) -> None:
     body.give(lab, data[:150_000])
     peer.take()
     assert len(peer.data) > 120_000
-    lab.wait(session.STALL * 2)  # a source may be slow, its own limits apart
+    lab.wait(session.STALL_TIMEOUT_S * 2)  # a source may be slow, its own limits apart
     body.give(lab, data[150_000:], end=True)
     answer = peer.answer()
     assert answer.body == data
@@ -682,7 +684,7 @@ def test_a_source_that_has_to_wait_holds_up_nobody(lab: Lab) -> None:
     gone.sock.close()
     lab.opener = None
     assert lab.peer().get("1000").status == 200
-    lab.wait(session.STALL * 2)
+    lab.wait(session.STALL_TIMEOUT_S * 2)
     free.set()
     settle(lab, lambda: len(lab.ended()) == 3)
     assert waiting.answer().body == b"late"

@@ -44,7 +44,7 @@ def test_a_client_that_fetches_whole_files_never_meets_it(root: Path) -> None:
 
 
 def test_a_forged_address_is_sent_no_more_than_that(root: Path) -> None:
-    """Requests that nobody acknowledges: as a victim sees it, whose address they bear."""
+    """Requests without an acknowledgement, as the victim sees it whose address they bear."""
     with running(root, requests=5) as lab:
         victims = [lab.client() for _ in range(100)]
         for victim in victims:
@@ -57,7 +57,7 @@ def test_a_forged_address_is_sent_no_more_than_that(root: Path) -> None:
 def test_a_reload_sets_another_limit(root: Path) -> None:
     with running(root, requests=1) as lab:
         assert misses(lab, "127.0.0.9", 20) == BURST_S
-        config = lab.server._config
+        config = lab.server.config
         lab.server.reload(type(config)(port=0, requests=0), lab)
         assert misses(lab, "127.0.0.9", 20) == 20
         with pytest.raises(RefusedError):
@@ -71,7 +71,7 @@ def test_each_address_is_told_of_once_a_minute(
         for _ in range(2):
             misses(lab, "127.0.0.9", 2 * BURST_S)
         misses(lab, "127.0.0.10", 2 * BURST_S)
-    told = [text for text in caplog.messages if "came to nothing" in text]
-    first = "tftp 127.0.0.9: more than 1 requests a second came to nothing"
+    told = [text for text in caplog.messages if "without an acknowledgement" in text]
+    first = "tftp 127.0.0.9: more than 1 requests a second without an acknowledgement"
     assert [text.partition(":")[0] for text in told] == ["tftp 127.0.0.9", "tftp 127.0.0.10"]
     assert told[0].startswith(first)

@@ -2,39 +2,45 @@
 
 import pytest
 
-from pybootd.tftp.sender import DONE, GONE, UNKNOWN, Sender, WindowedSender
+from pybootd.tftp.sender import (
+    CLIENT_SILENT,
+    TRANSFER_DONE,
+    UNKNOWN_LAST_BLOCK,
+    Sender,
+    WindowedSender,
+)
 
 
 def transfer(
     last: int = 100, *, oack: bool = False, fixed: bool = False, timeout: float = 1.0
 ) -> Sender:
     made = Sender(last, timeout, retries=5, oack=oack, fixed=fixed)
-    assert made.start(0.0) == 1
+    assert made.send_first_packet(0.0) == 1
     return made
 
 
 def windowed(window: int, last: int = 100) -> WindowedSender:
     made = WindowedSender(last, window, 1.0, retries=5, oack=True, fixed=False)
-    assert made.start(0.0) == 1
+    assert made.send_first_packet(0.0) == 1
     return made
 
 
 def leaves(made: Sender, count: int) -> list[int]:
     """Name the blocks that a decision sends."""
-    return list(range(made.first, made.first + count))
+    return list(range(made.first_to_send, made.first_to_send + count))
 
 
 def play(made: Sender, *acks: int, now: float = 0.0) -> list[list[int]]:
-    return [leaves(made, made.acknowledge(number, now)) for number in acks]
+    return [leaves(made, made.handle_ack(number, now)) for number in acks]
 
 
 def silence(made: Sender, now: float, until: float = 60.0) -> list[tuple[float, list[int]]]:
     """Let the client be silent; return when which blocks left, until it is given up."""
     found = []
     while now < until:
-        now = max(now, made.due)
-        count = made.late(now)
-        if count == GONE:
+        now = max(now, made.check_at)
+        count = made.check_timeout(now)
+        if count == CLIENT_SILENT:
             found.append((round(now, 3), []))
             break
         if count:
@@ -44,17 +50,17 @@ def silence(made: Sender, now: float, until: float = 60.0) -> list[tuple[float, 
 
 def test_block_by_block_to_the_last() -> None:
     made = transfer(last=3)
-    assert made.first == 1
+    assert made.first_to_send == 1
     assert play(made, 1, 2) == [[2], [3]]
-    assert made.acknowledge(3, 0.0) == DONE
+    assert made.handle_ack(3, 0.0) == TRANSFER_DONE
 
 
 def test_the_oack_is_block_0() -> None:
     made = transfer(last=2, oack=True)
-    assert made.first == 0
-    assert made.unanswered
+    assert made.first_to_send == 0
+    assert made.never_answered
     assert play(made, 1, 0) == [[], [1]]  # an ACK of what was not sent says nothing
-    assert not made.unanswered
+    assert not made.never_answered
 
 
 def test_duplicate_and_old_acks_send_nothing() -> None:
@@ -71,15 +77,15 @@ def test_acks_of_what_was_never_sent_send_nothing() -> None:
 def test_numbers_wrap() -> None:
     made = transfer(last=200_000)
     for block in range(1, 200_000):
-        assert made.acknowledge(block & 0xFFFF, 0.0) == 1
-        assert made.first == block + 1
-    assert made.acknowledge(200_000 & 0xFFFF, 0.0) == DONE
+        assert made.handle_ack(block & 0xFFFF, 0.0) == 1
+        assert made.first_to_send == block + 1
+    assert made.handle_ack(200_000 & 0xFFFF, 0.0) == TRANSFER_DONE
 
 
 def test_a_window_leaves_for_each_ack_of_its_last_block() -> None:
     made = windowed(4, last=10)
     assert play(made, 0, 4, 8) == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
-    assert made.acknowledge(10, 0.0) == DONE
+    assert made.handle_ack(10, 0.0) == TRANSFER_DONE
 
 
 def test_an_ack_in_mid_window_starts_the_new_window_right_behind_it() -> None:
@@ -95,10 +101,12 @@ def test_a_duplicate_ack_in_a_window_sends_nothing() -> None:
 
 def test_windows_wrap() -> None:
     made = windowed(64, last=70_000)
-    made.acknowledge(0, 0.0)
-    while made.base + 64 <= 70_000:
-        assert made.acknowledge((made.base + 63) & 0xFFFF, 0.0) == min(64, 70_001 - made.base)
-    assert made.acknowledge(70_000 & 0xFFFF, 0.0) == DONE
+    made.handle_ack(0, 0.0)
+    while made.unacknowledged + 64 <= 70_000:
+        assert made.handle_ack((made.unacknowledged + 63) & 0xFFFF, 0.0) == min(
+            64, 70_001 - made.unacknowledged
+        )
+    assert made.handle_ack(70_000 & 0xFFFF, 0.0) == TRANSFER_DONE
 
 
 def test_a_client_that_never_answers_is_sent_three_packets() -> None:
@@ -114,10 +122,10 @@ def test_a_client_that_never_acknowledges_the_oack_gets_nothing_else() -> None:
 def test_a_late_answer_is_still_taken() -> None:
     made = transfer()
     for now in (1.0, 2.0, 3.0, 4.0):
-        made.late(now)
-    assert made.silent
-    assert made.acknowledge(1, 5.0) == 1
-    assert not made.silent
+        made.check_timeout(now)
+    assert made.awaits_first_ack
+    assert made.handle_ack(1, 5.0) == 1
+    assert not made.awaits_first_ack
 
 
 def test_the_clients_own_timeout_is_kept() -> None:
@@ -141,8 +149,8 @@ def test_the_timeout_adapts_to_slow_answers() -> None:
     made = transfer()
     now = 0.0
     for block in range(1, 12):  # each answer takes 300 ms
-        while made.due < now + 0.3:
-            assert made.late(made.due) == 0
+        while made.check_at < now + 0.3:
+            assert made.check_timeout(made.check_at) == 0
         now += 0.3
         assert play(made, block, now=now) == [[block + 1]]
     assert made.retransmissions == 0
@@ -152,7 +160,7 @@ def test_the_timeout_adapts_to_slow_answers() -> None:
 def test_an_answer_to_a_block_sent_twice_tells_no_time() -> None:
     """Karn's rule: else the second sending's answer looks quick, and the next wait is too short."""
     made = transfer()
-    assert made.late(1.0) == 1
+    assert made.check_timeout(1.0) == 1
     play(made, 1, now=1.001)
     assert made.rto == 1.0
 
@@ -160,7 +168,7 @@ def test_an_answer_to_a_block_sent_twice_tells_no_time() -> None:
 def test_the_answer_after_a_loss_goes_on_from_there() -> None:
     made = windowed(4, last=100)
     play(made, 0, now=0.001)
-    assert made.late(made.due) == 4
+    assert made.check_timeout(made.check_at) == 4
     assert leaves(made, 4) == [1, 2, 3, 4]
     assert play(made, 3, now=0.1) == [[4, 5, 6, 7]]  # it had them, its ACK was lost
 
@@ -178,10 +186,10 @@ def test_a_client_that_repeats_its_last_ack_is_sent_the_whole_window_each_time()
     made = windowed(4)
     play(made, 0, 4)
     for _ in range(3):
-        assert leaves(made, made.late(made.due)) == [5, 6, 7, 8]
-        assert play(made, 4, now=made.moved) == [[]]
-    made.late(made.due)
-    assert leaves(made, made.late(made.due)) != [5, 6, 7, 8]  # silent now
+        assert leaves(made, made.check_timeout(made.check_at)) == [5, 6, 7, 8]
+        assert play(made, 4, now=made.last_progress) == [[]]
+    made.check_timeout(made.check_at)
+    assert leaves(made, made.check_timeout(made.check_at)) != [5, 6, 7, 8]  # silent now
 
 
 def test_so_is_one_to_which_bursts_are_shorter_than_its_window() -> None:
@@ -189,72 +197,74 @@ def test_so_is_one_to_which_bursts_are_shorter_than_its_window() -> None:
     made = windowed(16, last=10_000)
     play(made, 0)
     for _ in range(3):  # only the first two of each window arrive
-        play(made, made.base + 1)
+        play(made, made.unacknowledged + 1)
     assert made.burst == 4
     for _ in range(3):
-        sent = leaves(made, made.late(made.due))
-        while made.unsent:
-            sent += leaves(made, made.more(made.moved))
-        assert sent == list(range(made.base, made.base + 16))
-        assert play(made, made.base - 1, now=made.moved) == [[]]
-    made.late(made.due)
-    made.late(made.due)
-    assert not made.unsent  # silent now
+        sent = leaves(made, made.check_timeout(made.check_at))
+        while made.window_unsent:
+            sent += leaves(made, made.send_withheld(made.last_progress))
+        assert sent == list(range(made.unacknowledged, made.unacknowledged + 16))
+        assert play(made, made.unacknowledged - 1, now=made.last_progress) == [[]]
+    made.check_timeout(made.check_at)
+    made.check_timeout(made.check_at)
+    assert not made.window_unsent  # silent now
 
 
 def test_an_ack_of_the_whole_window_counts_after_a_short_repetition() -> None:
     made = windowed(16)
     play(made, 0)
     for _ in range(3):
-        made.late(made.due)
-    assert play(made, 16, now=made.due) == [list(range(17, 33))]
+        made.check_timeout(made.check_at)
+    assert play(made, 16, now=made.check_at) == [list(range(17, 33))]
 
 
 def test_windows_lost_in_part_make_shorter_bursts_that_grow_again() -> None:
     made = windowed(16, last=10_000)
     assert len(play(made, 0)[0]) == 16
     # only the first two of each window arrive
-    sizes = [len(play(made, (made.base + 1) & 0xFFFF)[0]) for _ in range(3)]
+    sizes = [len(play(made, (made.unacknowledged + 1) & 0xFFFF)[0]) for _ in range(3)]
     assert sizes == [16, 8, 4]
     # the window's rest follows in bursts
-    assert leaves(made, made.more(0.0)) == list(range(made.base + 4, made.base + 8))
-    while made.unsent:
-        assert made.more(0.0) == 4
-    assert made.more(0.0) == 0
+    assert leaves(made, made.send_withheld(0.0)) == list(
+        range(made.unacknowledged + 4, made.unacknowledged + 8)
+    )
+    while made.window_unsent:
+        assert made.send_withheld(0.0) == 4
+    assert made.send_withheld(0.0) == 0
     sizes = []
     for _ in range(14):
-        count = len(play(made, (made.end - 1) & 0xFFFF)[0])
+        count = len(play(made, (made.window_end - 1) & 0xFFFF)[0])
         sizes.append(count)
-        while made.unsent:
-            count += made.more(0.0)
+        while made.window_unsent:
+            count += made.send_withheld(0.0)
         assert count == 16
     assert sizes == [*range(5, 17), 16, 16]
 
 
 def test_a_source_that_has_no_more_for_now_is_not_the_clients_fault() -> None:
-    made = windowed(4, last=UNKNOWN)
+    made = windowed(4, last=UNKNOWN_LAST_BLOCK)
     play(made, 0)
-    made.starved = True
-    made.withhold(3)  # blocks 1 and 2 left
+    made.source_empty = True
+    made.withhold_from(3)  # blocks 1 and 2 left
     assert silence(made, 0.0, until=50.0) == []
     assert play(made, 3) == [[]]  # never sent
-    made.starved = False
-    assert leaves(made, made.more(50.0)) == [3, 4]
+    made.source_empty = False
+    assert leaves(made, made.send_withheld(50.0)) == [3, 4]
     assert play(made, 4, now=50.0) == [[5, 6, 7, 8]]
 
 
 def test_a_window_whose_tail_got_lost_in_silence_makes_shorter_bursts() -> None:
     made = windowed(16, last=10_000)
     play(made, 0)
-    made.late(made.due)
+    made.check_timeout(made.check_at)
     assert play(made, 15) == [list(range(16, 32))]  # one block was lost: that is not too much
-    made.late(made.due)
+    made.check_timeout(made.check_at)
     assert play(made, 20) == [list(range(21, 29))]
 
 
 @pytest.mark.parametrize("made", [transfer(oack=True), windowed(4)])
 def test_a_clock_that_stands_still_harms_nothing(made: Sender) -> None:
-    for block in (0, *range(made.window, 100, made.window)):
-        made.acknowledge(block, 0.0)
-        assert made.late(0.0) == 0
+    for block in (0, *range(made.windowsize, 100, made.windowsize)):
+        made.handle_ack(block, 0.0)
+        assert made.check_timeout(0.0) == 0
     assert made.rto == 0.05

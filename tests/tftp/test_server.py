@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pybootd.core.client_table import ClientTable
 from pybootd.core.events import (
     EndCause,
     Malformed,
@@ -19,7 +20,8 @@ from pybootd.core.events import (
 from pybootd.core.workers import Later
 from pybootd.files.source import FileRequest, Missing, OpenedFile, Unavailable
 from pybootd.system.sockets import BindError
-from pybootd.tftp import server
+from pybootd.tftp import read_server
+from pybootd.tftp.blocks import StreamBlocks
 from pybootd.tftp.server import TftpServer
 from pybootd.tftp.wire.packet import Ack, Data, Error, Oack, Packet, Rrq, Wrq, encode
 
@@ -88,7 +90,7 @@ def test_netascii_and_its_cr_at_a_blocks_edge(plain: Lab) -> None:
     client = plain.client()
     client.ask("text", "netascii", tsize="0", blksize="512")
     packet = client.receive()
-    # RFC 2349: the size of the transfer, which nobody knows before the translation
+    # RFC 2349: the size of the transfer, which is unknown before the translation
     assert packet == Oack((("blksize", "512"),))
     client.send(Ack(0))
     assert client.receive() == Data(1, b"x" * 511 + b"\r")
@@ -165,7 +167,7 @@ def test_a_size_probe_is_no_fault(plain: Lab) -> None:
     client.send(Error(8, "User aborted the transfer"))
     assert client.waiting() == []
     assert [event.outcome for event in plain.ended()] == [TransferOutcome.PROBED]
-    # OVMF then asks anew, from the same port
+    # OVMF then asks again, from the same port
     assert len(client.fetch("70000", blksize="1468", windowsize="4")) == 70_000
 
 
@@ -306,7 +308,7 @@ def test_a_client_that_gives_up_says_why(plain: Lab) -> None:
     assert (ended.outcome, ended.reason) == (TransferOutcome.ABORTED, "disk full")
 
 
-# who asks twice, anew, or for somebody else
+# who asks twice, again, or for somebody else
 
 
 def test_a_request_that_comes_twice_is_one_transfer(plain: Lab) -> None:
@@ -318,7 +320,7 @@ def test_a_request_that_comes_twice_is_one_transfer(plain: Lab) -> None:
 
 
 @pytest.mark.parametrize("name", ["1024", "70000"])
-def test_a_client_that_starts_anew_from_the_same_port_gets_its_new_file(
+def test_a_client_that_starts_again_from_the_same_port_gets_its_new_file(
     plain: Lab, root: Path, name: str
 ) -> None:
     client = plain.client()
@@ -492,18 +494,18 @@ def test_a_burst_of_requests_is_served_whole_and_leaves_no_socket(plain: Lab) ->
 def test_a_port_that_asks_again_and_again_is_served(
     plain: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_UNANSWERED", 3)
+    monkeypatch.setattr(read_server, "MAX_UNANSWERED", 3)
     client = plain.client()
     for _ in range(12):
         assert len(client.fetch("1024", blksize="512")) == 1024
     assert {event.outcome for event in plain.ended()} == {TransferOutcome.DONE}
 
 
-def test_requests_that_nobody_answers_keep_no_client_out(
+def test_requests_without_an_answer_keep_no_client_out(
     plain: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The oldest give way, and a client that answers is none of them."""
-    monkeypatch.setattr(server, "_UNANSWERED", 10)
+    """The oldest give way, and not a client that answers."""
+    monkeypatch.setattr(read_server, "MAX_UNANSWERED", 10)
     answers = plain.client()
     answers.ask("70000")
     answers.receive()
@@ -580,12 +582,12 @@ def test_stopping_tells_the_clients_and_leaves_nothing(root: Path) -> None:
 
 def test_a_port_that_is_taken_is_one_clear_line(plain: Lab) -> None:
     taken = plain.server.port
-    config = plain.server._config
+    config = plain.server.config
     other = TftpServer(
         type(config)(address=IPv4Address("127.0.0.1"), port=taken),
         plain.loop,
         plain.bus,
-        plain.server._clients,
+        ClientTable(),
         plain,
     )
     with pytest.raises(BindError, match=f"tftp: udp port {taken} .* is taken"):
@@ -675,10 +677,11 @@ def test_a_stream_arrives_whole_and_is_not_piled_up(lab: Lab, window: int) -> No
     lab.opener = lambda request: OpenedFile(body, "remote")
     client = lab.client()
     client.ask("remote", windowsize=str(window), blksize="1000")
-    session = next(iter(lab.server._sessions.values()))
-    held = session._blocks
+    (session,) = lab.server.read_server.sessions
+    held = session.blocks
+    assert isinstance(held, StreamBlocks)
     assert client.go_on() == content
-    assert len(held._packets) <= window  # type: ignore[attr-defined]
+    assert held.held <= window
 
 
 def test_a_client_that_asks_for_another_file_meanwhile(plain: Lab) -> None:

@@ -67,11 +67,11 @@ def test_late_datagrams_of_the_earlier_client_change_nothing(lab: Lab) -> None:
 
 def test_a_port_that_the_earlier_client_closed_ends_nothing(lab: Lab) -> None:
     first = served(lab)
-    port = next(iter(lab.server._ports._free))
-    assert port.spare is not None
+    port = next(iter(lab.server.ports.idle_ports))
+    assert port.spare_socket is not None
     first.sock.close()
     # what was still on its way to it, so that the system tells the socket of the closed port
-    port.spare[0].send(b"late")
+    port.spare_socket[0].send(b"late")
     served(lab)
     assert [event.outcome for event in lab.ended()] == [TransferOutcome.DONE, TransferOutcome.DONE]
 
@@ -79,11 +79,11 @@ def test_a_port_that_the_earlier_client_closed_ends_nothing(lab: Lab) -> None:
 def test_a_socket_that_is_full_of_what_is_late_is_not_used_again(lab: Lab) -> None:
     first = served(lab)
     before = descriptors(lab)
-    for _ in range(tid._LATE + 1):
+    for _ in range(tid.MAX_LATE_DATAGRAMS + 1):
         first.sock.sendto(encode(Ack(5)), first.tid)
     lab.client().ask("file", **OPTIONS)
     assert len(descriptors(lab)) == len(before)
-    assert not lab.server._ports._free
+    assert not lab.server.ports.idle_ports
     assert served(lab).tid != first.tid
 
 
@@ -93,7 +93,7 @@ def test_a_transfer_that_lost_something_leaves_no_socket(lab: Lab) -> None:
     lab.wait(2.0)  # the OACK is sent again
     assert client.go_on() == (lab.root / "file").read_bytes()
     assert lab.ended()[0].retransmissions
-    assert all(port.spare is None for port in lab.server._ports._free)
+    assert all(port.spare_socket is None for port in lab.server.ports.idle_ports)
 
 
 def test_another_own_address_has_a_socket_of_its_own(lab: Lab) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pybootd.core.events import TransferOutcome, TransferRefused, Uploaded
 from pybootd.files import uploads
 from pybootd.files.uploads import Uploads
-from pybootd.tftp import write_session
+from pybootd.tftp import write_server, write_session
 from pybootd.tftp.wire.packet import Ack, Data, Error, ErrorCode, Oack, Packet, Wrq
 
 from .lab import Client, Lab, running
@@ -206,16 +206,16 @@ def started(lab: Lab, folder: Path) -> Client:
     for number in range(1, 3):
         client.send(Data(number, bytes(60000)))
         assert answer(lab, client) == Ack(number)
-    running = lab.server._intake
+    running = lab.server.write_server
     assert running is not None
-    until(lab, lambda: not any(one._writing for one in running._uploads.values()))
+    until(lab, lambda: not any(upload.writing for upload in running.uploads))
     assert len(names_in(folder)) == 2
     return client
 
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_session, "_CHUNK", 100_000)
+    monkeypatch.setattr(write_session, "WRITE_OCTETS", 100_000)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -265,7 +265,7 @@ def test_a_request_that_comes_twice_is_one_upload(lab: Lab, folder: Path) -> Non
     assert names_in(folder) == ["here", "new"]
 
 
-def test_a_client_that_begins_anew_has_its_earlier_upload_ended(lab: Lab, folder: Path) -> None:
+def test_a_client_that_begins_again_has_its_earlier_upload_ended(lab: Lab, folder: Path) -> None:
     client, _ = ask(lab, "one")
     client.send(Data(1, bytes(512)))
     assert answer(lab, client) == Ack(1)
@@ -282,7 +282,7 @@ def test_a_client_that_begins_anew_has_its_earlier_upload_ended(lab: Lab, folder
 def test_requests_that_nobody_means_keep_no_one_out(
     lab: Lab, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_session, "_MOST", 4)
+    monkeypatch.setattr(write_server, "MAX_UPLOADS", 4)
     for number in range(20):
         ask(lab, f"never{number}")
     assert lab.sockets() <= 2 * 5
@@ -323,10 +323,10 @@ def test_without_a_directory_every_write_is_refused(tmp_path: Path) -> None:
         _, got = ask(lab, "new")
         assert got == Error(ErrorCode.ACCESS_VIOLATION, "writes are refused")
         # and a reload may allow them, or forbid them again
-        lab.server.reload(lab.server._config, lab, Uploads(tmp_path, LARGEST, 8))
+        lab.server.reload(lab.server.config, lab, Uploads(tmp_path, LARGEST, 8))
         client, _ = ask(lab, "new")
         assert bring(client, lab, b"text") == Ack(1)
-        lab.server.reload(lab.server._config, lab)
+        lab.server.reload(lab.server.config, lab)
         _, got = ask(lab, "newer")
         assert got == Error(ErrorCode.ACCESS_VIOLATION, "writes are refused")
 
@@ -334,8 +334,8 @@ def test_without_a_directory_every_write_is_refused(tmp_path: Path) -> None:
 def test_a_slow_disk_keeps_its_client_waiting_and_nobody_else(
     lab: Lab, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_session, "_CHUNK", 1000)
-    monkeypatch.setattr(write_session, "_AHEAD", 2000)
+    monkeypatch.setattr(write_session, "WRITE_OCTETS", 1000)
+    monkeypatch.setattr(write_session, "MAX_UNWRITTEN_OCTETS", 2000)
     slow = uploads.UploadedFile.append_data
     free: list[bool] = []
 

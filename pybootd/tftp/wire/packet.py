@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 
-LARGEST = 4 + 65464
+DATA_HEADER = 4
+"""Octets in front of a block (RFC 1350 5)."""
+LARGEST = DATA_HEADER + 65464
 """The longest packet in octets: DATA with the largest block (RFC 2348)."""
+
+MAX_ERROR_CHARACTERS = 400
+"""Characters of an ERROR's text."""
 
 _WORDS = struct.Struct(">HH")
 
 
 class TftpPacketError(ValueError):
-    """Bytes that are no TFTP packet, or values that make none; the text says why, for people."""
+    """Bytes that are no TFTP packet, or values that no packet can hold; the text says why."""
 
 
 class Opcode(IntEnum):
@@ -103,7 +108,7 @@ Packet = Rrq | Wrq | Data | Ack | Error | Oack
 
 
 def decode(data: bytes) -> Packet:
-    """Read one datagram; raises PacketError."""
+    """Read one datagram; raises TftpPacketError."""
     if len(data) > LARGEST:
         raise TftpPacketError(f"{len(data)} octets are more than any TFTP packet has")
     if len(data) < 2:
@@ -142,7 +147,7 @@ def _decode_options(parts: list[bytes]) -> Options:
 
 
 def encode(packet: Packet) -> bytes:
-    """Write one datagram; raises PacketError for values that don't fit."""
+    """Write one datagram; raises TftpPacketError for values that don't fit."""
     match packet:
         case Rrq(name, mode, options):
             return _strings(Opcode.RRQ, name, mode, *_flat(options))
@@ -156,6 +161,25 @@ def encode(packet: Packet) -> bytes:
             return _words(Opcode.ACK, block)
         case Error(code, message):
             return _words(Opcode.ERROR, code) + _string(message)
+
+
+_DATA = Opcode.DATA << 16
+_ACK = Opcode.ACK << 16
+
+
+def data_header(block: int) -> bytes:
+    """Write the first four octets of a block's packet; a number beyond 16 bits wraps to 0."""
+    return (_DATA | block & 0xFFFF).to_bytes(4)
+
+
+def ack_packet(block: int) -> bytes:
+    """Write what acknowledges a block; a number beyond 16 bits wraps to 0."""
+    return (_ACK | block & 0xFFFF).to_bytes(4)
+
+
+def error_packet(code: ErrorCode, why: str) -> bytes:
+    """Write an ERROR for people: what no packet can hold is replaced, and a long text is cut."""
+    return encode(Error(code, why.replace("\0", "?")[:MAX_ERROR_CHARACTERS]))
 
 
 def _flat(options: Options) -> list[str]:
