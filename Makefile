@@ -6,7 +6,7 @@ FIRMWARE_PACKAGES = qemu-system-x86 ipxe-qemu ovmf debian-installer-12-netboot-a
 DHCP_SERVERS = dnsmasq-base isc-dhcp-server kea-dhcp4-server
 TEST_PACKAGES = $(shell sed 's/\#.*//' tests/debian-packages.txt)
 
-.PHONY: help demo test test-unit test-net test-boot lint verdicts endurance siege installed peers bench bench-dhcp bench-http bench-tftp bench-observe bench-scale deb docs \
+.PHONY: help demo test test-unit test-net test-boot lint verdicts endurance siege installed peers bench bench-dhcp bench-http bench-tftp bench-observe bench-scale deb docs reference picture \
     fuzz soak clean
 
 help:
@@ -24,6 +24,8 @@ help:
 	@echo "make bench-scale          several daemons with one lease database, in a storm and by the second"
 	@echo "make soak                 many boots over a bad network, and what the daemon holds after"
 	@echo "make docs                 the guide, in build/docs/"
+	@echo "make reference            docs/reference, out of the tables of the code"
+	@echo "make picture              docs/page.png: the status page while a real PC boots"
 	@echo "make clean                take away what these have made"
 
 demo: .venv/package.done
@@ -93,6 +95,16 @@ bench-http: .venv/package.done
 docs: .venv/test.done
 	@.venv/bin/sphinx-build -q -W -b html docs build/docs
 	@echo "build/docs/index.html"
+
+reference: .venv/test.done
+	@.venv/bin/python docs/generate.py
+
+picture: .venv/test.done
+	@tests/packages.sh $(TEST_PACKAGES)
+	@.venv/bin/pytest -q tests/boot/test_page.py
+	@cp build/screenshots/qemu-boot.png docs/page.png
+	@echo docs/page.png
+
 bench-tftp: .venv/package.done
 	@tests/packages.sh iproute2 util-linux dnsmasq-base gcc libc6-dev
 	@.venv/bin/python bench/tftp/run.py --json .cache/bench-tftp.json

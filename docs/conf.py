@@ -1,4 +1,4 @@
-"""Sphinx: `make docs`. What the README says is included from there, so that it is said once."""
+"""Sphinx: `make docs`. The pages of docs/reference are made by docs/generate.py."""
 
 import re
 from pathlib import Path

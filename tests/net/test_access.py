@@ -25,7 +25,7 @@ NODE = UUID("12345678-abcd-ef00-1111-abcdefabcdef")  # as tests/config.ini lists
 NOBODY = UUID("12345678-abcd-ef00-1111-111111111111")
 
 
-# what the README's section doesn't say, for it is about something else
+# what the guide's section doesn't say, for it is about something else
 FILES = """
 [tftp]
 root = ./files
@@ -114,21 +114,21 @@ root = ./files
     assert slow_server.slow_asked == 1
 
 
-def readme(section):
-    """Return the first .ini of a section of the README."""
-    text = (TOP / "README.rst").read_text()
-    body = text.partition(f"\n{section}\n===")[2]
+def guide(section):
+    """Return the first .ini of a section of the guide on access."""
+    text = (TOP / "docs/guides/access.rst").read_text()
+    body = text.partition(f"\n{section}\n---")[2]
     block = re.search(r"::\n\n((?:    .*\n|\n)+)", body)[1]
     return textwrap.dedent(block)
 
 
 @pytest.mark.net("tftp")
-def test_the_readme_s_authorization_over_http(lan, firmware, daemon, follow, tmp_path):
+def test_the_guide_s_authorization_over_http(lan, firmware, daemon, follow, tmp_path):
     server, client = lan
     asked = tmp_path / "asked"
     with asked.open("w") as output:
         server.popen(sys.executable, DEMO, stdout=output, stderr=output)
-        log = daemon(readme("Authorization over HTTP") + FILES)
+        log = daemon(guide("Authorization over HTTP") + FILES)
         follow(asked).line_of("http://127.0.0.1:13400/boot and /linux")
 
         granted = firmware.boot("52:54:00:12:34:56", NODE)

@@ -53,7 +53,7 @@ def test_a_damaged_file_is_set_aside_and_everybody_keeps_the_address(rig):
     assert rig.kept() == rig.told
 
 
-def test_a_file_damaged_under_the_running_daemon_is_made_anew(rig):
+def test_a_file_damaged_under_the_running_daemon_is_written_again(rig):
     rig.daemon.start()
     rig.boot(MACS[:4])
     with contextlib.closing(sqlite3.connect(rig.file, isolation_level=None)) as other:
@@ -73,7 +73,7 @@ def test_a_file_damaged_under_the_running_daemon_is_made_anew(rig):
     rig.boot(MACS)
 
 
-def test_a_file_taken_away_from_the_running_daemon_is_made_anew(rig):
+def test_a_file_taken_away_from_the_running_daemon_is_written_again(rig):
     rig.daemon.start()
     rig.boot(MACS[:2])
     shutil.rmtree(rig.file.parent)

@@ -15,12 +15,11 @@ pytestmark = pytest.mark.net("tftp")
 
 
 @pytest.mark.net("tftp", "dhclient")
-def test_each_filter_example_of_the_readme(lab: Lab) -> None:
-    found = re.findall(r"\n    \[filters\]\n((?:    .+\n)+)", (TOP / "README.rst").read_text())
-    # {release} is of the [client] section that stands above it
-    blocks = [block for block in found if "{release}" not in block]
-    lines = dict.fromkeys(line for block in blocks for line in block.splitlines(keepends=True))
-    examples = "".join(lines).replace("/srv/", f"{lab.folder}/srv/")
+def test_each_filter_example_of_the_guide(lab: Lab) -> None:
+    guide = (TOP / "docs/guides/filters.rst").read_text()
+    found = re.findall(r"\n    \[filters\]\n((?:    .+\n)+)", guide)
+    assert len(found) == 1
+    examples = found[0].replace("/srv/", f"{lab.folder}/srv/")
     mac = lab.client.mac().replace(":", "-")
     put(
         lab.folder,

@@ -268,4 +268,4 @@ def test_ten_thousand_booted_clients_take_little_memory() -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, root], capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) < 40_000  # KiB; measured: see docs/architecture.rst
+    assert int(done.stdout) < 40_000  # KiB; measured: see docs/internals/observing.rst
