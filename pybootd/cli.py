@@ -140,20 +140,20 @@ def _check_file(path: Path, services: Sequence[str]) -> int:
 
 def _run_daemon(path: Path, services: Sequence[str], debug: bool) -> int:
     from pybootd.daemon import Daemon
-    from pybootd.observe.log import event_log
+    from pybootd.observe.log import handlers
     from pybootd.system.privileges import PrivilegeError
     from pybootd.system.sockets import BindError
 
     try:
         daemon = Daemon.from_file(path, services)
-        event_log.hold_log(daemon.config.logger, debug)
+        handlers.hold_log(daemon.config.logger, debug)
         for warning in daemon.config.warnings:
-            event_log.log.warning("%s", warning)
+            handlers.log.warning("%s", warning)
         daemon.run(debug)
-    except (BindError, PrivilegeError, event_log.LogError, OSError) as error:
+    except (BindError, PrivilegeError, handlers.LogError, OSError) as error:
         if debug:
             raise
-        event_log.close_log()
+        handlers.close_log()
         problem = error.strerror if isinstance(error, OSError) else error
         print(f"pybootd: {problem}", file=sys.stderr)
         return 1

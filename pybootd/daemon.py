@@ -28,7 +28,8 @@ from pybootd.core.events import EventBus
 from pybootd.core.finding import Finding
 from pybootd.core.loop import Loop
 from pybootd.files.resolver import Files
-from pybootd.observe.log.event_log import EventLog, LogError, open_log
+from pybootd.observe.log.event_log import EventLog
+from pybootd.observe.log.handlers import LogError, open_log
 from pybootd.system import privileges, systemd
 from pybootd.system.systemd import SystemdNotifier
 
@@ -137,7 +138,7 @@ class Daemon:
             self._reloads.append(lambda new: server.reload(new.config, new._access))
         notifier = Notifier(config.bootp.notify, self.bus, self.clients)
         self._services.append(notifier)
-        self._reloads.append(lambda new: notifier.aim(new.config.bootp.notify))
+        self._reloads.append(lambda new: notifier.set_targets(new.config.bootp.notify))
 
     def _tftp(self) -> None:
         from pybootd.tftp.server import TftpServer
@@ -194,9 +195,11 @@ class Daemon:
         if server is not None and bootp.shared and bootp.mode != "proxy":
             from pybootd.status.cluster import ClusterPresence
 
-            watching.presence = ClusterPresence(bootp.leases, self.loop, server, watching.changes)
+            watching.presence = ClusterPresence(
+                bootp.leases, self.loop, server, watching.changed_rows
+            )
             self._services.append(watching.presence)
-        self._reloads.append(lambda new: watching.look_into(new._files))
+        self._reloads.append(lambda new: watching.use_files(new._files))
 
     @contextmanager
     def _noting_faults(self) -> Iterator[None]:

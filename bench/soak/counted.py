@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from pybootd.daemon import Daemon
-from pybootd.observe.log import event_log
+from pybootd.observe.log import handlers
 
 
 def count(daemon: Daemon) -> dict[str, float]:
@@ -38,7 +38,7 @@ def main(ini: Path, counts: Path) -> None:
         written.rename(counts)
 
     signal.signal(signal.SIGUSR2, told)
-    event_log.open_log(daemon.config.logger, False)
+    handlers.open_log(daemon.config.logger, False)
     daemon.run(False)
 
 

@@ -34,7 +34,7 @@ class Notifier:
         self._socket: socket.socket | None = None
         self._failing: set[tuple[str, int]] = set()
 
-    def aim(self, targets: Iterable[tuple[str, int]]) -> None:
+    def set_targets(self, targets: Iterable[tuple[str, int]]) -> None:
         """Send to these targets from now on."""
         self.targets = tuple(targets)
 
@@ -46,8 +46,8 @@ class Notifier:
 
     def start(self) -> None:
         """Listen to the bus."""
-        self._bus.subscribe(Confirmed, self._confirmed)
-        self._bus.subscribe(Released, self._released)
+        self._bus.subscribe(Confirmed, self._notify_confirmed)
+        self._bus.subscribe(Released, self._notify_released)
 
     def close(self) -> None:
         """Send nothing any more."""
@@ -55,15 +55,15 @@ class Notifier:
             self._socket.close()
             self._socket = None
 
-    def _confirmed(self, event: Confirmed) -> None:
+    def _notify_confirmed(self, event: Confirmed) -> None:
         if event.proxy and not event.booting:
             return  # the lease is another server's
-        self._send("BOOT" if event.booting else "LEASE", event.client, event.address)
+        self._send_notice("BOOT" if event.booting else "LEASE", event.client, event.address)
 
-    def _released(self, event: Released) -> None:
-        self._send("RELEASE", event.client, event.address)
+    def _notify_released(self, event: Released) -> None:
+        self._send_notice("RELEASE", event.client, event.address)
 
-    def _send(self, what: str, client: Client, address: IPAddress) -> None:
+    def _send_notice(self, what: str, client: Client, address: IPAddress) -> None:
         if self._socket is None or not self.targets:
             return
         known = self._clients.by_mac(client.mac)

@@ -21,7 +21,7 @@ from pybootd.status.counters import Counters
 from pybootd.status.documents import ROWS, Documents
 from pybootd.status.events import EventStream, LiveEvents
 from pybootd.status.reference import list_paths
-from pybootd.status.rows import Json, compact
+from pybootd.status.rows import Json, compact_json
 
 if TYPE_CHECKING:
     from pybootd.status.metrics import Metrics
@@ -95,7 +95,7 @@ class ApiRefused(Exception):
             "detail": detail,
             "code": problem.value,
         }
-        super().__init__(compact(document))
+        super().__init__(compact_json(document))
         self.problem = problem
 
 
@@ -114,73 +114,75 @@ class StatusApi:
         self._counts = counts
         self._delay = delay
         self._token = token
-        self._live = LiveEvents(report, loop, self.stats)
+        self._live = LiveEvents(report, loop, self.count_totals)
         self._metrics: Metrics | None = None
 
-    def answer(self, path: str, query: str = "", authorization: str = "") -> ApiResponse:
+    def answer_request(self, path: str, query: str = "", authorization: str = "") -> ApiResponse:
         """Answer one GET request. Raises ApiRefused."""
         asked = {name: values[-1] for name, values in parse_qs(query).items()}
         if path in _SHIPPED:  # it holds no secret, and asks for the token itself
             name, media = _SHIPPED[path]
             return ApiResponse(media, (_PAGE / name).read_bytes())
-        self._check(asked.get("token", ""), authorization)
+        self._check_token(asked.get("token", ""), authorization)
         if path == "/metrics":
             return self._metrics_text()
         if path == "/api/events":
-            feed = self._live.join()
+            feed = self._live.add_viewer()
             if feed is None:
                 raise ApiRefused(ApiProblem.TOO_MANY_VIEWERS)
             return ApiResponse(_STREAM, feed=feed)
-        document = self._document(path, asked)
+        document = self._find_document(path, asked)
         if document is None:
             if path == "/api/clients/failed":
                 raise ApiRefused(ApiProblem.NO_FAILURE)
             if path.startswith("/api/clients/"):
                 raise ApiRefused(ApiProblem.UNKNOWN_MACHINE)
             raise ApiRefused(ApiProblem.UNKNOWN_PATH)
-        written = document if isinstance(document, str) else compact(document)
+        written = document if isinstance(document, str) else compact_json(document)
         return ApiResponse(_JSON, written.encode("ascii"))
 
-    def _check(self, token: str, authorization: str) -> None:
+    def _check_token(self, token: str, authorization: str) -> None:
         shown = token or authorization.removeprefix("Bearer ").strip()
         if self._token and not hmac.compare_digest(shown.encode(), self._token.encode()):
             raise ApiRefused(ApiProblem.TOKEN_NEEDED)
 
-    def _document(self, path: str, asked: dict[str, str]) -> Json | str | None:
+    def _find_document(self, path: str, asked: dict[str, str]) -> Json | str | None:
         report = self._report
-        offset, limit = _number(asked, "offset", 0), _number(asked, "limit", ROWS)
+        offset, limit = _read_number(asked, "offset", 0), _read_number(asked, "limit", ROWS)
         if path == "/api":
-            return self.index()
+            return self.list_all()
         if path == "/api/clients":
-            return report.clients(asked.get("search", "")[:200], offset, limit)
+            return report.list_clients(asked.get("search", "")[:200], offset, limit)
         if path == "/api/clients/failed":
-            return report.newest_failure()
+            return report.describe_newest_failure()
         if path.startswith("/api/clients/"):
-            return report.client(path.removeprefix("/api/clients/"))
+            return report.describe_client(path.removeprefix("/api/clients/"))
         if path == "/api/leases":
-            return report.lease_list(offset, limit)
+            return report.list_leases(offset, limit)
         if path == "/api/site":
-            return report.whole_site()
+            return report.describe_site()
         return None
 
-    def index(self) -> Json:
+    def list_all(self) -> Json:
         """Say what there is."""
         return {
             "version": 1,
             "pybootd": __version__,
             "paths": list_paths(),
-            "stats": self.stats(),
+            "stats": self.count_totals(),
         }
 
-    def stats(self) -> Json:
+    def count_totals(self) -> Json:
         """Tell what the page shows above its table."""
-        running = [one for record in self._report.timeline.running() for one in record.boot.running]
+        running = [
+            one for record in self._report.timeline.running_clients() for one in record.boot.running
+        ]
         return {
             "clients": len(self._report.timeline),
             "running": len(running),
             "sent": sum(self._counts.octets.values()) + sum(one.sent for one in running),
-            "pools": self._report.pool_list(),
-            **self._report.daemons(),
+            "pools": self._report.list_pools(),
+            **self._report.list_daemons(),
         }
 
     def _metrics_text(self) -> ApiResponse:
@@ -191,6 +193,6 @@ class StatusApi:
         return ApiResponse(metrics.MEDIA, self._metrics.text())
 
 
-def _number(asked: dict[str, str], name: str, usual: int) -> int:
+def _read_number(asked: dict[str, str], name: str, usual: int) -> int:
     text = asked.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else usual

@@ -92,7 +92,7 @@ class ClusterPresence:
     def start(self) -> None:
         """Write and read from now on."""
         self._answered = self._loop.now
-        self._tell(self._loop.now)
+        self._start_exchange(self._loop.now)
 
     def close(self) -> None:
         """Stop, and disconnect soon; may be called twice."""
@@ -128,23 +128,23 @@ class ClusterPresence:
             for name, version, started, seen, clock, counts in self._daemons
         ]
 
-    def _tell(self, now: float) -> None:
+    def _start_exchange(self, now: float) -> None:
         states, found = self._changes(self._written)
         texts = [text for _, text in found.values()]
         marks = {name: mark for name, (mark, _) in found.items()}
-        counts, wall = json.dumps({**states, "leases": self._leases(now)}), time.time()
-        later = Later(lambda: self._exchange(counts, texts, wall), "presence", 1)
-        self._loop.work(later, lambda outcome, now: self._told(outcome, marks, now))
+        counts, wall = json.dumps({**states, "leases": self._count_leases(now)}), time.time()
+        later = Later(lambda: self._exchange_rows(counts, texts, wall), "presence", 1)
+        self._loop.work(later, lambda outcome, now: self._take_exchange(outcome, marks, now))
 
-    def _leases(self, now: float) -> int:
+    def _count_leases(self, now: float) -> int:
         networks = self._dhcp.subnets
         return sum(lease.is_active(now) for one in networks for lease in one.pool.list_leases())
 
-    def _exchange(
+    def _exchange_rows(
         self, counts: str, texts: list[str], wall: float
     ) -> tuple[list[tuple[Any, ...]], list[PeerMachine]]:
         """Write and read, on a worker; raises whatever goes wrong. ``wall``: when it was told."""
-        rows = [_row(text, wall) for text in texts]
+        rows = [_prepare_row(text, wall) for text in texts]
         if self._file is None or self._file.closed:
             self._file = connect_database(self._url)
         file = self._file
@@ -156,25 +156,27 @@ class ClusterPresence:
             cursor.execute(_TIDY, (_FORGOTTEN,))
             cursor.execute(_TIDY_BOOTS, (_FORGOTTEN,))
         daemons = file.execute(_DAEMONS).fetchall()
-        return daemons, self._read(file.execute(_BOOTS, (self.name, self._since, CLIENTS)))
+        return daemons, self._read_machines(file.execute(_BOOTS, (self.name, self._since, CLIENTS)))
 
     def _disconnect(self) -> None:
         """Close the connection, on the worker, for nobody else may touch it."""
         if self._file is not None:
             self._file.close()
 
-    def _read(self, found: Iterable[tuple[str, str, float, float, str]]) -> list[PeerMachine]:
+    def _read_machines(
+        self, found: Iterable[tuple[str, str, float, float, str]]
+    ) -> list[PeerMachine]:
         """Read what is new of other daemons' machines, the oldest first."""
         told = []
         for daemon, machine, seen, ago, text in found:
-            before = self.others.get(machine)
+            before = self.others.by_name(machine)
             if before is None or (before.daemon, before.written) != (daemon, seen):
                 row = json.loads(text)
                 last = time.time() - max(0.0, ago) - row.pop("ago", 0.0)
                 told.append(PeerMachine(daemon, row, seen, last))
         return told[::-1]
 
-    def _told(
+    def _take_exchange(
         self,
         outcome: TaskResult[tuple[list[Any], list[PeerMachine]]],
         marks: dict[str, int],
@@ -182,7 +184,7 @@ class ClusterPresence:
     ) -> None:
         if self._closed:
             return
-        self._timer = self._loop.after(EVERY, self._tell)
+        self._timer = self._loop.after(EVERY, self._start_exchange)
         try:
             daemons, told = outcome.get()
         except Exception as error:  # the leases tell that the database is away
@@ -200,12 +202,12 @@ class ClusterPresence:
             self._written[name] = mark
         while len(self._written) > CLIENTS:
             del self._written[next(iter(self._written))]
-        news = self.others.take(told, time.time())
+        news = self.others.note_machines(told, time.time())
         if news and self.changed is not None:
             self.changed(news)
 
 
-def _row(text: str, wall: float) -> tuple[str, str]:
+def _prepare_row(text: str, wall: float) -> tuple[str, str]:
     """Make of a machine's row its name and what is written of it."""
     row = json.loads(text)
     # how far a transfer has come is old before anybody reads it; no other host's clock is ours

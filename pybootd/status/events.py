@@ -12,7 +12,7 @@ from pybootd.core.loop import Callback, Loop, Timer
 from pybootd.observe.boots.boot import ClientRecord
 from pybootd.status.documents import Documents
 from pybootd.status.peers import PeerMachine
-from pybootd.status.rows import compact, stage_code
+from pybootd.status.rows import compact_json, stage_code
 
 VIEWERS = 32  # at a time
 _TICK = 0.5  # seconds between two looks while something happens
@@ -32,7 +32,7 @@ class EventStream:
         self._octets = 0
         self._callback: Callback | None = None
 
-    def put(self, data: bytes, now: float) -> None:
+    def add_data(self, data: bytes, now: float) -> None:
         """Add to the stream, unless the viewer is too far behind."""
         if self._octets + len(data) > _BEHIND:
             return
@@ -42,7 +42,7 @@ class EventStream:
         if callback is not None:
             callback(now)
 
-    def take(self) -> bytes | None:
+    def take_data(self) -> bytes | None:
         """Take everything there is; None: nothing."""
         if not self._waiting:
             return None
@@ -78,23 +78,25 @@ class LiveEvents:
     def __len__(self) -> int:
         return len(self._feeds)
 
-    def join(self) -> EventStream | None:
+    def add_viewer(self) -> EventStream | None:
         """Add a viewer; None: there are too many."""
         if len(self._feeds) >= VIEWERS:
             return None
-        feed = EventStream(self._left)
+        feed = EventStream(self._drop_viewer)
         self._feeds.append(feed)
         if len(self._feeds) == 1:
-            self._report.timeline.changed = self._changed
+            self._report.timeline.changed = self._mark_changed
             if self._report.site is not None:
-                self._report.site.changed = self._others_changed
-            self._slow = self._loop.after(_SLOW, self._look_again)
-            for record in self._report.timeline.running():
-                self._changed(record)
-        feed.put(b"retry: 2000\n\n" + _event("stats", compact(self._stats())), self._loop.now)
+                self._report.site.changed = self._tell_others
+            self._slow = self._loop.after(_SLOW, self._tell_verdicts)
+            for record in self._report.timeline.running_clients():
+                self._mark_changed(record)
+        feed.add_data(
+            b"retry: 2000\n\n" + _event("stats", compact_json(self._stats())), self._loop.now
+        )
         return feed
 
-    def _left(self, feed: EventStream) -> None:
+    def _drop_viewer(self, feed: EventStream) -> None:
         if feed not in self._feeds:
             return
         self._feeds.remove(feed)
@@ -109,65 +111,65 @@ class LiveEvents:
                     timer.cancel()
             self._tick = self._slow = None
 
-    def _changed(self, record: ClientRecord) -> None:
+    def _mark_changed(self, record: ClientRecord) -> None:
         self._dirty.pop(record.name, None)
         self._dirty[record.name] = record
         if self._tick is None:
-            self._tick = self._loop.after(_TICK, self._look)
+            self._tick = self._loop.after(_TICK, self._tell_changes)
 
-    def _look(self, now: float) -> None:
+    def _tell_changes(self, now: float) -> None:
         """Tell what changed, and look again while transfers run."""
         self._tick = None
         names = list(self._dirty)[:_ROWS]
         records = [self._dirty.pop(name) for name in names]
-        self._tell([record for record in records if record.boots], now)
+        self._send_rows([record for record in records if record.boots], now)
         for record in records:
             if record.boots and record.boot.active:
                 self._dirty[record.name] = record
         if now - self._counted >= _COUNT:
-            self._count(now)
+            self._tell_totals(now)
         if self._dirty and self._feeds:
-            self._tick = self._loop.at(now + _TICK, self._look)
+            self._tick = self._loop.at(now + _TICK, self._tell_changes)
 
-    def _look_again(self, now: float) -> None:
+    def _tell_verdicts(self, now: float) -> None:
         """Tell of verdicts that only time has brought; what is sent keeps connections open."""
         changed = []
         for record, _ in zip(self._report.timeline.records(), range(_WATCHED), strict=False):
-            if record.boots and self._told.get(record.name) != self._mark(record):
+            if record.boots and self._told.get(record.name) != self._outcome_of(record):
                 changed.append(record)
-        self._tell(changed, now)
-        self._count(now)
+        self._send_rows(changed, now)
+        self._tell_totals(now)
         if self._feeds:
-            self._slow = self._loop.at(now + _SLOW, self._look_again)
+            self._slow = self._loop.at(now + _SLOW, self._tell_verdicts)
 
-    def _count(self, now: float) -> None:
+    def _tell_totals(self, now: float) -> None:
         self._counted = now
-        self._send(_event("stats", compact(self._stats())), now)
+        self._send_event(_event("stats", compact_json(self._stats())), now)
 
-    def _mark(self, record: ClientRecord) -> tuple[str, str]:
-        verdict = self._report.rows.standing(record).verdict
+    def _outcome_of(self, record: ClientRecord) -> tuple[str, str]:
+        verdict = self._report.rows.standing_of(record).verdict
         return f"{record.boot.number} {stage_code(record.boot)}", verdict.code if verdict else ""
 
-    def _others_changed(self, others: list[PeerMachine]) -> None:
+    def _tell_others(self, others: list[PeerMachine]) -> None:
         """Tell what other daemons told, of the newest machines alone: a page shows no more."""
         rows = [one.text for one in others[-_WATCHED:] if self._report.is_news(one)]
         if rows:
-            self._send(_event("clients", f"[{','.join(rows)}]"), self._loop.now)
+            self._send_event(_event("clients", f"[{','.join(rows)}]"), self._loop.now)
 
-    def _tell(self, records: list[ClientRecord], now: float) -> None:
-        records = [record for record in records if self._report.elsewhere(record) is None]
+    def _send_rows(self, records: list[ClientRecord], now: float) -> None:
+        records = [record for record in records if self._report.seen_elsewhere(record) is None]
         if not records:
             return
         for record in records:
-            self._told[record.name] = self._mark(record)
+            self._told[record.name] = self._outcome_of(record)
         while len(self._told) > 4 * _WATCHED:
             del self._told[next(iter(self._told))]
-        rows = ",".join(self._report.rows.text(record) for record in records)
-        self._send(_event("clients", f"[{rows}]"), now)
+        rows = ",".join(self._report.rows.row_text(record) for record in records)
+        self._send_event(_event("clients", f"[{rows}]"), now)
 
-    def _send(self, data: bytes, now: float) -> None:
+    def _send_event(self, data: bytes, now: float) -> None:
         for feed in self._feeds[:]:
-            feed.put(data, now)
+            feed.add_data(data, now)
 
 
 def _event(name: str, data: str) -> bytes:

@@ -50,7 +50,7 @@ class Metrics:
     def _read_values(self) -> dict[str, Values]:
         counts, pools = self._counts, list(self._report.pools())
         states, verdicts = self._count_boots()
-        running = sum(one.boot.active for one in self._report.timeline.running())
+        running = sum(one.boot.active for one in self._report.timeline.running_clients())
         return {
             "pybootd_build_info": [((__version__,), 1)],
             "pybootd_dhcp": _label_each(counts.dhcp),
@@ -73,7 +73,7 @@ class Metrics:
         verdicts: Counter[str] = Counter()
         for record in self._report.timeline.records():
             if record.boots:
-                standing = self._report.rows.standing(record)
+                standing = self._report.rows.standing_of(record)
                 states[standing.state] += 1
                 if standing.verdict is not None and standing.state == "failed":
                     verdicts[standing.verdict.code] += 1

@@ -10,14 +10,14 @@ from typing import Protocol
 
 from pybootd.observe.boots.steps import StepKind
 from pybootd.observe.boots.timeline import CLIENTS
-from pybootd.status.rows import Json, compact
+from pybootd.status.rows import Json, compact_json
 
 _KEPT = 7 * 86400.0  # seconds
 _UNDECIDED = (StepKind.OFFERED.value, StepKind.CHOSE_ANOTHER.value)
 _YIELDS = 10.0  # seconds; more than what two daemons' moments may be apart
 
 
-def weight(stage_code: str, last: float) -> float:
+def outcome_weight(stage_code: str, last: float) -> float:
     """Say how new an outcome is, to compare it with another daemon's of the same machine.
 
     All daemons offer and one is chosen: the others know of the same moment, but of no outcome.
@@ -36,10 +36,10 @@ class PeerMachine:
         self.daemon = daemon
         self.written = written
         self.last = last
-        self.weight = weight(row.get("stage_code", ""), last)
+        self.weight = outcome_weight(row.get("stage_code", ""), last)
         began = last - (row["last"] - row["began"])  # the other host's clock may be wrong
         moments = {"began": round(began, 3), "last": round(last, 3)}
-        self.text = compact({**row, **moments, "daemon": daemon, "elsewhere": True})
+        self.text = compact_json({**row, **moments, "daemon": daemon, "elsewhere": True})
         verdict = row["verdict"] or {}
         told = (verdict.get(one, "") for one in ("name", "what"))
         own = (
@@ -47,7 +47,7 @@ class PeerMachine:
         )
         self.words = " ".join((*own, *told, daemon)).lower()
 
-    def has(self, words: Iterable[tuple[str, str]]) -> bool:
+    def matches_words(self, words: Iterable[tuple[str, str]]) -> bool:
         """Tell whether each word stands in the row, as it is or written the other way."""
         return all(word in self.words or other in self.words for word, other in words)
 
@@ -65,21 +65,21 @@ class Peers:
     def __iter__(self) -> Iterator[PeerMachine]:
         return iter(self._by_name.values())
 
-    def get(self, name: str) -> PeerMachine | None:
+    def by_name(self, name: str) -> PeerMachine | None:
         """Return the machine of this name."""
         return self._by_name.get(name)
 
-    def find(self, name: str) -> PeerMachine | None:
+    def find_machine(self, name: str) -> PeerMachine | None:
         """Return the machine with this MAC (any case, ``:`` or ``-``) or address."""
         name = name.strip().lower()
         found = self._by_name.get(name.replace("-", ":"))
-        return found or next((one for one in self.newest() if one.address == name), None)
+        return found or next((one for one in self.list_newest() if one.address == name), None)
 
-    def newest(self) -> list[PeerMachine]:
+    def list_newest(self) -> list[PeerMachine]:
         """List them, the one heard of last first."""
         return sorted(self._by_name.values(), key=lambda one: -one.last)
 
-    def take(self, told: Iterable[PeerMachine], now: float) -> list[PeerMachine]:
+    def note_machines(self, told: Iterable[PeerMachine], now: float) -> list[PeerMachine]:
         """Note what daemons told, oldest first; return what is news."""
         news = []
         for one in told:

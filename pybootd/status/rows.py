@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pybootd.core.finding import Grade
-from pybootd.observe.boots.boot import Boot, ClientRecord, kind_of
+from pybootd.observe.boots.boot import Boot, ClientRecord, name_kind
 from pybootd.observe.boots.steps import BootTransfer
 from pybootd.observe.diagnosis.verdicts import Diagnosis
 from pybootd.observe.wording import STAGES, describe_end
@@ -56,7 +56,7 @@ class Rows:
         self._judge = judge
         self._state = state
 
-    def standing(self, record: ClientRecord) -> Standing:
+    def standing_of(self, record: ClientRecord) -> Standing:
         """Say how a client's newest boot stands."""
         found = record.standing
         if isinstance(found, Standing) and self._clock() < found.until:
@@ -71,7 +71,7 @@ class Rows:
         record.standing = made
         return made
 
-    def has(self, record: ClientRecord, words: list[tuple[str, str]]) -> bool:
+    def row_matches(self, record: ClientRecord, words: list[tuple[str, str]]) -> bool:
         """Tell whether each word stands in the row, as it is or written the other way."""
         known = record.known
         if not known:
@@ -81,27 +81,27 @@ class Rows:
         for word, other in words:
             if word in known or other in known:
                 continue
-            rest = rest or self._rest(record)
+            rest = rest or self._searched_words(record)
             if word not in rest and other not in rest:
                 return False
         return True
 
-    def _rest(self, record: ClientRecord) -> str:
+    def _searched_words(self, record: ClientRecord) -> str:
         """Write what is searched besides name, address and host name, and changes more often."""
-        standing, boot = self.standing(record), record.boot
+        standing, boot = self.standing_of(record), record.boot
         if not standing.words:
             verdict = standing.verdict
             told = f"{verdict.code} {verdict.problem}" if verdict else ""
-            words = f"{record.uuid} {kind_of(boot)} {STAGES[boot.stage]} {standing.state} {told}"
+            words = f"{record.uuid} {name_kind(boot)} {STAGES[boot.stage]} {standing.state} {told}"
             standing.words = words.lower()
         return standing.words
 
-    def text(self, record: ClientRecord) -> str:
+    def row_text(self, record: ClientRecord) -> str:
         """Write a client's row."""
-        standing, boot = self.standing(record), record.boot
+        standing, boot = self.standing_of(record), record.boot
         if not standing.head:
-            standing.head = _head(record, standing, self.daemon)
-            standing.moving = [(one, _moving(one, boot)) for one in boot.running]
+            standing.head = _write_head(record, standing, self.daemon)
+            standing.moving = [(one, _write_transfer(one, boot)) for one in boot.running]
         now = self._clock()
         epoch = self._wall() - now
         transfers = []
@@ -109,30 +109,33 @@ class Rows:
             sent, again = one.progress
             transfers.append(
                 f'{head}"until":{now - boot.began:.4f},"sent":{sent},'
-                f'"rate":{rate(sent, now - one.began)},"retransmissions":{again}}}'
+                f'"rate":{octet_rate(sent, now - one.began)},"retransmissions":{again}}}'
             )
         return (
-            f'{standing.head}"began":{epoch + boot.began:.3f},"last":{epoch + boot.last(now):.3f},'
+            f'{standing.head}"began":{epoch + boot.began:.3f},'
+            f'"last":{epoch + boot.last_heard(now):.3f},'
             f'"transfers":[{",".join(transfers)}]}}'
         )
 
 
 # by hand, for json.dumps takes four times as long for an object as for its strings, which are few
-def _head(record: ClientRecord, standing: Standing, daemon: str) -> str:
+def _write_head(record: ClientRecord, standing: Standing, daemon: str) -> str:
     """Write a row up to what moves."""
     boot, quoted = record.boot, _quoted
-    verdict = "null" if standing.verdict is None else compact(told(standing.verdict))
+    verdict = (
+        "null" if standing.verdict is None else compact_json(describe_verdict(standing.verdict))
+    )
     seer = f'"daemon":{quoted(daemon)},' if daemon else ""
     return (
         f'{{{seer}"name":{quoted(record.name)},"mac":"{record.mac.hex(":")}",'
         f'"address":"{record.address or ""}","hostname":{quoted(record.hostname)},'
-        f'"uuid":{quoted(record.uuid)},"kind":{quoted(kind_of(boot))},"state":"{standing.state}",'
+        f'"uuid":{quoted(record.uuid)},"kind":{quoted(name_kind(boot))},"state":"{standing.state}",'
         f'"stage":{quoted(STAGES[boot.stage])},"stage_code":"{stage_code(boot)}","boot":{boot.number},"boots":{len(record.boots)},'
         f'"verdict":{verdict},'
     )
 
 
-def _moving(one: BootTransfer, boot: Boot) -> str:
+def _write_transfer(one: BootTransfer, boot: Boot) -> str:
     """Write a transfer under way up to what moves."""
     quoted = _quoted
     size = "null" if one.size is None else one.size
@@ -150,7 +153,7 @@ def stage_code(boot: Boot) -> str:
     return "" if boot.stage is None else boot.stage.value
 
 
-def told(verdict: Diagnosis | None) -> Json | None:
+def describe_verdict(verdict: Diagnosis | None) -> Json | None:
     """Tell a verdict."""
     if verdict is None:
         return None
@@ -164,7 +167,7 @@ def told(verdict: Diagnosis | None) -> Json | None:
     }
 
 
-def transfer(one: BootTransfer, boot: Boot, now: float) -> Json:
+def describe_transfer(one: BootTransfer, boot: Boot, now: float) -> Json:
     """Tell everything of a transfer."""
     ended = now if one.outcome is None else one.ended
     sent, again = one.progress
@@ -179,7 +182,7 @@ def transfer(one: BootTransfer, boot: Boot, now: float) -> Json:
         "served": one.served,
         "size": one.size,
         "sent": sent,
-        "rate": rate(sent, ended - one.began),
+        "rate": octet_rate(sent, ended - one.began),
         "blocksize": one.blocksize,
         "windowsize": one.windowsize,
         "retransmissions": again,
@@ -190,12 +193,12 @@ def transfer(one: BootTransfer, boot: Boot, now: float) -> Json:
     }
 
 
-def rate(sent: int, seconds: float) -> int:
+def octet_rate(sent: int, seconds: float) -> int:
     """Return octets in a second."""
     return round(sent / seconds) if seconds > 0 else 0
 
 
-def compact(value: object) -> str:
+def compact_json(value: object) -> str:
     """Write JSON, in ASCII and without blanks."""
     return _encode(value)
 

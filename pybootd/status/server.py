@@ -35,7 +35,7 @@ class StatusServer:
         self._status = status
         self._guarded = guarded
         # its own bus: who looks is no client that boots
-        config, files = HttpdConfig(connections=_CONNECTIONS), _Answers(self.answer)
+        config, files = HttpdConfig(connections=_CONNECTIONS), _Answers(self.open_answer)
         self._server = HttpServer(config, loop, EventBus(), ClientTable(), files)
 
     def serve(self, listening: socket.socket) -> None:
@@ -47,12 +47,12 @@ class StatusServer:
         """End all connections, and give the port back."""
         self._server.close()
 
-    def answer(self, request: FileRequest) -> OpenedFile:
+    def open_answer(self, request: FileRequest) -> OpenedFile:
         """Turn a request into the answer's body. Raises FileError."""
-        if not self._meant(request.about.get("host", "")):
+        if not self._is_meant_for_us(request.about.get("host", "")):
             raise _refuse_file(ApiRefused(ApiProblem.WRONG_HOST))
         try:
-            answer = self._status.answer(
+            answer = self._status.answer_request(
                 request.name, request.query, request.about.get("authorization", "")
             )
         except ApiRefused as error:
@@ -60,7 +60,7 @@ class StatusServer:
         body = Whole(answer.data) if answer.feed is None else Streamed(answer.feed)
         return OpenedFile(body, request.name, answer.media, answer.fields)
 
-    def _meant(self, host: str) -> bool:
+    def _is_meant_for_us(self, host: str) -> bool:
         """Tell whether a browser meant this host: a stranger's page may lead its name here.
 
         Where a token is asked for, that is proof enough.
@@ -111,7 +111,7 @@ class Streamed(StreamBody):
 
     def read(self, count: int) -> bytes | None:
         """Take what has come; None: nothing."""
-        return self._feed.take()
+        return self._feed.take_data()
 
     def when_ready(self, callback: Callable[[float], None]) -> None:
         """Call back once, when something has come."""

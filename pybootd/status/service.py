@@ -24,7 +24,6 @@ from pybootd.system import sockets
 
 if TYPE_CHECKING:
     from pybootd.dhcp4.server import DhcpServer
-    from pybootd.leases.lease import Lease
     from pybootd.observe.diagnosis.evidence import FileLook
     from pybootd.status.cluster import ClusterPresence
     from pybootd.status.documents import Documents, LeaseRow, PoolRow
@@ -59,7 +58,7 @@ class StatusService:
         self._files = files
         self._dhcp = dhcp
         self._clients = clients
-        self.timeline = Timeline(bus, lambda: loop.now, self._who)
+        self.timeline = Timeline(bus, lambda: loop.now, self._client_at)
         self._counts = Counters(bus)
         self._token = config.token
         self._sock: socket.socket | None = None
@@ -84,16 +83,16 @@ class StatusService:
             where = f"http://{config.address}:{config.port}/#{self._token}"
             log.info("status page: %s (set [status] token to keep it)", where)
 
-    def look_into(self, files: Mapping[str, Files]) -> None:
+    def use_files(self, files: Mapping[str, Files]) -> None:
         """Look at these files from now on."""
         self._files = files
 
     def start(self) -> None:
         """Answer from now on."""
         if self._sock is not None:
-            self._loop.watch(self._sock, self._first)
+            self._loop.watch(self._sock, self._load_server)
 
-    def _first(self, now: float) -> None:
+    def _load_server(self, now: float) -> None:
         """Load what answers, and let it take over."""
         sock, self._sock = self._sock, None
         if sock is None:
@@ -118,14 +117,14 @@ class StatusService:
         if self._made is None:
             from pybootd.status.documents import Documents
 
-            views = (self.look, self.leases, self.pools)
+            views = (self.look_at_file, self.list_lease_rows, self.list_pool_rows)
             loop = self._loop
             self._made = Documents(self.timeline, lambda: loop.now, time.time, *views)
             if self.presence is not None:
                 self._made.site = self.presence
         return self._made
 
-    def _who(self, address: IPAddress) -> KnownClient | None:
+    def _client_at(self, address: IPAddress) -> KnownClient | None:
         """Say who is at an address, by what it asked here, or by its lease from anywhere."""
         known = self._clients.by_address(address)
         if known is not None or self._dhcp is None or not isinstance(address, IPv4Address):
@@ -137,20 +136,22 @@ class StatusService:
             return None
         return KnownClient(Client(lease.mac, uuid=lease.uuid, hostname=lease.hostname), address)
 
-    def changes(self, told: Mapping[str, int]) -> tuple[Counter[str], dict[str, tuple[int, str]]]:
+    def changed_rows(
+        self, told: Mapping[str, int]
+    ) -> tuple[Counter[str], dict[str, tuple[int, str]]]:
         """Count how machines stand; return mark and row, by name, of those with another mark."""
         rows, now = self._report().rows, self._loop.now
         states: Counter[str] = Counter()
         found: dict[str, tuple[int, str]] = {}
         for record in self.timeline.records():
             if record.boots:
-                standing, boot = rows.standing(record), record.boot
+                standing, boot = rows.standing_of(record), record.boot
                 states[standing.state] += 1
                 verdict = standing.verdict and standing.verdict.code
                 how = (standing.state, verdict, record.address, len(boot.steps))
-                mark = hash((boot.number, boot.last(now), *how))
+                mark = hash((boot.number, boot.last_heard(now), *how))
                 if told.get(record.name) != mark and len(found) < _RECENT:
-                    found[record.name] = mark, rows.text(record)
+                    found[record.name] = mark, rows.row_text(record)
         return states, found
 
     def close(self) -> None:
@@ -162,12 +163,12 @@ class StatusService:
             self._sock.close()
             self._sock = None
 
-    def look(self, name: str) -> FileLook:
+    def look_at_file(self, name: str) -> FileLook:
         """Look at a file that is served."""
-        return look_at(self._files.values(), name)
+        return look_at_file(self._files.values(), name)
 
-    def leases(self) -> Iterator[LeaseRow]:
-        """Yield the leases of all pools."""
+    def list_lease_rows(self) -> Iterator[LeaseRow]:
+        """Yield the list_lease_rows of all list_pool_rows."""
         from pybootd.status.documents import LeaseRow
 
         now = self._loop.now
@@ -186,8 +187,8 @@ class StatusService:
                     str(network.network),
                 )
 
-    def pools(self) -> Iterator[PoolRow]:
-        """Yield the pools."""
+    def list_pool_rows(self) -> Iterator[PoolRow]:
+        """Yield the list_pool_rows."""
         from pybootd.status.documents import PoolRow
 
         now = self._loop.now
@@ -197,12 +198,7 @@ class StatusService:
             yield PoolRow(str(network.network), max(0, pool.last - pool.first + 1), taken)
 
 
-def _state(lease: Lease, now: float) -> str:
-    ran_out = lease.state.value == "bound" and not lease.is_active(now)
-    return "expired" if ran_out else str(lease.state.value)
-
-
-def look_at(all_files: Iterable[Files], name: str) -> FileLook:
+def look_at_file(all_files: Iterable[Files], name: str) -> FileLook:
     """Look at the files: what a boot file is, and which names are like one that is missing."""
     from pybootd.observe.diagnosis.evidence import FileLook
 

@@ -177,7 +177,9 @@ class Rig:
         watching = self.daemon.watching
         assert watching is not None
         (record,) = list(watching.timeline.records())
-        return [judge(Evidence(boot, self.loop.now, watching.look)) for boot in record.boots]
+        return [
+            judge(Evidence(boot, self.loop.now, watching.look_at_file)) for boot in record.boots
+        ]
 
     def ends(self) -> tuple[str, ...]:
         """Say how the client's transfers ended, in all of its boots."""

@@ -76,10 +76,10 @@ class Story:
         self.tell(events.Refused(client, "not in [mac]", cause=cause))
 
     def boot(self, name: str = "52:54:00:12:34:56") -> Boot:
-        record = self.timeline.find(name)
+        record = self.timeline.find_client(name)
         assert record is not None
         return record.boot
 
     def boots(self, name: str = "52:54:00:12:34:56") -> list[Boot]:
-        record = self.timeline.find(name)
+        record = self.timeline.find_client(name)
         return list(record.boots) if record else []

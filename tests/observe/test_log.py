@@ -15,7 +15,8 @@ from pybootd.core import events
 from pybootd.core.client import Client
 from pybootd.core.events import TransferOutcome
 from pybootd.core.text import make_printable
-from pybootd.observe.log.event_log import EventLog, LogError, open_log
+from pybootd.observe.log.event_log import EventLog
+from pybootd.observe.log.handlers import LogError, open_log
 from pybootd.observe.log.throttle import SOURCE
 from pybootd.observe.wording import OUTCOMES
 
@@ -158,7 +159,7 @@ def test_syslog_holds_up_nobody(logged: Path, monkeypatch: pytest.MonkeyPatch) -
         sock.bind(str(logged))
         return sock
 
-    monkeypatch.setattr("pybootd.observe.log.event_log._SYSLOG_SOCKETS", (str(logged),))
+    monkeypatch.setattr("pybootd.observe.log.handlers._SYSLOG_SOCKETS", (str(logged),))
     with pytest.raises(LogError, match="no syslog listens"):
         open_log(LoggerConfig(type="syslog"))
     log = logging.getLogger("pybootd")

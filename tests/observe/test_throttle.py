@@ -67,11 +67,11 @@ def test_what_was_left_out_is_told() -> None:
 def test_what_would_be_left_out_need_not_be_made() -> None:
     throttle = Throttle()
     for _ in range(SOURCE[0]):
-        assert not throttle.full("10.0.0.66", logging.INFO, 0.0)
+        assert not throttle.leave_out_line("10.0.0.66", logging.INFO, 0.0)
         assert throttle.filter(record(0.0, "10.0.0.66"))
     for _ in range(7):
-        assert throttle.full("10.0.0.66", logging.INFO, 0.0)
-    assert not throttle.full("10.0.0.1", logging.INFO, 0.0)
+        assert throttle.leave_out_line("10.0.0.66", logging.INFO, 0.0)
+    assert not throttle.leave_out_line("10.0.0.1", logging.INFO, 0.0)
     told = record(1.0, "10.0.0.66")
     assert throttle.filter(told)
     assert told.getMessage() == "hello you (7 earlier lines left out: too many at once)"
@@ -81,8 +81,8 @@ def test_news_that_fill_the_log_are_not_made_either() -> None:
     throttle = Throttle()
     while throttle.filter(record(0.0)):
         pass
-    assert throttle.full("10.0.0.66", logging.INFO, 0.0)
-    assert not throttle.full("10.0.0.66", logging.WARNING, 0.0)
+    assert throttle.leave_out_line("10.0.0.66", logging.INFO, 0.0)
+    assert not throttle.leave_out_line("10.0.0.66", logging.WARNING, 0.0)
 
 
 def test_a_clock_that_is_set_back_silences_nobody_for_long() -> None:

@@ -49,8 +49,8 @@ def test_stages_follow_each_other() -> None:
         StepKind.SYSTEM,
     ]
     assert len(story.boots()) == 1
-    record = story.timeline.find("52-54-00-12-34-56")
-    assert record is story.timeline.find("10.7.0.100")
+    record = story.timeline.find_client("52-54-00-12-34-56")
+    assert record is story.timeline.find_client("10.7.0.100")
     assert record is not None
     assert (record.hostname, record.uuid) == ("box", str(UEFI.uuid))
 
@@ -215,7 +215,7 @@ def test_a_flood_of_clients_is_bounded_and_the_longest_unheard_go() -> None:
         story.fetch("loader.efi", peer=str(address))
     assert len(story.timeline) <= 50
     assert story.timeline.steps <= 200
-    assert story.timeline.find("10.7.0.1") is None
+    assert story.timeline.find_client("10.7.0.1") is None
     assert next(story.timeline.records()).mac == (499).to_bytes(6)
 
 
@@ -226,8 +226,8 @@ def test_strangers_make_no_machine_forgotten() -> None:
     for number in range(500):
         story.refuse(replace(UEFI, mac=number.to_bytes(6)))
     assert len(story.timeline) == 50
-    assert story.timeline.find(str(A)) is not None
-    assert story.timeline.find("00:00:00:00:01:f3") is not None  # the newest
+    assert story.timeline.find_client(str(A)) is not None
+    assert story.timeline.find_client("00:00:00:00:01:f3") is not None  # the newest
 
 
 def test_names_are_cut_to_what_is_worth_keeping() -> None:

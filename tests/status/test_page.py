@@ -55,7 +55,7 @@ class Running(Story):
         """Tell other daemons, and hear of them, through this database; before it runs."""
         config = Config(bootp=BootpConfig(pool_start=IPv4Address("10.7.0.100"), leases=url))
         dhcp = DhcpServer(config, self.loop, self.bus, ClientTable())  # it has no lease
-        self.presence = ClusterPresence(url, self.loop, dhcp, self.watching.changes)
+        self.presence = ClusterPresence(url, self.loop, dhcp, self.watching.changed_rows)
         self.presence.name = name
         self.watching.presence = self.presence
 

@@ -30,7 +30,7 @@ class Watched(Story):
         )
 
     def rows(self, search: str = "") -> list[Json]:
-        return list(json.loads(self.report.clients(search))["clients"])
+        return list(json.loads(self.report.list_clients(search))["clients"])
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -121,7 +121,7 @@ def test_a_transfer_in_a_row_tells_the_same_as_in_its_boot() -> None:
     watched.lease()
     watched.start('a"b\\{}%s\n', 8000)
     (row,) = watched.rows()
-    document = watched.report.client(row["name"])
+    document = watched.report.describe_client(row["name"])
     assert document is not None
     (boot,) = document["client"]["boots"]
     assert row["transfers"][0]["size"] == 8000

@@ -42,7 +42,7 @@ class One(Rig):
         dhcp = DhcpServer(
             config, self.loop, self.bus, ClientTable()
         )  # the leases are not looked at
-        self.presence = ClusterPresence(url, self.loop, dhcp, self.watching.changes)
+        self.presence = ClusterPresence(url, self.loop, dhcp, self.watching.changed_rows)
         self.presence.name = name
         self.watching.presence = self.presence
         self.presence.start()
@@ -270,8 +270,8 @@ def test_others_are_bounded_in_number_and_age() -> None:
     row |= {"verdict": None, "began": 1.0, "last": 5.0}
     week, kept = 7 * 86400.0, Peers(most=3)
     told = [PeerMachine("south", row | {"name": str(n)}, float(n), week + n) for n in range(5)]
-    assert kept.take(told, week) == told
-    assert [one.name for one in kept.newest()] == ["4", "3", "2"]
+    assert kept.note_machines(told, week) == told
+    assert [one.name for one in kept.list_newest()] == ["4", "3", "2"]
     assert json.loads(told[0].text)["began"] == week - 4
-    assert kept.take([], 2 * week + 3.5) == []
+    assert kept.note_machines([], 2 * week + 3.5) == []
     assert [one.name for one in kept] == ["4"]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pybootd.commands.doctor.host_state import DoctorCode, HostState, fault, fine
 from pybootd.core.architecture import architecture_name
 from pybootd.core.finding import Finding
-from pybootd.observe.boots.roles import bios_only, examine
-from pybootd.status.service import look_at
+from pybootd.observe.boots.roles import examine, is_bios_name
+from pybootd.status.service import look_at_file
 
 
 def check_boot_files(host: HostState) -> Iterator[Finding]:
@@ -33,7 +33,7 @@ def _check_boot_file(host: HostState, name: str, file: str) -> Iterator[Finding]
     if "://" in file:
         yield fine(DoctorCode.BOOT_FILE, f"{name}: {file} is a URL; pybootd probe fetches it")
         return
-    look = look_at(host.files, file)
+    look = look_at_file(host.files, file)
     if look.head is None:
         like = f" Names like it: {', '.join(look.near)}." if look.near else ""
         yield fault(
@@ -51,7 +51,7 @@ def _check_boot_file(host: HostState, name: str, file: str) -> Iterator[Finding]
             f"{name}: {file} is {program.text}",
             "Name a file for this architecture.",
         )
-    elif program is None and bios_only(file) and "efi" in name:
+    elif program is None and is_bios_name(file) and "efi" in name:
         yield fault(
             DoctorCode.BOOT_FILE_ARCHITECTURE,
             f"{name}: {file} looks like a BIOS program",

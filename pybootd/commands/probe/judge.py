@@ -9,7 +9,7 @@ from pybootd.commands.probe.prober import HTTP_ARCHITECTURES, Prober
 from pybootd.commands.probe.result import ProbeCode, ProbeResult, ServerAnswer
 from pybootd.core.architecture import architecture_name
 from pybootd.dhcp4.wire import packet
-from pybootd.observe.boots.roles import bios_only, examine
+from pybootd.observe.boots.roles import examine, is_bios_name
 
 
 def probe_network(prober: Prober, wait: float, *, fetch: bool = True) -> ProbeResult:
@@ -126,7 +126,7 @@ def _judge_file(prober: Prober, result: ProbeResult, answer: ServerAnswer) -> No
         result.add_fault(
             ProbeCode.ARCHITECTURE, f"{answer.file} is {program.text}; this machine is {runs}."
         )
-    elif program is None and bios_only(answer.file) and "efi" in runs:
+    elif program is None and is_bios_name(answer.file) and "efi" in runs:
         result.add_fault(
             ProbeCode.ARCHITECTURE,
             f"{answer.file} looks like a BIOS program; this machine is {runs}.",

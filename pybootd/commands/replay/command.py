@@ -41,7 +41,7 @@ from pybootd.files.resolver import Files
 from pybootd.observe.boots.timeline import Timeline
 from pybootd.observe.diagnosis.evidence import FileLook
 from pybootd.status.documents import Documents
-from pybootd.status.service import look_at
+from pybootd.status.service import look_at_file
 
 _AFTERWARDS = 300.0  # seconds of silence that are taken to follow the capture
 _SILENCE = (
@@ -126,10 +126,10 @@ def _make_client_documents(
     end = player.now + _AFTERWARDS
 
     def look(name: str) -> FileLook:
-        return look_at(files, name) if files else FileLook()
+        return look_at_file(files, name) if files else FileLook()
 
     report = Documents(timeline, lambda: end, lambda: end, look)
-    documents = [report.client(record.name) for record in timeline.records()]
+    documents = [report.describe_client(record.name) for record in timeline.records()]
     return [one["client"] for one in documents if one is not None]
 
 

@@ -66,7 +66,7 @@ class Boot:
         """Yield the transfers in order."""
         return (step for step in self.steps if isinstance(step, BootTransfer))
 
-    def has(self, *kinds: StepKind) -> bool:
+    def has_step(self, *kinds: StepKind) -> bool:
         """Tell whether a step of one of these kinds happened."""
         return any(isinstance(step, Step) and step.kind in kinds for step in self.steps)
 
@@ -96,7 +96,7 @@ class Boot:
                 return False
         return False
 
-    def last(self, now: float) -> float:
+    def last_heard(self, now: float) -> float:
         """Say when something was last heard of it."""
         return now if self.active else self.touched
 
@@ -137,7 +137,7 @@ class ClientRecord:
         return self.boots[-1]
 
 
-def kind_of(boot: Boot) -> str:
+def name_kind(boot: Boot) -> str:
     """Say what boots: its architecture, and iPXE if it runs that."""
     if boot.architecture is None:
         return "iPXE" if boot.ipxe else ""

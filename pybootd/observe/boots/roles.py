@@ -42,7 +42,7 @@ _KNOWN = tuple((role, re.compile(pattern, re.IGNORECASE)) for role, pattern in _
 
 
 @functools.lru_cache(256)
-def role_of(name: str, boot_file: str = "") -> FileRole:
+def guess_role(name: str, boot_file: str = "") -> FileRole:
     """Guess what a file is for; ``boot_file`` is the one that the client was told to fetch."""
     plain = plain_name(name)
     if boot_file and plain == plain_name(boot_file):
@@ -119,6 +119,6 @@ def examine(head: bytes) -> Program | None:
     return _PE.get(int.from_bytes(head[at + 4 : at + 6], "little"))
 
 
-def bios_only(name: str) -> bool:
+def is_bios_name(name: str) -> bool:
     """Tell by its name that a file is a BIOS program, whose octets show nothing."""
     return plain_name(name).lower().endswith((".0", ".kpxe", ".kkpxe", ".pxe", ".n12", ".com"))

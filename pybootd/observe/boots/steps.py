@@ -130,7 +130,7 @@ class BootTransfer:
             return self.done or self.cause is EndCause.LAST_ACK_MISSING
         return self.size is not None and self.size - self.sent <= self.blocksize * self.windowsize
 
-    def is_meant(self, event: events.TransferEnded) -> bool:
+    def is_ended_by(self, event: events.TransferEnded) -> bool:
         """Tell whether it is this one's end, which is on its way."""
         return (
             self.protocol == event.protocol

@@ -15,7 +15,7 @@ from pybootd.core.client import Client, IPAddress, KnownClient
 from pybootd.core.client_table import Newcomers
 from pybootd.core.events import EventBus, TransferOutcome
 from pybootd.observe.boots.boot import BOOTS, Boot, ClientRecord
-from pybootd.observe.boots.roles import role_of
+from pybootd.observe.boots.roles import guess_role
 from pybootd.observe.boots.steps import BootTransfer, Step, StepCause, StepKind, is_step, keep_text
 
 CLIENTS = 10_000
@@ -53,15 +53,15 @@ class Timeline:
         self._by_address: dict[str, ClientRecord] = {}
         self.steps = 0
         self.changed: Callable[[ClientRecord], None] | None = None
-        bus.subscribe(events.Offered, self._offered)
-        bus.subscribe(events.ChoseAnother, self._chose_another)
-        bus.subscribe(events.Confirmed, self._confirmed)
-        bus.subscribe(events.Refused, self._refused)
-        bus.subscribe(events.AddressConflict, self._conflict)
-        bus.subscribe(events.Released, self._released)
-        bus.subscribe(events.TransferStarted, self._started)
-        bus.subscribe(events.TransferEnded, self._ended)
-        bus.subscribe(events.TransferRefused, self._file_refused)
+        bus.subscribe(events.Offered, self._note_offer)
+        bus.subscribe(events.ChoseAnother, self._note_other_server)
+        bus.subscribe(events.Confirmed, self._note_confirmed)
+        bus.subscribe(events.Refused, self._note_refused)
+        bus.subscribe(events.AddressConflict, self._note_conflict)
+        bus.subscribe(events.Released, self._note_released)
+        bus.subscribe(events.TransferStarted, self._start_transfer)
+        bus.subscribe(events.TransferEnded, self._end_transfer)
+        bus.subscribe(events.TransferRefused, self._note_file_refused)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -70,11 +70,11 @@ class Timeline:
         """Yield every client, the one heard of last first."""
         return reversed(self._records.values())
 
-    def running(self) -> Iterator[ClientRecord]:
+    def running_clients(self) -> Iterator[ClientRecord]:
         """Yield the clients that a file is on its way to."""
         return (one for one in self.records() if one.boots and one.boot.active)
 
-    def find(self, name: str) -> ClientRecord | None:
+    def find_client(self, name: str) -> ClientRecord | None:
         """Return the client with this MAC (any case, ``:`` or ``-``) or address."""
         name = name.strip().lower()
         found = self._records.get(name.replace("-", ":"))
@@ -82,113 +82,115 @@ class Timeline:
 
     # what DHCP tells
 
-    def _offered(self, event: events.Offered) -> None:
-        if not self._concerns(event.client):
+    def _note_offer(self, event: events.Offered) -> None:
+        if not self._is_of_interest(event.client):
             return
-        record = self._hear(event.client)
-        boot = self._boot(record, event.client)
+        record = self._hear_client(event.client)
+        boot = self._boot_of_request(record, event.client)
         boot.proxy = boot.proxy or event.proxy
         boot.boot_file = keep_text(event.boot_file) or boot.boot_file
         boot.file_server = event.file_server
         address = "" if event.address == NOBODY else str(event.address)
-        self._note(record, StepKind.OFFERED, address, boot.boot_file)
+        self._note_step(record, StepKind.OFFERED, address, boot.boot_file)
 
-    def _chose_another(self, event: events.ChoseAnother) -> None:
+    def _note_other_server(self, event: events.ChoseAnother) -> None:
         record = self._records.get(event.client.name)
         if record is not None:
-            self._note(record, StepKind.CHOSE_ANOTHER, str(event.server or ""))
+            self._note_step(record, StepKind.CHOSE_ANOTHER, str(event.server or ""))
 
-    def _confirmed(self, event: events.Confirmed) -> None:
+    def _note_confirmed(self, event: events.Confirmed) -> None:
         client = event.client
-        if not self._concerns(client):
+        if not self._is_of_interest(client):
             return
-        record = self._hear(client)
-        renewed = self._renewed(record, event)
-        boot = record.boot if renewed else self._boot(record, client, asking=False)
+        record = self._hear_client(client)
+        renewed = self._is_renewed(record, event)
+        boot = record.boot if renewed else self._boot_of_request(record, client, asking=False)
         if event.address != NOBODY:
-            self._place(record, event.address)
+            self._place_client(record, event.address)
             boot.address = event.address
         if event.booting:
             boot.boot_file = keep_text(event.boot_file)
             boot.file_server, boot.proxy = event.file_server, event.proxy
         kind = StepKind.CONFIRMED if event.booting else StepKind.SYSTEM
         text = boot.boot_file if event.booting else ""
-        self._note(record, kind, str(event.address), text)
+        self._note_step(record, kind, str(event.address), text)
 
     @staticmethod
-    def _renewed(record: ClientRecord, event: events.Confirmed) -> bool:
+    def _is_renewed(record: ClientRecord, event: events.Confirmed) -> bool:
         """Tell whether a system that is up keeps its address."""
-        return not event.booting and bool(record.boots) and record.boot.has(StepKind.SYSTEM)
+        return not event.booting and bool(record.boots) and record.boot.has_step(StepKind.SYSTEM)
 
-    def _refused(self, event: events.Refused) -> None:
+    def _note_refused(self, event: events.Refused) -> None:
         client = event.client
-        if not self._concerns(client):
+        if not self._is_of_interest(client):
             return
-        record = self._hear(client)
-        self._boot(record, client)
-        self._note(record, StepKind.REFUSED, event.reason, cause=event.cause)
+        record = self._hear_client(client)
+        self._boot_of_request(record, client)
+        self._note_step(record, StepKind.REFUSED, event.reason, cause=event.cause)
 
-    def _conflict(self, event: events.AddressConflict) -> None:
-        if not self._concerns(event.client):
+    def _note_conflict(self, event: events.AddressConflict) -> None:
+        if not self._is_of_interest(event.client):
             return
-        record = self._hear(event.client)
-        self._boot(record, event.client)
+        record = self._hear_client(event.client)
+        self._boot_of_request(record, event.client)
         user = event.user.hex(":")
-        self._note(record, StepKind.CONFLICT, str(event.address), user, event.cause)
+        self._note_step(record, StepKind.CONFLICT, str(event.address), user, event.cause)
 
-    def _released(self, event: events.Released) -> None:
+    def _note_released(self, event: events.Released) -> None:
         record = self._records.get(event.client.name)
         if record is not None:
-            self._note(record, StepKind.RELEASED, str(event.address))
+            self._note_step(record, StepKind.RELEASED, str(event.address))
 
     # what file servers tell
 
-    def _started(self, event: events.TransferStarted) -> None:
-        record, boot = self._at(event.peer)
-        role = role_of(event.requested, boot.boot_file)
-        self._add(record, BootTransfer(event, role, self._clock()))
+    def _start_transfer(self, event: events.TransferStarted) -> None:
+        record, boot = self._find_boot_at(event.peer)
+        role = guess_role(event.requested, boot.boot_file)
+        self._add_step(record, BootTransfer(event, role, self._clock()))
 
-    def _ended(self, event: events.TransferEnded) -> None:
+    def _end_transfer(self, event: events.TransferEnded) -> None:
         record = self._by_address.get(event.peer)
         for boot in reversed(record.boots if record else ()):
             steps = boot.steps
             for at in range(len(steps) - 1, -1, -1):
                 step = steps[at]
-                if step.running and isinstance(step, BootTransfer) and step.is_meant(event):
+                if step.running and isinstance(step, BootTransfer) and step.is_ended_by(event):
                     step.end_transfer(event, self._clock())
                     boot.active -= 1
                     boot.middle = min(boot.middle, at)
                     boot.touched = step.ended
                     if record is not None:
-                        self._tell(record)
+                        self._tell_change(record)
                     return
         if event.outcome is TransferOutcome.PROBED:  # HTTP's HEAD has no start of its own
-            record, boot = self._at(event.peer)
+            record, boot = self._find_boot_at(event.peer)
             started = events.TransferStarted(
                 event.protocol, event.peer, event.requested, event.served, None
             )
-            probe = BootTransfer(started, role_of(event.requested, boot.boot_file), self._clock())
+            probe = BootTransfer(
+                started, guess_role(event.requested, boot.boot_file), self._clock()
+            )
             probe.end_transfer(event, self._clock())
-            self._add(record, probe)
+            self._add_step(record, probe)
 
-    def _file_refused(self, event: events.TransferRefused) -> None:
+    def _note_file_refused(self, event: events.TransferRefused) -> None:
         if event.upload:  # no part of a boot, as an upload that is taken is none
             return
-        record, _ = self._at(event.peer)
+        record, _ = self._find_boot_at(event.peer)
         missing = StepKind.MISSED if event.missing else StepKind.FORBIDDEN
         kind = StepKind.UNAVAILABLE if event.unavailable else missing
         why = f"{event.led_to}: {event.reason}" if event.led_to else event.reason
-        self._note(record, kind, event.requested, why, event.problem)
+        self._note_step(record, kind, event.requested, why, event.problem)
 
     # inside
 
-    def _concerns(self, client: Client) -> bool:
+    def _is_of_interest(self, client: Client) -> bool:
         """Tell whether it boots, or has booted; somebody's PC or telephone is no boot."""
         return client.network_boot or client.plain_bootp or client.name in self._records
 
-    def _hear(self, client: Client) -> ClientRecord:
+    def _hear_client(self, client: Client) -> ClientRecord:
         """Find the client's record, or make one, and note what its request tells."""
-        record = self._records.get(client.name) or self._make(client.name)
+        record = self._records.get(client.name) or self._make_record(client.name)
         self._records.move_to_end(client.name)
         self._strangers.heard(client.name)
         record.mac = client.mac
@@ -197,27 +199,27 @@ class Timeline:
             record.uuid = str(client.uuid)
         return record
 
-    def _make(self, name: str) -> ClientRecord:
+    def _make_record(self, name: str) -> ClientRecord:
         record = self._records[name] = ClientRecord(name)
         self._strangers.add(name)
         if len(self._records) > self._clients:
-            self._forget(self._strangers.first_to_go(self._records))
+            self._forget_client(self._strangers.first_to_go(self._records))
         return record
 
-    def _forget(self, name: str) -> None:
+    def _forget_client(self, name: str) -> None:
         record = self._records.pop(name)
         self._strangers.discard(name)
         self.steps -= sum(len(boot.steps) for boot in record.boots)
         if record.address is not None and self._by_address.get(str(record.address)) is record:
             del self._by_address[str(record.address)]
 
-    def _place(self, record: ClientRecord, address: IPAddress) -> None:
+    def _place_client(self, record: ClientRecord, address: IPAddress) -> None:
         """Note that the client is at this address, and no other client is."""
         before = self._by_address.get(str(address))
         if before is record:
             return
         if before is not None and before.name == str(address):
-            self._forget(before.name)  # it had told no MAC
+            self._forget_client(before.name)  # it had told no MAC
         elif before is not None:
             before.address, before.standing, before.known = None, None, ""
         if record.address is not None:
@@ -226,27 +228,27 @@ class Timeline:
         self._by_address[str(address)] = record
         self._strangers.discard(record.name)
 
-    def _at(self, peer: str) -> tuple[ClientRecord, Boot]:
+    def _find_boot_at(self, peer: str) -> tuple[ClientRecord, Boot]:
         """Find the client at an address, and the boot that it is in."""
         record = self._by_address.get(peer)
         if record is None:
             address = ip_address(peer)
             known = self._who(address)
-            record = self._hear(known.client) if known else self._make(peer)
-            self._place(record, address)
+            record = self._hear_client(known.client) if known else self._make_record(peer)
+            self._place_client(record, address)
         self._records.move_to_end(record.name)
-        if not record.boots or (not record.mac and self._stale(record.boot)):
-            self._begin(record)
+        if not record.boots or (not record.mac and self._is_stale(record.boot)):
+            self._begin_boot(record)
             record.boot.booting = True
             record.boot.address = record.address
         return record, record.boot
 
-    def _stale(self, boot: Boot) -> bool:
+    def _is_stale(self, boot: Boot) -> bool:
         now = self._clock()
         # the second is dear where many files were fetched, and seldom asked
-        return now - boot.touched > _PAUSE and now - boot.last(now) > _PAUSE
+        return now - boot.touched > _PAUSE and now - boot.last_heard(now) > _PAUSE
 
-    def _begin(self, record: ClientRecord) -> Boot:
+    def _begin_boot(self, record: ClientRecord) -> Boot:
         if len(record.boots) == BOOTS:
             self.steps -= len(record.boots.pop(0).steps)
         record.count += 1
@@ -258,13 +260,15 @@ class Timeline:
         record.boots.append(boot)
         return boot
 
-    def _boot(self, record: ClientRecord, client: Client, *, asking: bool = True) -> Boot:
+    def _boot_of_request(
+        self, record: ClientRecord, client: Client, *, asking: bool = True
+    ) -> Boot:
         """Return the boot that a DHCP request belongs to: the one under way, or a new one.
 
         ``asking``: it looks for a server, so it may be the first request of a boot.
         """
-        if not record.boots or self._starts_over(record.boot, client, asking=asking):
-            self._begin(record)
+        if not record.boots or self._is_new_boot(record.boot, client, asking=asking):
+            self._begin_boot(record)
         boot = record.boot
         if client.network_boot:
             boot.booting = True
@@ -276,13 +280,13 @@ class Timeline:
         boot.interface = client.interface
         return boot
 
-    def _starts_over(self, boot: Boot, client: Client, *, asking: bool) -> bool:
+    def _is_new_boot(self, boot: Boot, client: Client, *, asking: bool) -> bool:
         if not client.network_boot:  # the system that was booted, or a loader's own question
-            return self._stale(boot) and not boot.booting
-        if boot.has(StepKind.SYSTEM) or self._stale(boot):
+            return self._is_stale(boot) and not boot.booting
+        if boot.has_step(StepKind.SYSTEM) or self._is_stale(boot):
             return True
         fetched = next(boot.transfers(), None)
-        if not asking or (fetched is None and not boot.has(StepKind.CONFIRMED, *_MISSES)):
+        if not asking or (fetched is None and not boot.has_step(StepKind.CONFIRMED, *_MISSES)):
             return False
         newest = boot.steps[-1]
         quiet = self._clock() - newest.ended
@@ -298,7 +302,7 @@ class Timeline:
         )
         return not (isinstance(before, BootTransfer) and before.came)
 
-    def _note(
+    def _note_step(
         self,
         record: ClientRecord,
         kind: StepKind,
@@ -307,7 +311,7 @@ class Timeline:
         cause: StepCause | None = None,
     ) -> None:
         if not record.boots:
-            self._begin(record)
+            self._begin_boot(record)
         boot, now = record.boot, self._clock()
         text, more = keep_text(text), keep_text(more)
         # a system that keeps its address may ask for it from the start each time
@@ -316,11 +320,11 @@ class Timeline:
                 step.count += 1
                 step.ended = boot.touched = now
                 step.more, step.cause = more, cause
-                self._tell(record)
+                self._tell_change(record)
                 return
-        self._add(record, Step(kind, now, text, more, cause))
+        self._add_step(record, Step(kind, now, text, more, cause))
 
-    def _add(self, record: ClientRecord, step: Step | BootTransfer) -> None:
+    def _add_step(self, record: ClientRecord, step: Step | BootTransfer) -> None:
         boot = record.boot
         boot.steps.append(step)
         boot.active += step.running
@@ -328,12 +332,12 @@ class Timeline:
         boot.cached = None
         self.steps += 1
         if len(boot.steps) > _PER_BOOT:
-            self._leave_out(boot)
+            self._leave_out_step(boot)
         if self.steps > self._most:
-            self._shrink()
-        self._tell(record)
+            self._shrink_history()
+        self._tell_change(record)
 
-    def _leave_out(self, boot: Boot) -> None:
+    def _leave_out_step(self, boot: Boot) -> None:
         """Forget a step of the middle: the start tells what it was to be, the end why it isn't."""
         for at in range(max(_PER_BOOT // 4, boot.middle), _PER_BOOT):
             if not boot.steps[at].running:
@@ -343,12 +347,12 @@ class Timeline:
                 break
         boot.middle = at
 
-    def _shrink(self) -> None:
+    def _shrink_history(self) -> None:
         """Forget the clients that were not heard of for longest, a tenth of what is kept."""
         while self.steps > self._most * 9 // 10 and len(self._records) > 1:
-            self._forget(self._strangers.first_to_go(self._records))
+            self._forget_client(self._strangers.first_to_go(self._records))
 
-    def _tell(self, record: ClientRecord) -> None:
+    def _tell_change(self, record: ClientRecord) -> None:
         record.boot.cached = None
         record.standing = None
         if self.changed is not None:

@@ -6,7 +6,7 @@ from pybootd.core.architecture import architecture_name
 from pybootd.core.events import RefusalCause
 from pybootd.observe.boots.steps import Step, StepKind, is_step
 from pybootd.observe.diagnosis import verdicts
-from pybootd.observe.diagnosis.evidence import ASKING, OFTEN, QUIET, Evidence, times
+from pybootd.observe.diagnosis.evidence import ASKING, OFTEN, QUIET, Evidence, count_times
 from pybootd.observe.diagnosis.verdicts import Diagnosis
 
 
@@ -15,7 +15,7 @@ def another_server(case: Evidence) -> Diagnosis | None:
     newest = case.newest
     if not isinstance(newest, Step) or newest.kind is not StepKind.CHOSE_ANOTHER:
         return None
-    if not case.silent(QUIET):
+    if not case.is_silent(QUIET):
         return None
     other = newest.text or "it doesn't say which"
     return verdicts.ANOTHER_SERVER.diagnose(
@@ -30,7 +30,7 @@ def refused(case: Evidence) -> Diagnosis | None:
     newest = case.newest
     if not isinstance(newest, Step) or newest.kind is not StepKind.REFUSED:
         return None
-    seen = f"refused {times(newest)}: {newest.text}"
+    seen = f"refused {count_times(newest)}: {newest.text}"
     if newest.cause is RefusalCause.ACCESS:
         return verdicts.REFUSED.diagnose(
             f"This machine is not allowed to boot: {newest.text}.",
@@ -49,7 +49,7 @@ def refused(case: Evidence) -> Diagnosis | None:
             "",
             seen,
         )
-    if newest.cause is RefusalCause.NO_FILE or not case.silent(QUIET):
+    if newest.cause is RefusalCause.NO_FILE or not case.is_silent(QUIET):
         return None
     return verdicts.REFUSED_ADDRESS.diagnose(
         f"Its request was refused: {newest.text}.",
@@ -63,7 +63,7 @@ def not_requested(case: Evidence) -> Diagnosis | None:
     newest = case.newest
     if not isinstance(newest, Step) or newest.kind not in (StepKind.OFFERED, StepKind.CONFLICT):
         return None
-    if case.boot.has(StepKind.CONFIRMED, StepKind.SYSTEM) or not case.silent(ASKING):
+    if case.boot.has_step(StepKind.CONFIRMED, StepKind.SYSTEM) or not case.is_silent(ASKING):
         return None
     if case.boot.proxy:
         return _proxy_not_asked(case)
@@ -120,7 +120,7 @@ def no_boot_file(case: Evidence) -> Diagnosis | None:
 def not_fetched(case: Evidence) -> Diagnosis | None:
     """Find that it got a boot file's name, and asked nobody here for it."""
     boot, newest = case.boot, case.newest
-    if not is_step(newest, StepKind.CONFIRMED) or not case.silent(QUIET):
+    if not is_step(newest, StepKind.CONFIRMED) or not case.is_silent(QUIET):
         return None
     # in a row: who begins anew each time may do so on purpose, as U-Boot for each dhcp typed
     if isinstance(newest, Step) and newest.count >= OFTEN:
@@ -128,7 +128,7 @@ def not_fetched(case: Evidence) -> Diagnosis | None:
             "Our answers do not reach it: it asked for its address again and again, and we"
             " confirmed it each time.",
             "",
-            f"confirmed {times(newest)}, no file asked for",
+            f"confirmed {count_times(newest)}, no file asked for",
             f"confirmed on {boot.interface}" if boot.interface else "",
         )
     elsewhere = boot.file_server

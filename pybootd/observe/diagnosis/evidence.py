@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pybootd.observe.boots.boot import Boot
-from pybootd.observe.boots.roles import FileRole, role_of
+from pybootd.observe.boots.roles import FileRole, guess_role
 from pybootd.observe.boots.steps import BootTransfer, Step, StepKind, is_step
 
 QUIET = 20.0  # seconds without a word after which a client is taken to have stopped
@@ -52,11 +52,11 @@ class Evidence:
         """The client has started over since."""
         return self.boot.followed is not None
 
-    def silent(self, seconds: float) -> bool:
+    def is_silent(self, seconds: float) -> bool:
         """Nothing has come for so long, or the client has started over."""
         return self.over or (not self.boot.active and self.now - self.boot.touched >= seconds)
 
-    def step(self, *kinds: StepKind) -> Step | None:
+    def newest_step(self, *kinds: StepKind) -> Step | None:
         """Return the newest step of these kinds."""
         for one in reversed(self.boot.steps):
             if isinstance(one, Step) and one.kind in kinds:
@@ -69,11 +69,11 @@ class Evidence:
         return [one for one in self.boot.transfers() if one.came]
 
 
-def times(step: Step) -> str:
+def count_times(step: Step) -> str:
     """Say how often it happened."""
     return "once" if step.count == 1 else f"{step.count} times in {step.ended - step.began:.0f} s"
 
 
-def role_in(case: Evidence, name: str) -> FileRole:
+def role_in_boot(case: Evidence, name: str) -> FileRole:
     """Guess what a file that was asked for is to this boot."""
-    return role_of(name, case.boot.boot_file)
+    return guess_role(name, case.boot.boot_file)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pybootd.core.architecture import architecture_name
 from pybootd.core.events import FileProblem, TransferOutcome
-from pybootd.observe.boots.roles import FileRole, bios_only, examine, plain_name
+from pybootd.observe.boots.roles import FileRole, examine, is_bios_name, plain_name
 from pybootd.observe.boots.steps import BootTransfer, Step, StepKind, is_step
 from pybootd.observe.diagnosis import verdicts
-from pybootd.observe.diagnosis.evidence import QUIET, Evidence, role_in
+from pybootd.observe.diagnosis.evidence import QUIET, Evidence, role_in_boot
 from pybootd.observe.diagnosis.verdicts import Diagnosis
 from pybootd.observe.wording import STAGES, describe_end
 
@@ -19,10 +19,10 @@ def missing_file(case: Evidence) -> Diagnosis | None:
     newest = case.newest
     if not isinstance(newest, Step) or newest.kind is not StepKind.MISSED:
         return None
-    role = role_in(case, newest.text)
+    role = role_in_boot(case, newest.text)
     if role is FileRole.CONFIGURATION or (role is FileRole.OTHER and case.fetched):
         return None
-    if role is not FileRole.BOOT_FILE and not case.silent(QUIET):
+    if role is not FileRole.BOOT_FILE and not case.is_silent(QUIET):
         return None
     near = case.look(newest.text).near
     which = "Its boot file" if role is FileRole.BOOT_FILE else f"A file ({STAGES[role]})"
@@ -102,14 +102,14 @@ def wrong_architecture(case: Evidence) -> Diagnosis | None:
     boot, fetched = case.boot, case.fetched
     if boot.architecture is None or not fetched or not _ends_at_boot_file(case):
         return None
-    if not case.silent(QUIET):
+    if not case.is_silent(QUIET):
         return None
     file = fetched[-1]
     program = examine(case.look(file.requested).head or b"")
     runs = architecture_name(boot.architecture)
     if program is not None and boot.architecture not in program.architectures:
         holds = program.text
-    elif program is None and bios_only(file.requested) and "efi" in runs:
+    elif program is None and is_bios_name(file.requested) and "efi" in runs:
         holds = "a program for a PC with BIOS, to judge by its name"
     else:
         return None
@@ -166,7 +166,7 @@ def no_configuration(case: Evidence) -> Diagnosis | None:
     newest = case.newest
     if not isinstance(newest, Step) or newest.kind is not StepKind.MISSED:
         return None
-    if role_in(case, newest.text) is not FileRole.CONFIGURATION or not case.silent(QUIET):
+    if role_in_boot(case, newest.text) is not FileRole.CONFIGURATION or not case.is_silent(QUIET):
         return None
     tried: list[str] = []
     for one in reversed(case.boot.steps):
@@ -174,7 +174,7 @@ def no_configuration(case: Evidence) -> Diagnosis | None:
             break
         if not isinstance(one, Step) or one.kind is not StepKind.MISSED:
             continue
-        if role_in(case, one.text) is FileRole.CONFIGURATION:
+        if role_in_boot(case, one.text) is FileRole.CONFIGURATION:
             tried.insert(0, one.text)
     return verdicts.NO_CONFIGURATION.diagnose(
         f"The boot loader found no configuration: {tried[-1]}, the last that it tried, is not"
@@ -192,7 +192,7 @@ def proxy_loader(case: Evidence) -> Diagnosis | None:
         return None
     if newest.role is FileRole.CONFIGURATION:  # it asked here
         return None
-    if "grub" not in newest.requested.lower() or not case.silent(QUIET):
+    if "grub" not in newest.requested.lower() or not case.is_silent(QUIET):
         return None
     return verdicts.OTHER_FILE_SERVER.diagnose(
         "GRUB was loaded, and asked for its files elsewhere: it takes the file server from the"

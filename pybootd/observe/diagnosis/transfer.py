@@ -25,7 +25,7 @@ _PORTS = (
 def size_probe(case: Evidence) -> Diagnosis | None:
     """Find that it asked for a file's size, and for nothing more."""
     newest = case.newest
-    if not isinstance(newest, BootTransfer) or not case.silent(QUIET):
+    if not isinstance(newest, BootTransfer) or not case.is_silent(QUIET):
         return None
     aborted = newest.outcome is TransferOutcome.ABORTED and newest.sent <= newest.blocksize
     if newest.outcome is not TransferOutcome.PROBED and not (
@@ -52,7 +52,7 @@ def broken_off(case: Evidence) -> Diagnosis | None:
     if newest.came and asked < OFTEN:
         return None
     silent = newest.outcome is TransferOutcome.TIMEOUT
-    if not (silent and newest.sent) and not case.silent(QUIET):
+    if not (silent and newest.sent) and not case.is_silent(QUIET):
         return None  # it may ask again, with other options
     how = describe_outcome(newest)
     got = f"{newest.sent} of {newest.size if newest.size is not None else '?'} octets arrived"
@@ -157,7 +157,7 @@ def _how_whole(transfer: BootTransfer) -> str:
 def no_system(case: Evidence) -> Diagnosis | None:
     """Find that the kernel was fetched, and its system never heard of."""
     newest = case.newest
-    if not isinstance(newest, BootTransfer) or not newest.came or not case.silent(SYSTEM):
+    if not isinstance(newest, BootTransfer) or not newest.came or not case.is_silent(SYSTEM):
         return None
     kernel = next((one for one in case.fetched if one.role is FileRole.KERNEL), None)
     if kernel is None:
@@ -180,7 +180,7 @@ def no_system(case: Evidence) -> Diagnosis | None:
 def lossy(case: Evidence) -> Diagnosis | None:
     """Find that it stopped behind a file that took many repetitions, or very long."""
     newest = case.newest
-    if not isinstance(newest, BootTransfer) or not newest.came or not case.silent(QUIET):
+    if not isinstance(newest, BootTransfer) or not newest.came or not case.is_silent(QUIET):
         return None
     if newest.role is FileRole.KERNEL or newest.role is FileRole.INITRD:
         return None  # it is booting
@@ -195,7 +195,7 @@ def stopped(case: Evidence) -> Diagnosis | None:
     newest = case.newest
     kernel = any(one.role in (FileRole.KERNEL, FileRole.INITRD) for one in case.fetched)
     asking = is_step(newest, StepKind.OFFERED, StepKind.CONFLICT)
-    if not case.silent(SYSTEM if kernel else ASKING if asking else QUIET):
+    if not case.is_silent(SYSTEM if kernel else ASKING if asking else QUIET):
         return None
     missing = ""
     if isinstance(newest, Step):  # a proxy offers no address

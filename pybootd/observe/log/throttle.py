@@ -31,8 +31,10 @@ class Throttle(logging.Filter):
         facts = getattr(record, "facts", None)
         client = facts.get("client") if facts else None
         source = (facts.get("ip") or (client and client.name)) if facts else None
-        every = self._every(record.levelno)
-        if (source and not self._source(str(source)).take_token(now)) or not every.take_token(now):
+        every = self._bucket_of_level(record.levelno)
+        if (
+            source and not self._bucket_of_source(str(source)).take_token(now)
+        ) or not every.take_token(now):
             self._left_out += 1
             return False
         if self._left_out:
@@ -41,17 +43,19 @@ class Throttle(logging.Filter):
             record.args = None
         return True
 
-    def full(self, source: str, level: int, now: float) -> bool:
+    def leave_out_line(self, source: str, level: int, now: float) -> bool:
         """Tell beforehand that a line about this source would be left out, and count it so."""
-        if self._every(level).has_token(now) and self._source(source).has_token(now):
+        if self._bucket_of_level(level).has_token(now) and self._bucket_of_source(source).has_token(
+            now
+        ):
             return False
         self._left_out += 1
         return True
 
-    def _every(self, level: int) -> TokenBucket:
+    def _bucket_of_level(self, level: int) -> TokenBucket:
         return self._serious if level >= logging.WARNING else self._all
 
-    def _source(self, name: str) -> TokenBucket:
+    def _bucket_of_source(self, name: str) -> TokenBucket:
         bucket = self._sources.get(name)
         if bucket is None:
             bucket = self._sources[name] = TokenBucket(*SOURCE)
