@@ -259,7 +259,7 @@ def test_a_host_whose_clock_is_wrong(site: Site) -> None:
     )
     site.until(lambda: len(site.north.presence.others))
     assert site.north.seers() == {"01": "north"}
-    east = site.north.presence.others.get("02:00:00:00:00:01")
+    east = site.north.presence.others.by_name("02:00:00:00:00:01")
     assert east is not None
     assert abs(time.time() - 7200 - east.last) < 60
     assert json.loads(east.text)["began"] == pytest.approx(east.last - 15, abs=0.01)
