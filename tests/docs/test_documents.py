@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,20 @@ def test_the_map_of_the_code_names_files_that_are_there():
     package = TOP / "pybootd"
     inside = [package, package / "observe/diagnosis"]  # a rule's file is named in its folder
     assert not [name for name in named if not any((at / name).exists() for at in inside)]
+
+
+def test_the_picture_of_the_floors_is_the_contract_of_the_imports():
+    picture = (TOP / "docs/internals/architecture.rst").read_text(encoding="utf-8")
+    floors = re.findall(r"^    [1-9]  (\w.*)$", picture, re.M)
+    # a folder has a slash behind it; of modules there are those that stand first
+    drawn = [set(re.findall(r"(\w+)/", one)) for one in floors]
+    modules = [set(re.findall(r"\w+", one.partition("  ")[0])) for one in floors]
+    drawn = [one | named for one, named in zip(drawn, modules, strict=True)]
+    contract = tomllib.loads((TOP / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = contract["contracts"][0]["layers"]
+    assert layers[0:2] == ["__main__", "cli"]
+    layers = [set(layers[0:2]), *(set(layer.split(" | ")) for layer in layers[2:])]
+    assert drawn == layers
 
 
 def test_the_reference_is_what_the_code_s_tables_make():
