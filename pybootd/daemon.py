@@ -125,7 +125,7 @@ class Daemon:
 
         config = self.config
         with self._noting_faults():
-            self._access = base.configured(config)
+            self._access = base.build_access(config)
         if config.bootp.shared and config.bootp.mode != "proxy":
             from pybootd.leases.shared.admin import require_library
 

@@ -46,7 +46,7 @@ class Access(ABC):
     @classmethod
     @abstractmethod
     def from_config(cls, section: Section) -> Access:
-        """Build it from the section of its own name; raises ConfigError with every fault."""
+        """Build it from the section with its name; raises ConfigError with every fault."""
 
     @abstractmethod
     def check(self, client: Client) -> AccessDecision | Later[AccessDecision]:
@@ -57,7 +57,7 @@ class Access(ABC):
         """
 
 
-def configured(config: Config) -> Access | None:
+def build_access(config: Config) -> Access | None:
     """Build the access list that ``[bootp] access`` names; None: everybody is served.
 
     Raises ConfigError: no such list, its section is missing, or a list is faulty, in use or not.

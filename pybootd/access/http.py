@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections import OrderedDict
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
@@ -19,6 +18,7 @@ from uuid import UUID
 from pybootd import __version__
 from pybootd.access.base import Access, AccessDecision
 from pybootd.config.ini import ConfigError, Section
+from pybootd.core.bounded_map import BoundedMap
 from pybootd.core.client import Client
 from pybootd.core.mac import format_mac
 from pybootd.core.text import parse_flag
@@ -29,31 +29,35 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# what is read of an answer's body, in octets: it holds two short lines
-_BODY = 16384
-# questions that may be open at a time: a rack that is switched on asks all at once
-_WORKERS = 64
-# option 67, option 12: RFC 2132 2, one octet counts a value's octets
-_LONGEST = 255
+MAX_BODY = 16384
+"""Octets that are read of an answer's body: it holds two short lines."""
+MAX_QUESTIONS = 64
+"""Questions that may be open at a time: a rack that is switched on asks all at once."""
+MAX_NAME = 255
+"""Octets of options 67 and 12: one octet counts them (RFC 2132 2)."""
 
-Stage = tuple[bool, UUID | None]
+BootStage = tuple[bool, UUID | None]
 
 
 class HttpAccess(Access):
     """``[http]``: ``location``, ``pxe``, ``dhcp``, ``always_check``.
 
     A grant holds until the client's boot stage changes (it comes with PXE information, or without,
-    or with another UUID); a refusal is asked for again. ``limit`` bounds how many are kept.
+    or with another UUID); a refusal is asked for again. At most ``max_grants`` are kept.
     """
 
     def __init__(
-        self, location: str, pxe: str, dhcp: str, always_check: bool = False, limit: int = 20_000
+        self,
+        location: str,
+        pxe: str,
+        dhcp: str,
+        always_check: bool = False,
+        max_grants: int = 20_000,
     ) -> None:
-        self._pxe = _join(location, pxe)
-        self._dhcp = _join(location, dhcp)
+        self._pxe = _join_url(location, pxe)
+        self._dhcp = _join_url(location, dhcp)
         self._always = always_check
-        self._limit = limit
-        self._granted: OrderedDict[bytes, tuple[Stage, AccessDecision]] = OrderedDict()
+        self._granted: BoundedMap[bytes, tuple[BootStage, AccessDecision]] = BoundedMap(max_grants)
         self._lock = threading.Lock()
         self._http: urllib3.PoolManager | None = None
 
@@ -64,8 +68,8 @@ class HttpAccess(Access):
         location = section.options.get("location", "")
         if not location:
             faults.append(section.fault("location", "the URL of the server to ask is missing"))
-        elif problem := _unusable(_with_scheme(location)):
-            faults.append(section.fault("location", f"{location!r} is no HTTP URL: {problem}"))
+        elif problem := _explain_unusable(_add_scheme(location)):
+            faults.append(section.fault("location", f"{location!r} is not an HTTP URL: {problem}"))
         always = False
         try:
             always = parse_flag(section.options.get("always_check", "off"))
@@ -84,9 +88,9 @@ class HttpAccess(Access):
                 granted = self._granted.get(client.mac)
             if granted is not None and granted[0] == stage:
                 return granted[1]
-        return Later(lambda: self._ask(client, stage), "access", _WORKERS)
+        return Later(lambda: self._ask_server(client, stage), "access", MAX_QUESTIONS)
 
-    def url(self, client: Client) -> str:
+    def make_question_url(self, client: Client) -> str:
         """Say what is asked about this client."""
         query = {"mac": format_mac(client.mac, "-")}
         if client.uuid is not None:
@@ -96,25 +100,22 @@ class HttpAccess(Access):
         base = self._pxe if client.network_boot else self._dhcp
         return f"{base}{'&' if '?' in base else '?'}{urlencode(query)}"
 
-    def _ask(self, client: Client, stage: Stage) -> AccessDecision:
+    def _ask_server(self, client: Client, stage: BootStage) -> AccessDecision:
         """Ask the server (blocks, ``timeout`` seconds at most), and remember a grant."""
         base = self._pxe if client.network_boot else self._dhcp
         try:
-            status, body = self._get(self.url(client))
+            status, body = self._fetch_answer(self.make_question_url(client))
         except OSError as error:
             return AccessDecision(None, f"authorization server {base}: {error}", error=True)
-        verdict = _verdict(base, status, body)
+        decision = _read_decision(base, status, body)
         with self._lock:
-            if not verdict.allow:
+            if not decision.allow:
                 self._granted.pop(client.mac, None)
             else:
-                self._granted[client.mac] = stage, verdict
-                self._granted.move_to_end(client.mac)
-                if len(self._granted) > self._limit:
-                    self._granted.popitem(last=False)
-        return verdict
+                self._granted[client.mac] = stage, decision
+        return decision
 
-    def _get(self, url: str) -> tuple[int, str]:
+    def _fetch_answer(self, url: str) -> tuple[int, str]:
         """Return status and, with 200, the body; raises OSError with a text for people."""
         import urllib3
 
@@ -137,30 +138,30 @@ class HttpAccess(Access):
             )
             with contextlib.closing(response):
                 body = b""
-                while response.status == 200 and (chunk := response.read1(_BODY - len(body))):
+                while response.status == 200 and (chunk := response.read1(MAX_BODY - len(body))):
                     body += chunk
                     if monotonic() > deadline:
                         raise TimeoutError(silence)
                 return response.status, body.decode("utf-8", "replace")
         except urllib3.exceptions.NewConnectionError as error:
-            raise OSError(_cause(error)) from error
+            raise OSError(_explain_failure(error)) from error
         except urllib3.exceptions.TimeoutError as error:
             raise TimeoutError(silence) from error
         except urllib3.exceptions.HTTPError as error:
-            raise OSError(_cause(error)) from error
+            raise OSError(_explain_failure(error)) from error
 
 
-def _join(location: str, path: str) -> str:
+def _join_url(location: str, path: str) -> str:
     """Put location and path together with one slash between them."""
-    location = _with_scheme(location)
+    location = _add_scheme(location)
     return f"{location.rstrip('/')}/{path.lstrip('/')}" if path else location
 
 
-def _with_scheme(location: str) -> str:
+def _add_scheme(location: str) -> str:
     return location if "://" in location else f"http://{location}"
 
 
-def _unusable(url: str) -> str:
+def _explain_unusable(url: str) -> str:
     """Say why nothing can be asked of this URL; empty: it can."""
     try:
         parts = urlsplit(url)
@@ -172,7 +173,7 @@ def _unusable(url: str) -> str:
     return "" if parts.hostname else "it names no host"
 
 
-def _cause(error: BaseException) -> str:
+def _explain_failure(error: BaseException) -> str:
     """Name what lies at the bottom of urllib3's error, in a few words."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
@@ -180,7 +181,7 @@ def _cause(error: BaseException) -> str:
     return str(text).splitlines()[0]
 
 
-def _verdict(base: str, status: int, body: str) -> AccessDecision:
+def _read_decision(base: str, status: int, body: str) -> AccessDecision:
     if status in (401, 403):
         return AccessDecision(False, f"refused by {base} ({status})")
     if status != 200:
@@ -191,7 +192,7 @@ def _verdict(base: str, status: int, body: str) -> AccessDecision:
         key, value = key.strip().lower(), value.strip()
         if not colon or key not in found:
             continue
-        if value.isprintable() and len(value.encode()) <= _LONGEST:
+        if value.isprintable() and len(value.encode()) <= MAX_NAME:
             found[key] = value
         else:
             log.warning("authorization server %s: no usable name in %.80a; passed over", base, line)

@@ -55,4 +55,4 @@ def _parse(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         form = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
-        raise ValueError(f"{text!r} is no UUID: write {form}, in hexadecimal") from None
+        raise ValueError(f"{text!r} is not a UUID: write {form}, in hexadecimal") from None

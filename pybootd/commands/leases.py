@@ -125,7 +125,7 @@ def _import_leases(path: str | None, source: str) -> int:
     for line in made.left_out:
         write_line(f"pybootd leases: {make_printable(line)}", error=True)
     name = describe_database(where) if is_database_url(where) else where
-    counts = f"{made.there} were there, {len(made.left_out)} left out"
+    counts = f"{made.already_there} were there, {len(made.left_out)} left out"
     write_line(f"{name}: {len(made.write)} leases taken over, {counts}")
     return 1 if made.left_out else 0
 

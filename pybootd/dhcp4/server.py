@@ -138,7 +138,7 @@ class DhcpServer:
         self._boot_ports.start_reading(partial(self._read_datagrams, True))
         if self._detector is not None:
             self._detector.start()
-            self._detector.follow(self._interfaces.list_served(), self._loop.now)
+            self._detector.follow_links(self._interfaces.list_served(), self._loop.now)
         self._interfaces.start_watch()
 
     def reload(self, config: Config, access: Access | None) -> None:
@@ -215,7 +215,7 @@ class DhcpServer:
         self._ports.follow_interfaces(devices)
         self._boot_ports.follow_interfaces(devices)
         if self._detector is not None:
-            self._detector.follow(served, now)
+            self._detector.follow_links(served, now)
 
     # in
 
@@ -256,8 +256,9 @@ class DhcpServer:
 
     def _answer_packet(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
         if arrival.boot_server:
-            return self._handler.proxy.serve(packet, arrival, now)
-        if self._load_balance is not None and not self._load_balance.takes(packet, arrival, now):
+            return self._handler.proxy.handle_port_4011(packet, arrival, now)
+        balance = self._load_balance
+        if balance is not None and not balance.takes_request(packet, arrival, now):
             return []
         if self._coordinator is not None:
             return self._coordinator.handle_request(packet, arrival, now)
@@ -267,22 +268,22 @@ class DhcpServer:
         """Let the server or the proxy decide, as the mode is."""
         handler, detector = self._handler, self._detector
         if self._config.bootp.mode == "proxy":
-            return handler.proxy.handle(packet, arrival, now)
+            return handler.proxy.handle_port_67(packet, arrival, now)
         if detector is None:
             return handler.handle_request(packet, arrival, now)
         index, kind = arrival.interface.index, packet.options.get(options.TYPE, b"")
         chosen = read_address(packet.options.get(options.SERVER_ID))
         ours = handler.names_this_server(packet)
         if kind == bytes((MessageType.DISCOVER,)) and not is_probe(packet):
-            detector.asked(index, now)
+            detector.note_discover(index, now)
         elif kind == bytes((MessageType.REQUEST,)) and not ours and chosen is not None:
-            detector.heard(index, chosen, now)
-        if detector.role(index) is LinkRole.SERVER:
+            detector.note_other_choice(index, chosen, now)
+        if detector.find_role(index) is LinkRole.SERVER:
             return handler.handle_request(packet, arrival, now)
         named = packet.options.get(options.SERVER_ID)
         if kind == bytes((MessageType.REQUEST,)) and named and ours:
             return handler.handle_request(packet, arrival, now)  # of an offer made before
-        return handler.proxy.handle(packet, arrival, now)
+        return handler.proxy.handle_port_67(packet, arrival, now)
 
     # out
 

@@ -20,7 +20,7 @@ from pybootd.leases.shared.rows import make_row
 from pybootd.leases.sqlite import SqliteStore
 from pybootd.system.privileges import acting_as_owner
 
-_STEP = 1.0  # seconds by which the same lease may seem to be later in one store than in another
+_CLOCK_TOLERANCE_S = 1.0  # by which a lease may seem later in one store than in another
 _INSERT = """
     INSERT INTO pybootd.lease
     SELECT '0.0.0.0'::inet + one.address, owner, mac, client_id, state, expires, seconds, hostname,
@@ -38,18 +38,18 @@ _INSERT = """
 
 @dataclass(slots=True)
 class ImportPlan:
-    """What comes of it: leases to write, after addresses to free; how many were there already.
+    """What an import does: leases to write, after addresses to free; how many were there already.
 
     ``left_out``: a line for each that is not taken over, which says why.
     """
 
     write: list[Lease] = field(default_factory=list)
     free: list[Lease] = field(default_factory=list)
-    there: int = 0
+    already_there: int = 0
     left_out: list[str] = field(default_factory=list)
 
 
-def plan(
+def plan_import(
     theirs: Iterable[Lease],
     ours: Iterable[Lease],
     now: float,
@@ -59,7 +59,7 @@ def plan(
 
     ``networks``: a client may have one lease in each of them, and one elsewhere, as in a database.
     """
-    made, here = ImportPlan(), dict[IPAddress, Lease]()
+    planned, here = ImportPlan(), dict[IPAddress, Lease]()
     had: dict[tuple[bytes, IPv4Network], Lease] = {}
 
     def place(lease: Lease) -> tuple[bytes, IPv4Network]:
@@ -73,25 +73,26 @@ def plan(
 
     for lease in ours:
         note(lease)
-    for lease in sorted(theirs, key=_since, reverse=True):
+    for lease in sorted(theirs, key=_changed_at, reverse=True):
         if lease.state in (LeaseState.OFFERED, LeaseState.FREE) or _is_over(lease, now):
             continue
         held, other = here.get(lease.address), had.get(place(lease))
-        why = _objection(lease, held, now)
+        why = _explain_objection(lease, held, now)
         if not why and other is not None and other.address != lease.address:
-            why = _preference(lease, other, now)
+            why = _explain_preference(lease, other, now)
             if not why:
                 gone = Lease(other.address, b"", b"", state=LeaseState.FREE, expires=now)
-                made.free.append(gone)
+                planned.free.append(gone)
                 here.pop(other.address, None)
         if why:
-            made.left_out.append(f"{lease.address} of {_client(lease)} is left out: {why} there")
-        elif held is not None and _same(held, lease) and not _is_later(lease, held):
-            made.there += 1
+            client = _describe_client(lease)
+            planned.left_out.append(f"{lease.address} of {client} is left out: {why} there")
+        elif held is not None and _is_same(held, lease) and not _is_later(lease, held):
+            planned.already_there += 1
         else:
-            made.write.append(lease)
+            planned.write.append(lease)
             note(lease)
-    return made
+    return planned
 
 
 def import_leases(
@@ -108,50 +109,50 @@ def import_leases(
     else:
         theirs = read_lease_file(Path(source), whole=True)
     theirs = [replace(lease, expires=lease.expires + now) for lease in theirs]
-    _identify(theirs, by_client_id)
+    _set_owners(theirs, by_client_id)
     if is_database_url(target):
-        return _into_database(theirs, target, networks)
-    return _into_file(theirs, Path(target), by_client_id)
+        return _import_into_database(theirs, target, networks)
+    return _import_into_file(theirs, Path(target), by_client_id)
 
 
 # inside
 
 
-def _into_database(
+def _import_into_database(
     theirs: Sequence[Lease], url: str, networks: Sequence[IPv4Network]
 ) -> ImportPlan:
     with admin.open_transaction(url) as connection:
         connection.execute("SELECT pybootd.take_turn()")
         now = time.monotonic()
         ours, offset = admin.read_all_leases(connection, now)
-        made = plan(theirs, ours, now, networks)
-        for leases in filter(None, (made.free, made.write)):
+        planned = plan_import(theirs, ours, now, networks)
+        for leases in filter(None, (planned.free, planned.write)):
             written = zip(*map(make_row, leases), strict=True)
             columns = [list(column) for column in written][:-2]
             columns[5] = [None if end == FOREVER else end + offset for end in columns[5]]
             columns[6] = [None if given == FOREVER else given for given in columns[6]]
             connection.execute(_INSERT, columns)
         connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
-    return made
+    return planned
 
 
-def _into_file(theirs: Sequence[Lease], path: Path, by_client_id: bool) -> ImportPlan:
+def _import_into_file(theirs: Sequence[Lease], path: Path, by_client_id: bool) -> ImportPlan:
     with acting_as_owner(path.parent), contextlib.closing(SqliteStore(path)) as store:
         store.open()
         ours = list(store.load_leases(time.monotonic()))
-        _identify(ours, by_client_id)
-        made = plan(theirs, ours, time.monotonic())
-        store.save_leases(made.write, time.monotonic())
-    return made
+        _set_owners(ours, by_client_id)
+        planned = plan_import(theirs, ours, time.monotonic())
+        store.save_leases(planned.write, time.monotonic())
+    return planned
 
 
-def _identify(leases: Iterable[Lease], by_client_id: bool) -> None:
+def _set_owners(leases: Iterable[Lease], by_client_id: bool) -> None:
     for lease in leases:
         if lease.owner:
             lease.owner = make_identity(lease.mac, lease.client_id, by_client_id)
 
 
-def _since(lease: Lease) -> float:
+def _changed_at(lease: Lease) -> float:
     """Return when the lease became what it is: given, extended or released."""
     if lease.state is LeaseState.RELEASED:
         return lease.expires
@@ -159,8 +160,11 @@ def _since(lease: Lease) -> float:
 
 
 def _is_later(lease: Lease, other: Lease) -> bool:
-    # when a lease for good was given nobody knows: it stays
-    return _since(other) > -FOREVER and _since(lease) > _since(other) + _STEP
+    # nobody knows when a lease for good was given: it stays
+    return (
+        _changed_at(other) > -FOREVER
+        and _changed_at(lease) > _changed_at(other) + _CLOCK_TOLERANCE_S
+    )
 
 
 def _is_over(lease: Lease, now: float) -> bool:
@@ -168,29 +172,29 @@ def _is_over(lease: Lease, now: float) -> bool:
     return lease.state in (LeaseState.OFFERED, LeaseState.DECLINED) and lease.expires <= now
 
 
-def _same(one: Lease, other: Lease) -> bool:
+def _is_same(one: Lease, other: Lease) -> bool:
     """Tell whether both are the same client's leases, or both are blocks."""
     return one.owner == other.owner and one.state is not LeaseState.OFFERED
 
 
-def _objection(lease: Lease, held: Lease | None, now: float) -> str:
+def _explain_objection(lease: Lease, held: Lease | None, now: float) -> str:
     """Say why the lease can't have its address; "": it can."""
     if held is None or held.owner == lease.owner or _is_over(held, now):
         return ""
     if held.state is LeaseState.DECLINED:
         return "somebody else uses it"
     how = "is offered to" if held.state is LeaseState.OFFERED else "belongs to"
-    return f"it {how} {_client(held)}"
+    return f"it {how} {_describe_client(held)}"
 
 
-def _preference(lease: Lease, other: Lease, now: float) -> str:
+def _explain_preference(lease: Lease, other: Lease, now: float) -> str:
     """Say why the client keeps another address that it has or is offered; "": it doesn't."""
     if other.state is LeaseState.OFFERED:
         return "" if _is_over(other, now) else f"the client is offered {other.address}"
     return "" if _is_later(lease, other) else f"the client has {other.address}"
 
 
-def _client(lease: Lease) -> str:
+def _describe_client(lease: Lease) -> str:
     if not lease.owner:
         return "nobody"
     return format_mac(lease.mac) if lease.mac else f"client-id {(lease.client_id or b'').hex()}"

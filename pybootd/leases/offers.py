@@ -1,8 +1,8 @@
 """Offers that nobody has requested yet: how many there are, and which may be taken back.
 
-A stranger who asks with ever new MACs can so have an offer of each address, but no more than that:
-in need the oldest offer is taken back for whoever comes next, and an address that was offered to
-several is the first one's that requests it.
+A stranger who asks with ever new MACs can have an offer of each address, but no more than that:
+in need the oldest offer is taken back for the next client, and an address that was offered to
+several goes to the first that requests it.
 
 Where several daemons share a store, an offer that one of them made is taken back by any that needs
 its address: the new one takes the old one's place in the store, if that is still as this daemon
@@ -16,11 +16,11 @@ from collections import OrderedDict
 from itertools import islice
 
 OFFER_SHARE = 8
-"""Of so many addresses one may be offered before offers are taken back rather than old leases."""
+"""One of so many addresses may be on offer; beyond, offers are taken back before old leases."""
 MIN_OFFERS = 16
-"""So many offers are never too many."""
-_LOOKED = 256  # of the older offers of a shared pool one is chosen
-_LEAST = 4  # so many may be taken back at a time however few there are
+"""At least so many may be on offer, whatever the pool's size."""
+_MAX_CANDIDATES = 256  # of the older offers of a shared pool one is chosen
+_MIN_RECLAIMED = 4  # so many may be taken back at a time however few there are
 
 
 class Offers:
@@ -33,16 +33,16 @@ class Offers:
         self.scarce_until = float("-inf")
 
     def exceed_share(self, addresses: int) -> bool:
-        """Tell whether more are offered than clients that mean it are likely to wait for."""
+        """Tell whether more addresses are on offer than honest clients are likely to wait for."""
         return len(self._preparing) + len(self._made) >= max(MIN_OFFERS, addresses // OFFER_SHARE)
 
     def prepare_offer(self, number: int) -> None:
-        """Note that the address is somebody's from now on, but not offered yet."""
+        """Note that the address has an owner from now on, but is not offered yet."""
         self._made.pop(number, None)
         self._preparing.add(number)
 
     def add_offer(self, number: int, idle: bool) -> None:
-        """Note that the offer leaves. ``idle``: nobody uses the address before he requests it."""
+        """Note that the offer leaves. ``idle``: no client uses it before it requests it."""
         self._preparing.discard(number)
         self._made[number] = idle
         self._made.move_to_end(number)
@@ -60,7 +60,7 @@ class Offers:
         return number not in self._unsaved
 
     def end_offer(self, number: int) -> None:
-        """Note that the address was requested, or is nobody's."""
+        """Note that the address was requested, or has no owner."""
         self._preparing.discard(number)
         self._unsaved.discard(number)
         self._made.pop(number, None)
@@ -78,8 +78,8 @@ class Offers:
         ``key`` says which. Half of them at most are taken before the store has answered: another
         daemon may be about to take the same.
         """
-        older = [one for one in islice(self._made, _LOOKED) if one not in self._unsaved]
-        if not older or len(self._unsaved) >= max(_LEAST, len(older)):
+        older = [one for one in islice(self._made, _MAX_CANDIDATES) if one not in self._unsaved]
+        if not older or len(self._unsaved) >= max(_MIN_RECLAIMED, len(older)):
             return -1, False
         number = older[key % len(older)]
         return number, self._made.pop(number)

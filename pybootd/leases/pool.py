@@ -208,7 +208,7 @@ class Pool:
         lease.state, lease.seconds = LeaseState.DECLINED, hold
 
     def forget_lease(self, address: IPAddress, now: float) -> Lease | None:
-        """Take the address from its client, which starts anew; returns the lease as it was."""
+        """Take the address from its client, which begins again; returns the lease as it was."""
         lease = self._by_address.get(int(address))
         if lease is None or lease.state is LeaseState.OFFERED:
             return None
@@ -235,7 +235,7 @@ class Pool:
         if lease is None or lease.owner == owner:
             return True
         if self._range.reserved_address(mac) == number and lease.state is not LeaseState.DECLINED:
-            # a reservation outweighs whoever had the address before, but for as long as that one
+            # a reservation outweighs the client that had the address before, but not while that one
             # uses it; its own MAC may come with another client-id, though
             return lease.mac == mac or lease.expires <= now
         return lease.state in _LOOSE and lease.expires <= now

@@ -1,4 +1,4 @@
-"""Which addresses of a network the configuration lets a pool give, and to whom."""
+"""Which addresses of a network the configuration lets a pool give, and to which clients."""
 
 from __future__ import annotations
 

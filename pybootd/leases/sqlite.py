@@ -26,7 +26,7 @@ _MAGIC = b"SQLite format 3\0"
 _BUSY_TIMEOUT_S = (
     0.05  # seconds that a transaction waits, and the daemon with it, for another program
 )
-# what SQLite says of a file that is none of its own any more; ERROR: a table is missing, say
+# what SQLite says of a file that is not its own any more; ERROR: a table is missing, say
 _DAMAGED = frozenset((sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 _MAX_CLOCK_STEP_S = 1.0  # seconds by which the wall clock may wander before that is written down
 
@@ -139,7 +139,7 @@ class SqliteStore(LeaseStore):
             self._open_database()
         except (OSError, sqlite3.Error) as error:
             self.close()
-            raise StoreError(f"{why}, and can't be made anew: {explain_error(error)}") from error
+            raise StoreError(f"{why}, and can't be made again: {explain_error(error)}") from error
         self._drift = 0.0
         self._stored.clear()
         self.save_leases(leases, now)

@@ -114,7 +114,7 @@ def test_pxe_and_plain_dhcp_ask_their_own_paths(server):
 )
 def test_slashes_and_the_scheme_are_put_right(location, path, url):
     asking = HttpAccess(location, path, "")
-    assert asking.url(Client(MAC, network_boot=True)) == f"{url}52-54-00-12-34-56"
+    assert asking.make_question_url(Client(MAC, network_boot=True)) == f"{url}52-54-00-12-34-56"
 
 
 def test_names_in_the_answer_are_for_this_client(server):
@@ -189,7 +189,7 @@ def test_with_always_check_the_server_is_asked_at_every_request(server):
 
 
 def test_grants_are_kept_for_a_bounded_number_of_clients(server):
-    asking = HttpAccess(server.location, "", "", limit=2)
+    asking = HttpAccess(server.location, "", "", max_grants=2)
     for last in (1, 2, 3):
         ask(asking, Client(bytes((0, 0, 0, 0, 0, last))))
     assert isinstance(asking.check(Client(bytes((0, 0, 0, 0, 0, 1)))), Later)
@@ -249,9 +249,9 @@ def test_a_rack_asks_all_at_once(server):
     [
         ({}, "location: the URL of the server to ask is missing"),
         ({"location": "ftp://10.0.0.1"}, "ftp is neither http nor https"),
-        ({"location": "10.0.0.1:99999"}, "is no HTTP URL"),
+        ({"location": "10.0.0.1:99999"}, "is not an HTTP URL"),
         ({"location": "http://"}, "it names no host"),
-        ({"location": "http://[::1"}, "is no HTTP URL"),
+        ({"location": "http://[::1"}, "is not an HTTP URL"),
         ({"location": "10.0.0.1", "always_check": "maybe"}, "always_check: 'maybe' is neither"),
     ],
 )

@@ -56,5 +56,7 @@ def test_listed_machines_boot_and_others_do_not(demo):
 
 def test_any_other_path_is_no_question(demo):
     access, _ = demo
-    elsewhere = HttpAccess(access.url(Client(b"")).partition("/linux")[0], "else", "where")
+    elsewhere = HttpAccess(
+        access.make_question_url(Client(b"")).partition("/linux")[0], "else", "where"
+    )
     assert elsewhere.check(Client(MAC)).call().reason.endswith("answered 404")

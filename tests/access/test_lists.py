@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.access.base import configured
+from pybootd.access.base import build_access
 from pybootd.access.http import HttpAccess
 from pybootd.access.mac import MacAccess
 from pybootd.access.uuid import UuidAccess
@@ -130,10 +130,10 @@ def config(access, sections=(), static=None, timeout=5.0):
 
 
 def test_the_configured_list_is_built_from_the_section_of_its_name():
-    assert configured(config("")) is None
-    access = configured(config("MAC", [section("mac", **{"00/0": "on"})]))
+    assert build_access(config("")) is None
+    access = build_access(config("MAC", [section("mac", **{"00/0": "on"})]))
     assert isinstance(access, MacAccess)
-    access = configured(config("http", [section("http", location="10.0.0.1")], timeout=2.5))
+    access = build_access(config("http", [section("http", location="10.0.0.1")], timeout=2.5))
     assert isinstance(access, HttpAccess)
     assert access.timeout == 2.5
 
@@ -141,24 +141,24 @@ def test_the_configured_list_is_built_from_the_section_of_its_name():
 def test_a_list_without_its_section_is_a_fault_unless_static_clients_are_meant():
     for name in ("mac", "uuid", "http"):
         with pytest.raises(ConfigError, match=rf"\[{name}\]: \[bootp\] access = {name} needs"):
-            configured(config(name))
+            build_access(config(name))
     static = {bytes(6): IPv4Address("10.0.0.9")}
-    assert configured(config("mac", static=static)).check(mac("52-54-00-00-00-01")).allow is None
+    assert build_access(config("mac", static=static)).check(mac("52-54-00-00-00-01")).allow is None
 
 
 @pytest.mark.parametrize("used", ["", "uuid"])
 def test_a_list_that_is_not_in_use_is_read_all_the_same(used):
     lists = [section("mac", **{"12": "on"}), section("uuid", **{"34": "on"}), section("http")]
     with pytest.raises(ConfigError) as caught:
-        configured(config(used, lists))
+        build_access(config(used, lists))
     assert {fault.place.section for fault in caught.value.faults} == {"mac", "uuid"}
-    assert configured(config("", [section("mac", **{"00/0": "on"})])) is None
+    assert build_access(config("", [section("mac", **{"00/0": "on"})])) is None
 
 
 def test_an_unknown_list_is_a_fault_that_stands_where_it_was_written():
     place = Section("bootp", PATH, {"access": "mc"}, {"access": 4})
     with pytest.raises(ConfigError) as caught:
-        configured(config("mc", [place]))
+        build_access(config("mc", [place]))
     fault = caught.value.faults[0]
     assert replace(fault, problem="") == place.fault("access", "", "mac")
     assert "there are http, mac, uuid" in fault.problem

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.access.base import configured
+from pybootd.access.base import build_access
 from pybootd.config.loader import examine
 from pybootd.core.client import Client
 from pybootd.core.mac import MacPrefix, parse_mac
@@ -48,7 +48,7 @@ def test_a_file_of_1_5_means_what_it_meant(tmp_path):
     assert config.bootfile.default == "pxelinux.0"
     assert (config.tftp.blocksize, config.tftp.timeout) == (512, 2.5)
     assert config.tftp.root == str(tmp_path / "images")
-    access = configured(config)
+    access = build_access(config)
     shown = UUID("00112233-4455-6677-8899-aabbccddeeff")
     assert access.check(Client(b"", uuid=shown)).allow is True
     assert access.check(Client(b"", uuid=UUID(int=5))).allow is None
@@ -79,7 +79,7 @@ def test_a_file_of_1_8_means_what_it_meant(tmp_path):
     assert config.static == {
         mac: IPv4Address(f"192.168.26.{17 + int(last)}") for mac, last in kept.items()
     }
-    access = configured(config)
+    access = build_access(config)
     verdicts = [access.check(Client(mac)).allow for mac in (*kept, parse_mac("1c-69-7a-00-00-01"))]
     assert verdicts == [None, False, True]  # None: of [static_dhcp], so it is served
     assert warnings(config) == [

@@ -15,7 +15,7 @@ EXAMPLE = Path(__file__).parents[1] / "plugin_example"
 USE = """
 import json, sys
 from pathlib import Path
-from pybootd.access.base import configured
+from pybootd.access.base import build_access
 from pybootd.core.client import Client
 from pybootd.core.mac import parse_mac
 from pybootd.config.ini import ConfigError
@@ -26,7 +26,7 @@ from pybootd.files.source import FileError, FileRequest
 config, faults = examine(Path(sys.argv[1]), ("bootp", "tftp"))
 told = {"faults": [*map(str, faults), *map(str, config.warnings)]}
 try:
-    access = configured(config)
+    access = build_access(config)
     files = Files.from_config(config)
 except ConfigError as error:
     told["faults"] += map(str, error.faults)

@@ -536,7 +536,7 @@ def test_another_configuration_goes_on_with_the_same_leases(site: Site) -> None:
     assert one.lease(OTHER) != address
 
 
-def test_a_silent_database_delays_only_whom_it_must(site: Site) -> None:
+def test_a_silent_database_delays_only_clients_that_need_it(site: Site) -> None:
     one, two = site.add(), site.add()
     address = one.lease()
     site.agree()

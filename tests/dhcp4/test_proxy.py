@@ -38,12 +38,12 @@ class ProxyDesk(Desk):
         super().__init__(mode="proxy", pool_start=None, **more)  # type: ignore[arg-type]
 
     def effects(self, packet: Packet, origin: Arrival = HERE) -> list[Action]:
-        return self.handler.proxy.handle(decode(encode(packet)), origin, self.now)
+        return self.handler.proxy.handle_port_67(decode(encode(packet)), origin, self.now)
 
 
 def at_4011(packet: Packet, desk: Desk, port: int = 4011, source: A = HAD) -> Sequence[Action]:
     origin = elsewhere(source=source, unicast=True, port=port, boot_server=True)
-    return desk.handler.proxy.serve(decode(encode(packet)), origin, desk.now)
+    return desk.handler.proxy.handle_port_4011(decode(encode(packet)), origin, desk.now)
 
 
 def test_a_bios_hears_of_its_file_at_once() -> None:
@@ -119,8 +119,8 @@ def test_port_4011_answers_an_inform() -> None:
 def test_port_4011_in_mode_dhcp_is_for_our_networks_alone() -> None:
     packet = request(REQUEST, options=PXE, ciaddr=A("10.9.0.55"))
     origin = Arrival(WAN, A("10.9.0.1"), A("10.9.0.55"), True, 4011, True)
-    assert Desk().handler.proxy.serve(packet, origin, 1.0) == []
-    assert answer(ProxyDesk().handler.proxy.serve(packet, origin, 1.0)) is not None
+    assert Desk().handler.proxy.handle_port_4011(packet, origin, 1.0) == []
+    assert answer(ProxyDesk().handler.proxy.handle_port_4011(packet, origin, 1.0)) is not None
 
 
 def test_nothing_for_clients_that_do_not_boot() -> None:
@@ -158,7 +158,7 @@ def test_http_boot_and_files_of_our_own(tmp_path: Path, enable: str) -> None:
     )
     desk = Desk(config=load(path, ("bootp",)))
     http = request(DISCOVER, options={60: b"HTTPClient:Arch:00016:UNDI:003000", 93: b"\0\x10"})
-    effects = desk.handler.proxy.handle(http, elsewhere(), 1.0)
+    effects = desk.handler.proxy.handle_port_67(http, elsewhere(), 1.0)
     offer = answer(effects)
     if enable == "on":
         assert offer is not None
@@ -261,7 +261,8 @@ def test_whatever_is_sent_is_survived(sent: dict[int, bytes], kind: int, boot: b
     for desk in (SHARED, SHARED_PROXY):
         for origin in (HERE, elsewhere(source=HAD, port=4011, boot_server=True)):
             proxy = desk.handler.proxy
-            effects = (proxy.serve if boot else proxy.handle)(packet, origin, 1.0)
+            answer = proxy.handle_port_4011 if boot else proxy.handle_port_67
+            effects = answer(packet, origin, 1.0)
             for effect in (*effects, *desk.handler.handle_request(packet, origin, 1.0)):
                 if isinstance(effect, Reply):
                     assert len(effect.data) >= 300

@@ -134,9 +134,9 @@ class Wire:
         self.asked[packet.xid] = packet, origin
         handler, now = self.desk.handler, self.desk.now
         if origin.boot_server:
-            self.carry_out(handler.proxy.serve(packet, origin, now))
+            self.carry_out(handler.proxy.handle_port_4011(packet, origin, now))
         elif self.desk.config.bootp.mode == "proxy":
-            self.carry_out(handler.proxy.handle(packet, origin, now))
+            self.carry_out(handler.proxy.handle_port_67(packet, origin, now))
         else:
             self.carry_out(handler.handle_request(packet, origin, now))
 

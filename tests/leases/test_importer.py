@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pybootd.commands import leases as command
-from pybootd.leases.importer import plan
+from pybootd.leases.importer import plan_import
 from pybootd.leases.lease import FOREVER, Lease, LeaseState
 from pybootd.leases.lease_file import read_lease_file
 from pybootd.leases.sqlite import SqliteStore
@@ -53,8 +53,8 @@ from tests.leases.moving import (
     ],
 )
 def test_it_is_taken_over(theirs: Lease, ours: Lease | None, one_each: bool) -> None:
-    made = plan([theirs], [ours] if ours else [], NOW, networks=[] if one_each else None)
-    assert (made.write, made.free, made.there, made.left_out) == ([theirs], [], 0, [])
+    made = plan_import([theirs], [ours] if ours else [], NOW, networks=[] if one_each else None)
+    assert (made.write, made.free, made.already_there, made.left_out) == ([theirs], [], 0, [])
 
 
 @pytest.mark.parametrize("one_each", [False, True])
@@ -71,8 +71,8 @@ def test_it_is_taken_over(theirs: Lease, ours: Lease | None, one_each: bool) -> 
     ],
 )
 def test_what_is_there_is_as_new(theirs: Lease, ours: Lease, one_each: bool) -> None:
-    made = plan([theirs], [ours], NOW, networks=[] if one_each else None)
-    assert (made.write, made.free, made.there, made.left_out) == ([], [], 1, [])
+    made = plan_import([theirs], [ours], NOW, networks=[] if one_each else None)
+    assert (made.write, made.free, made.already_there, made.left_out) == ([], [], 1, [])
 
 
 @pytest.mark.parametrize("one_each", [False, True])
@@ -88,14 +88,14 @@ def test_what_is_there_is_as_new(theirs: Lease, ours: Lease, one_each: bool) -> 
 def test_an_address_that_is_anothers_stays(
     theirs: Lease, ours: Lease, why: str, one_each: bool
 ) -> None:
-    made = plan([theirs], [ours], NOW, networks=[] if one_each else None)
-    assert (made.write, made.free, made.there) == ([], [], 0)
+    made = plan_import([theirs], [ours], NOW, networks=[] if one_each else None)
+    assert (made.write, made.free, made.already_there) == ([], [], 0)
     whose = "02:00:00:00:00:01" if theirs.owner else "nobody"
     assert made.left_out == [f"10.0.0.1 of {whose} is left out: it {why} there"]
 
 
 def test_an_address_that_somebody_uses_stays_blocked() -> None:
-    made = plan([lease(1, ONE)], [blocked(1)], NOW)
+    made = plan_import([lease(1, ONE)], [blocked(1)], NOW)
     assert made.left_out == [
         "10.0.0.1 of 02:00:00:00:00:01 is left out: somebody else uses it there"
     ]
@@ -106,32 +106,32 @@ def test_an_address_that_somebody_uses_stays_blocked() -> None:
     [blocked(1, -1.0), lease(1, ONE, LeaseState.OFFERED, 50.0), lease(1, b"", LeaseState.FREE)],
 )
 def test_what_holds_nobody_to_anything_is_not_worth_a_word(nothing: Lease) -> None:
-    made = plan([nothing], [], NOW)
-    assert (made.write, made.there, made.left_out) == ([], 0, [])
+    made = plan_import([nothing], [], NOW)
+    assert (made.write, made.already_there, made.left_out) == ([], 0, [])
 
 
 def test_a_client_has_one_address_in_each_network_of_a_database() -> None:
     one, other, third = lease(1, ONE), lease(100, ONE, left=HOUR - 60), lease(200, ONE)
     networks = [IPv4Network("10.0.0.0/26"), IPv4Network("10.0.0.0/25")]
-    made = plan([one, other, third], [], NOW, networks)
+    made = plan_import([one, other, third], [], NOW, networks)
     assert (made.write, made.left_out) == ([one, third, other], [])
-    made = plan([other], [third, lease(101, ONE)], NOW, networks)
+    made = plan_import([other], [third, lease(101, ONE)], NOW, networks)
     assert len(made.left_out) == 1
 
 
 def test_a_client_has_one_address_in_a_database() -> None:
     other = lease(2, ONE, left=HOUR - 60)
-    made = plan([lease(1, ONE)], [other], NOW, networks=[])
+    made = plan_import([lease(1, ONE)], [other], NOW, networks=[])
     assert [(one.address, one.state) for one in made.free] == [(other.address, LeaseState.FREE)]
     assert [one.address for one in made.write] == [A("10.0.0.1")]
-    made = plan([other], [lease(1, ONE)], NOW, networks=[])
+    made = plan_import([other], [lease(1, ONE)], NOW, networks=[])
     assert made.left_out == [
         "10.0.0.2 of 02:00:00:00:00:01 is left out: the client has 10.0.0.1 there"
     ]
     # a file may have one for each network; of two in one network the pool drops the older
-    assert plan([other], [lease(1, ONE)], NOW).write == [other]
+    assert plan_import([other], [lease(1, ONE)], NOW).write == [other]
     # and of two that come only the newer
-    made = plan([other, lease(1, ONE)], [], NOW, networks=[])
+    made = plan_import([other, lease(1, ONE)], [], NOW, networks=[])
     assert [one.address for one in made.write] == [A("10.0.0.1")]
     assert len(made.left_out) == 1
 
@@ -139,7 +139,7 @@ def test_a_client_has_one_address_in_a_database() -> None:
 @pytest.mark.parametrize("left", [20.0, -20.0])
 def test_a_client_that_is_offered_another_address(left: float) -> None:
     offer = lease(2, ONE, LeaseState.OFFERED, left, seconds=0.0)
-    made = plan([lease(1, ONE)], [offer], NOW, networks=[])
+    made = plan_import([lease(1, ONE)], [offer], NOW, networks=[])
     why = "10.0.0.1 of 02:00:00:00:00:01 is left out: the client is offered 10.0.0.2 there"
     assert made.left_out == ([why] if left > 0 else [])
     assert len(made.free) == len(made.write) == (left < 0)
@@ -171,7 +171,7 @@ def test_who_is_who_is_said_by_the_configuration(
     ini.write_text(INI.format("new.db"))
     assert call(ini, old) == 1
     line = "10.0.0.2 of 02:00:00:00:00:02 is left out: it belongs to 02:00:00:00:00:03 there"
-    assert f"pybootd: {line}\n" in capsys.readouterr().err
+    assert f"pybootd leases: {line}\n" in capsys.readouterr().err
     assert read_lease_file(ini.parent / "new.db")[1].mac == THREE
 
 
@@ -229,7 +229,7 @@ def test_a_file_that_cant_be_read_whole(
     assert call(ini, old) == 1
     out, err = capsys.readouterr()
     assert why in err
-    assert err.startswith(f"pybootd: lease file {old}: ")
+    assert err.startswith(f"pybootd leases: lease file {old}: ")
     assert err.count("\n") == 1
     assert out == ""
     assert not (ini.parent / "new.db").exists()
@@ -279,7 +279,7 @@ def test_a_full_disk_leaves_nothing_half_done(ini: Path) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (32768, 32768)),
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"pybootd: lease file {ini.parent}/new.db: ")
+    assert done.stderr.startswith(f"pybootd leases: lease file {ini.parent}/new.db: ")
     assert [one.address for one in read_lease_file(ini.parent / "new.db")] == [A("10.0.0.1")]
     assert call(ini, old) == 0
     assert len(read_lease_file(ini.parent / "new.db")) == 249
@@ -303,7 +303,7 @@ def test_a_folder_that_is_the_daemons_alone(
 
     monkeypatch.setattr(Path, "exists", kept_out)
     assert call(ini, "/var/lib/private/leases.db") == 1
-    said = "pybootd: lease file /var/lib/private/leases.db: Permission denied\n"
+    said = "pybootd leases: lease file /var/lib/private/leases.db: Permission denied\n"
     assert capsys.readouterr().err == said
 
 
@@ -317,7 +317,7 @@ def test_a_file_that_root_makes_belongs_to_the_daemon(open_ini: Path, old: Path)
     assert call(open_ini, old) == 0
     owners = {one.name: (one.stat().st_uid, one.stat().st_gid) for one in folder.iterdir()}
     assert owners == dict.fromkeys(("leases.db", "leases.db.lock"), (4321, 4322))
-    # what the daemon has of its own in another's folder stays its own
+    # the daemon's files in another user's folder stay its own
     os.chown(folder, 0, 0)
     assert call(open_ini, old) == 0
     assert (folder / "leases.db").stat().st_uid == 4321

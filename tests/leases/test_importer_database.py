@@ -85,8 +85,8 @@ def test_leases_that_stand_against_each_other(
     out, err = said(capsys)
     assert out == "4 leases taken over, 0 were there, 2 left out\n"
     assert sorted(err.splitlines()) == [
-        "pybootd: 10.0.0.1 of 02:01 is left out: it belongs to 02:00 there",
-        "pybootd: 10.0.0.4 of 02:04 is left out: the client has 10.0.0.8 there",
+        "pybootd leases: 10.0.0.1 of 02:01 is left out: it belongs to 02:00 there",
+        "pybootd leases: 10.0.0.4 of 02:04 is left out: the client has 10.0.0.8 there",
     ]
     found = {int(one.address) & 255: one.mac for one in admin.read_database(url)}
     numbers = {1: 0, 2: 2, 3: 3, 5: 5, 7: 7, 8: 4}

@@ -58,7 +58,7 @@ def test_an_offer_that_nobody_takes_goes_to_others() -> None:
     made = pool(count=1)
     offered(made, ONE)
     assert offered(made, TWO, OFFER_HOLD_S - 1) is None
-    assert offered(made, ONE, OFFER_HOLD_S - 1) == 10  # holds it anew
+    assert offered(made, ONE, OFFER_HOLD_S - 1) == 10  # holds it again
     assert offered(made, TWO, OFFER_HOLD_S + 1) is None
     assert offered(made, TWO, 2 * OFFER_HOLD_S) == 10
     assert made.find_lease(ONE) is None

@@ -208,7 +208,7 @@ def test_a_request_is_all_or_nothing(store: PostgresStore, other: PostgresStore)
 
 
 def test_a_thousand_clients_and_many_daemons_at_once(url: str) -> None:
-    """Each tries to give the same few addresses to clients of its own."""
+    """Each tries to give the same few addresses to its own clients."""
     won: list[tuple[A, bytes]] = []
 
     def race(daemon: int) -> None:

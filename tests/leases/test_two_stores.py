@@ -130,7 +130,7 @@ class TwoStores(RuleBasedStateMachine):
         rows = [make_row(lease) for lease in changed]
         told = side.store.prepare_exchange([rows], self.now, side.store.newest)()
         if told.failed:
-            self._begin_anew(side)
+            self._begin_again(side)
             return False
         there = {lease.address: lease.state for lease, _ in told.leases}
         batch = []
@@ -143,7 +143,7 @@ class TwoStores(RuleBasedStateMachine):
         side.learn(told)
         return True
 
-    def _begin_anew(self, side: Side) -> None:
+    def _begin_again(self, side: Side) -> None:
         side.rebuild(self.now)
         self.sqlite.save_leases((), self.now)  # it sees the clock, too
 
@@ -213,7 +213,7 @@ class TwoStores(RuleBasedStateMachine):
         for name in sides:
             side, mac = getattr(self, name), next(self.strangers)
             if self._offer(side, mac) is None:
-                self._begin_anew(side)  # the other did something meanwhile
+                self._begin_again(side)  # the other did something meanwhile
                 given = self._offer(side, mac)
                 left = self.admin.execute(
                     "SELECT address FROM pybootd.lease WHERE state = 'offered' AND address <= %s",

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.dhcp4.proxy.detect import AGAIN, LISTEN
+from pybootd.dhcp4.proxy.detect import LATER_VERDICT_S, LISTEN_S
 from pybootd.dhcp4.wire.packet import MessageType, decode
 from pybootd.lab.daemon_process import DaemonProcess
 
@@ -135,7 +135,7 @@ def test_another_server_comes_and_goes_three_times(network, tmp_path):
     print(f"{len(boots.booted)} boots, {len(both)} of them with two offers")
     # but for the time of one probe nothing is offered while it is there
     for began, ended in came:
-        assert not [when for when in ours if began + AGAIN < when < ended]
+        assert not [when for when in ours if began + LATER_VERDICT_S < when < ended]
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
@@ -153,7 +153,7 @@ def come_and_go(router, log, boots):
     other.terminate()
     other.wait()
     gone = time.monotonic()
-    wait_for(log, said, "no other DHCP server: mode dhcp", AGAIN + LISTEN + 15)
+    wait_for(log, said, "no other DHCP server: mode dhcp", LATER_VERDICT_S + LISTEN_S + 15)
     wait_until(lambda: boots.booted[-1][1] == OURS, 30)
     # what was offered before it came is confirmed, and nothing else
     late = [

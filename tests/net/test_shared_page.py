@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from pybootd.core.mac import parse_mac
-from pybootd.dhcp4.cluster.load_balance import bucket
+from pybootd.dhcp4.cluster.load_balance import hash_client
 from pybootd.lab.daemon_process import DaemonProcess
 from pybootd.leases.shared import admin
 from tests.postgres import Cluster, missing
@@ -58,7 +58,7 @@ def test_both_pages_show_the_machines_of_both(network, tmp_path, running):
     seers = {}  # by MAC the address of the daemon in whose share it is
     for number in range(99):
         mac = f"52:54:00:00:00:{number:02x}"
-        address = f"192.168.1.{1 if bucket(parse_mac(mac)) < 128 else 2}"
+        address = f"192.168.1.{1 if hash_client(parse_mac(mac)) < 128 else 2}"
         if list(seers.values()).count(address) < 2:
             ack = firmware.boot(mac, UUID(int=number))
             assert ack is not None

@@ -100,7 +100,7 @@ class ReplayServer:
         subnets = Subnets(quiet)
         subnets.follow_interfaces([link])
         own_options = read_own_options(config)
-        access = base.configured(config)
+        access = base.build_access(config)
         self._handler = DhcpHandler(quiet, subnets, ClientTable(), access, own_options)
         self._offered: dict[bytes, Packet] = {}
 
@@ -110,9 +110,9 @@ class ReplayServer:
         handler, origin = self._handler, self._origin
         if exchange.port == _PXE:
             origin = replace(origin, boot_server=True, unicast=True, source=asked.ciaddr)
-            effects = handler.proxy.serve(asked, origin, exchange.when)
+            effects = handler.proxy.handle_port_4011(asked, origin, exchange.when)
         elif self._mode == "proxy":
-            effects = handler.proxy.handle(asked, origin, exchange.when)
+            effects = handler.proxy.handle_port_67(asked, origin, exchange.when)
         else:
             effects = handler.handle_request(asked, origin, exchange.when)
         reply = self._run_actions(effects, exchange.when)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
+from pybootd.core.bounded_map import BoundedMap
 from pybootd.dhcp4.request import Arrival
 from pybootd.dhcp4.wire import options
 from pybootd.dhcp4.wire.packet import NOBODY, MessageType, Packet
 
-DELAY = 4.0  # seconds after which the others answer, too; a client asks again after four
+DELAY_S = 4.0  # after which the others answer, too; a client asks again after four seconds
 _BUCKETS = 256
-_REMEMBERED = 4096  # clients that somebody else is to answer
+_MAX_HEARD = 4096  # clients that another server is to answer
 # RFC 3074 6: the permutation that Pearson's hash walks through
-_MIXED = bytes.fromhex(
+_PERMUTATION = bytes.fromhex(
     "fbaf77d7510e4fbf6731b58fba9d00e81f20373c983a11edae46a090dc5a39df3b03128c6fa6cbc4"
     "86f37c5fdeb3c541b430240f6b2ee982a51e7ba1d1176110285bdb3d640ad26dfa7f168a1d6cf443"
     "cf09b2cc4a627ef9a774224dc1c8790514714723800db65e19e2e3c74b1b29f5e6e02be1b11a9b96"
@@ -23,11 +22,11 @@ _MIXED = bytes.fromhex(
 )
 
 
-def bucket(key: bytes) -> int:
+def hash_client(key: bytes) -> int:
     """Return a client's number of 0 to 255; ``key``: its client-id, else its hardware address."""
     mixed = len(key) % _BUCKETS
     for octet in reversed(key):
-        mixed = _MIXED[mixed ^ octet]
+        mixed = _PERMUTATION[mixed ^ octet]
     return mixed
 
 
@@ -37,13 +36,13 @@ class LoadBalance:
     def __init__(self, number: int, parts: int) -> None:
         self._first = _BUCKETS * (number - 1) // parts
         self._end = _BUCKETS * number // parts
-        self._heard: OrderedDict[bytes, float] = OrderedDict()
+        self._heard: BoundedMap[bytes, float] = BoundedMap(_MAX_HEARD)
 
-    def takes(self, packet: Packet, origin: Arrival, now: float) -> bool:
+    def takes_request(self, packet: Packet, origin: Arrival, now: float) -> bool:
         """Tell whether to deal with the request now.
 
         What is sent to one server is that server's; what all of them hear is for the one whose part
-        the client is in, and for all once nobody has answered for ``DELAY`` seconds: as ``secs``
+        the client is in, and for all once nobody has answered for ``DELAY_S`` seconds: as ``secs``
         says, or as we have heard the client, for some always say 0.
         """
         sent = packet.options
@@ -55,12 +54,12 @@ class LoadBalance:
             return True
         if origin.unicast and packet.giaddr == NOBODY:
             return True
-        if self._first <= bucket(sent.get(options.CLIENT_ID) or packet.chaddr) < self._end:
+        if self._first <= hash_client(sent.get(options.CLIENT_ID) or packet.chaddr) < self._end:
             return True
-        return packet.secs >= DELAY or self._waited(packet.chaddr, now)
+        return packet.secs >= DELAY_S or self._has_waited(packet.chaddr, now)
 
-    def _waited(self, mac: bytes, now: float) -> bool:
-        heard = self._heard.setdefault(mac, now)
-        if len(self._heard) > _REMEMBERED:
-            self._heard.popitem(last=False)
-        return now - heard >= DELAY
+    def _has_waited(self, mac: bytes, now: float) -> bool:
+        heard = self._heard.get(mac)
+        if heard is None:
+            heard = self._heard[mac] = now
+        return now - heard >= DELAY_S

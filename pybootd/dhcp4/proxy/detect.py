@@ -1,7 +1,7 @@
 """Is there another DHCP server on this link? A decision without I/O, for ``mode = auto``.
 
-A probe is a few DISCOVERs of our own. An offer of an address makes us a proxy at once, whenever it
-comes; a probe that nobody answers makes us the server.
+A probe is a few DISCOVERs that we send. An offer of an address makes us a proxy at once, whenever
+it comes; a probe that nobody answers makes us the server.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from ipaddress import IPv4Address
 from pybootd.dhcp4.wire import options
 from pybootd.dhcp4.wire.packet import BOOTREPLY, BROADCAST_FLAG, NOBODY, MessageType, Packet
 
-EVERY = 60.0  # seconds between probes while nobody asks
-REST = 5.0  # seconds between the verdict of a probe and one that a client's request begins
-FIRST = 5.0  # seconds until the verdict: dnsmasq pings for 3 s before it offers, once a client
-AGAIN = 6.0  # the same where a server was there before: it may be busy with clients
-LISTEN = 4.0  # seconds in which the other server's answer to a client is heard
+PROBE_INTERVAL_S = 60.0  # between probes while nobody asks
+MIN_REST_S = 5.0  # between the verdict of a probe and a probe that a client's request begins
+FIRST_VERDICT_S = 5.0  # until the verdict: dnsmasq pings for 3 s before it offers, once a client
+LATER_VERDICT_S = 6.0  # the same where a server was there before: it may be busy with clients
+LISTEN_S = 4.0  # in which the other server's answer to a client is heard
 _ASKS = (0.0, 2.0, 4.0)  # seconds from a probe's beginning
 
 _CLASS = b"PXEClient:Arch:00000:UNDI:002001"  # some servers serve nobody else; we do so, too
@@ -37,7 +37,7 @@ def is_probe(packet: Packet) -> bool:
 
 
 class LinkDetector:
-    """Watches one link. ``due`` is when ``act`` is to be called next."""
+    """Watches one link. ``due``: when ``take_probe`` is called next."""
 
     def __init__(self, mac: bytes, xid: int, now: float) -> None:
         self.role = LinkRole.UNKNOWN
@@ -51,21 +51,21 @@ class LinkDetector:
         self._resting = False
         self._rested = now
 
-    def act(self, now: float) -> Packet | None:
+    def take_probe(self, now: float) -> Packet | None:
         """Return the DISCOVER to send now, if any; ``role`` may have changed."""
         if self._resting:
-            self._begin(now)
+            self._begin_probe(now)
         if self._asked < len(_ASKS):
             self._asked += 1
-            times = (*_ASKS[self._asked :], self._patience())
+            times = (*_ASKS[self._asked :], self._verdict_delay())
             self.due = max(now, self._began + times[0])
-            return self._discover()
-        self._rest(now)
+            return self._make_probe()
+        self._end_probe(now)
         if not self._answered:
             self.role, self.other = LinkRole.SERVER, None
         return None
 
-    def asked(self, now: float) -> None:
+    def note_request(self, now: float) -> None:
         """Note that a client looks for a server: the time to know who else is there.
 
         Beside another server it is enough to hear that one answer, and a probe costs its clients
@@ -73,15 +73,16 @@ class LinkDetector:
         """
         if self._resting:
             beside = self.role is LinkRole.PROXY
-            self.due = min(self.due, now + LISTEN if beside else max(now, self._rested + REST))
+            when = now + LISTEN_S if beside else max(now, self._rested + MIN_REST_S)
+            self.due = min(self.due, when)
 
-    def heard(self, server: IPv4Address, now: float) -> None:
+    def note_other_server(self, server: IPv4Address, now: float) -> None:
         """Note that another server is there: it offers an address, or a client takes its offer."""
         self._answered = True
         self.role, self.other = LinkRole.PROXY, server
-        self._rest(now)
+        self._end_probe(now)
 
-    def reply(self, packet: Packet, now: float) -> None:
+    def read_reply(self, packet: Packet, now: float) -> None:
         """Take another server's reply: to a DISCOVER of ours, late ones too, or to a client's.
 
         dnsmasq, which pings for three seconds before each offer, may come to ours last.
@@ -90,20 +91,20 @@ class LinkDetector:
         server = packet.options.get(options.SERVER_ID, b"")
         gives = kind in (MessageType.OFFER, MessageType.ACK) and packet.yiaddr != NOBODY
         if packet.op == BOOTREPLY and gives:
-            self.heard(IPv4Address(server) if len(server) == 4 else packet.siaddr, now)
+            self.note_other_server(IPv4Address(server) if len(server) == 4 else packet.siaddr, now)
 
-    def _begin(self, now: float) -> None:
+    def _begin_probe(self, now: float) -> None:
         self._began, self._asked = now, 0
         self._answered = self._resting = False
 
-    def _rest(self, now: float) -> None:
+    def _end_probe(self, now: float) -> None:
         self._resting, self._rested = True, now
-        self.due = now + EVERY
+        self.due = now + PROBE_INTERVAL_S
 
-    def _patience(self) -> float:
-        return AGAIN if self.role is LinkRole.PROXY else FIRST
+    def _verdict_delay(self) -> float:
+        return LATER_VERDICT_S if self.role is LinkRole.PROXY else FIRST_VERDICT_S
 
-    def _discover(self) -> Packet:
+    def _make_probe(self) -> Packet:
         return Packet(
             xid=self._xid,
             flags=BROADCAST_FLAG,

@@ -1,4 +1,4 @@
-"""A scout for each link: sends its DISCOVERs, listens for offers, tells what was chosen."""
+"""One detector for each link: sends its DISCOVERs, hears offers, says what was chosen."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ _FILTER = (
 
 
 class Detector:
-    """The scouts of all links; it listens to what other servers tell clients there."""
+    """The detectors of all links; it listens to what other servers tell clients there."""
 
     def __init__(self, loop: Loop, bus: EventBus, ethernet: Ethernet) -> None:
         self._loop = loop
         self._bus = bus
         self._ethernet = ethernet
         self._socket: socket.socket | None = None
-        self._scouts: dict[int, LinkDetector] = {}
+        self._detectors: dict[int, LinkDetector] = {}
         self._interfaces: dict[int, Interface] = {}
         self._timers: dict[int, Timer] = {}
-        self._told: dict[int, tuple[LinkRole, IPv4Address | None]] = {}
+        self._published: dict[int, tuple[LinkRole, IPv4Address | None]] = {}
 
     def open(self) -> None:
         """Take the socket, if not done; raises BindError where that can't be done."""
@@ -72,80 +72,80 @@ class Detector:
     def start(self) -> None:
         """Begin to listen."""
         if self._socket is not None:
-            self._loop.watch(self._socket, self._heard)
+            self._loop.watch(self._socket, self._read_offers)
 
-    def follow(self, interfaces: Iterable[Interface], now: float) -> None:
+    def follow_links(self, interfaces: Iterable[Interface], now: float) -> None:
         """Watch these links from now on."""
         self._interfaces = {one.index: one for one in interfaces if _is_link(one)}
-        for index in set(self._scouts) - set(self._interfaces):
-            del self._scouts[index]
-            self._told.pop(index, None)
+        for index in set(self._detectors) - set(self._interfaces):
+            del self._detectors[index]
+            self._published.pop(index, None)
             if index in self._timers:
                 self._timers.pop(index).cancel()
-        for index in set(self._interfaces) - set(self._scouts):
+        for index in set(self._interfaces) - set(self._detectors):
             mac = self._interfaces[index].mac
-            self._scouts[index] = LinkDetector(mac, secrets.randbits(32), now)
-            self._plan(index)
+            self._detectors[index] = LinkDetector(mac, secrets.randbits(32), now)
+            self._schedule(index)
 
-    def role(self, interface: int) -> LinkRole:
+    def find_role(self, interface: int) -> LinkRole:
         """Say what we are on this link."""
-        scout = self._scouts.get(interface)
-        return LinkRole.UNKNOWN if scout is None else scout.role
+        link = self._detectors.get(interface)
+        return LinkRole.UNKNOWN if link is None else link.role
 
-    def asked(self, interface: int, now: float) -> None:
+    def note_discover(self, interface: int, now: float) -> None:
         """Note that a client on this link looks for a server."""
-        scout = self._scouts.get(interface)
-        if scout is not None:
-            scout.asked(now)
-            self._plan(interface)
+        link = self._detectors.get(interface)
+        if link is not None:
+            link.note_request(now)
+            self._schedule(interface)
 
-    def heard(self, interface: int, server: IPv4Address, now: float) -> None:
+    def note_other_choice(self, interface: int, server: IPv4Address, now: float) -> None:
         """Note that a client on this link takes another server's offer."""
-        scout = self._scouts.get(interface)
-        if scout is not None:
-            scout.heard(server, now)
-            self._plan(interface)
+        link = self._detectors.get(interface)
+        if link is not None:
+            link.note_other_server(server, now)
+            self._schedule(interface)
 
     def close(self) -> None:
         """Stop; may be called twice."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        self._scouts.clear()
-        self._told.clear()
+        self._detectors.clear()
+        self._published.clear()
         if self._socket is not None:
             self._loop.unwatch(self._socket)
             self._socket.close()
             self._socket = None
 
-    def _plan(self, index: int) -> None:
-        """Tell what has changed, and wake up when the scout wants to act."""
-        scout = self._scouts[index]
-        chosen = (scout.role, scout.other)
-        if scout.role is not LinkRole.UNKNOWN and self._told.get(index) != chosen:
-            self._told[index] = chosen
+    def _schedule(self, index: int) -> None:
+        """Tell what has changed, and wake up when its detector is due."""
+        link = self._detectors[index]
+        chosen = (link.role, link.other)
+        if link.role is not LinkRole.UNKNOWN and self._published.get(index) != chosen:
+            self._published[index] = chosen
             name = self._interfaces[index].name
-            self._bus.publish(ModeChosen(name, scout.role.value, scout.other))
+            self._bus.publish(ModeChosen(name, link.role.value, link.other))
         timer = self._timers.get(index)
         if timer is not None:
-            if timer.when == scout.due and timer.callback is not None:
+            if timer.when == link.due and timer.callback is not None:
                 return
             timer.cancel()
-        self._timers[index] = self._loop.at(scout.due, lambda now: self._act(index, now))
+        self._timers[index] = self._loop.at(link.due, lambda now: self._send_probe(index, now))
 
-    def _act(self, index: int, now: float) -> None:
-        scout, interface = self._scouts.get(index), self._interfaces.get(index)
-        if scout is None or interface is None:
+    def _send_probe(self, index: int, now: float) -> None:
+        link, interface = self._detectors.get(index), self._interfaces.get(index)
+        if link is None or interface is None:
             return
-        packet = scout.act(now)
+        packet = link.take_probe(now)
         if packet is not None:
             # a frame, so that it doesn't come back to our own port
             ports = (_CLIENT_PORT, _SERVER_PORT)
             frame = encode_datagram(encode(packet), NOBODY, BROADCAST, *ports)
             self._ethernet.send_frame(frame, interface, _BROADCAST_MAC)
-        self._plan(index)
+        self._schedule(index)
 
-    def _heard(self, now: float) -> None:
+    def _read_offers(self, now: float) -> None:
         by_name = {one.name: index for index, one in self._interfaces.items()}
         for _ in range(64):
             if self._socket is None:
@@ -162,8 +162,8 @@ class Detector:
                 continue
             with contextlib.suppress(DhcpPacketError, IndexError):
                 packet = decode(data[(data[0] & 15) * 4 + 8 :])
-                self._scouts[index].reply(packet, now)
-                self._plan(index)
+                self._detectors[index].read_reply(packet, now)
+                self._schedule(index)
 
 
 def _is_link(interface: Interface) -> bool:

@@ -30,7 +30,7 @@ PORT = 4011
 
 
 class ProxyHandler:
-    """Tells clients what to boot; with ``mode = dhcp`` those of our own networks, on port 4011."""
+    """Tells clients what to boot; with ``mode = dhcp`` those of networks of ours, on port 4011."""
 
     def __init__(
         self,
@@ -52,27 +52,27 @@ class ProxyHandler:
         self._hints = BootFileHints()
         self._any = Subnet(EVERYWHERE, Pool(EVERYWHERE, ANY, 0), config.bootp)
 
-    def handle(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
+    def handle_port_67(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
         """Say what to do about a request on port 67."""
-        request = self._request(packet, arrival)
+        request = self._read_request(packet, arrival)
         if request is None:
             return []
         if request.kind == MessageType.REQUEST:
-            return self._taken(request)
+            return self._note_choice(request)
         if request.kind != MessageType.DISCOVER or not request.client.network_boot:
             return []
-        return self._admission.ask_access(request, self._offer, now)
+        return self._admission.ask_access(request, self._make_offer, now)
 
-    def serve(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
+    def handle_port_4011(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
         """Say what to do about a request on port 4011."""
-        request = self._request(packet, arrival)
+        request = self._read_request(packet, arrival)
         if request is None or request.kind not in (MessageType.REQUEST, MessageType.INFORM):
             return []
         if not request.client.network_boot:
             return []
-        return self._admission.ask_access(request, self._acknowledge, now)
+        return self._admission.ask_access(request, self._make_ack, now)
 
-    def _request(self, packet: Packet, arrival: Arrival) -> DhcpRequest | None:
+    def _read_request(self, packet: Packet, arrival: Arrival) -> DhcpRequest | None:
         kind = int.from_bytes(packet.options.get(options.TYPE, b""))
         server = self._address if self._address != ANY else arrival.local
         if packet.op != BOOTREQUEST or not packet.chaddr or server == NOBODY:
@@ -96,11 +96,11 @@ class ProxyHandler:
             request.profile = self._profiles.of(client)
         return request
 
-    def _taken(self, request: DhcpRequest) -> list[Action]:
+    def _note_choice(self, request: DhcpRequest) -> list[Action]:
         """See which address a client takes; one that asks no more has all that it needs."""
         sent = request.packet.options
         address = read_requested_ip(request.packet) or request.packet.ciaddr
-        known = self._note(request, address)
+        known = self._note_address(request, address)
         if known is not None and known.booted and not request.client.network_boot:
             client = replace(request.client, address=address)
             return [Publish(Confirmed(client, address, "", booting=False, proxy=True))]
@@ -108,9 +108,9 @@ class ProxyHandler:
             return []
         if options.SERVER_ID not in sent or not known.booted:
             return []
-        return [self._confirmed(request, address, known.boot_file)]
+        return [self._make_confirmed(request, address, known.boot_file)]
 
-    def _confirmed(self, request: DhcpRequest, address: IPv4Address, file: str) -> Publish:
+    def _make_confirmed(self, request: DhcpRequest, address: IPv4Address, file: str) -> Publish:
         elsewhere = self._subnets.other_file_server(request, file)
         client = replace(request.client, address=address)
         reason = request.boot_file.reason if request.boot_file.told == file else None
@@ -118,7 +118,7 @@ class ProxyHandler:
             Confirmed(client, address, file, True, elsewhere, proxy=True, file_reason=reason)
         )
 
-    def _note(self, request: DhcpRequest, address: IPv4Address) -> KnownClient | None:
+    def _note_address(self, request: DhcpRequest, address: IPv4Address) -> KnownClient | None:
         """Know a client by the address that it takes, so that filters know whose files to give."""
         known = self._clients.by_mac(request.client.mac)
         if address == NOBODY or (known is None and not request.client.network_boot):
@@ -128,21 +128,21 @@ class ProxyHandler:
         known.hostname = request.client.hostname or known.hostname
         return known
 
-    def _no_file(self, request: DhcpRequest, now: float) -> list[Action]:
+    def _refuse_without_file(self, request: DhcpRequest, now: float) -> list[Action]:
         return self._admission.refuse_request(
             request, "there is no file for it", now, cause=RefusalCause.NO_FILE
         )
 
-    def _offer(self, request: DhcpRequest, verdict: AccessDecision, now: float) -> list[Action]:
-        return self._answer(request, verdict, MessageType.OFFER, now)
-
-    def _acknowledge(
+    def _make_offer(
         self, request: DhcpRequest, verdict: AccessDecision, now: float
     ) -> list[Action]:
-        self._note(request, _sender(request))
-        return self._answer(request, verdict, MessageType.ACK, now)
+        return self._make_answer(request, verdict, MessageType.OFFER, now)
 
-    def _answer(
+    def _make_ack(self, request: DhcpRequest, verdict: AccessDecision, now: float) -> list[Action]:
+        self._note_address(request, _sender(request))
+        return self._make_answer(request, verdict, MessageType.ACK, now)
+
+    def _make_answer(
         self, request: DhcpRequest, verdict: AccessDecision, kind: MessageType, now: float
     ) -> list[Action]:
         choice = choose_boot_file(request, verdict, self._files, self._httpd)
@@ -150,7 +150,7 @@ class ProxyHandler:
         found = self._hints.advise_once(request)
         advice = [Publish(found)] if found else []
         if not choice.told and not pxe.is_pi(request.packet):
-            return [*advice, *self._no_file(request, now)]
+            return [*advice, *self._refuse_without_file(request, now)]
         later = kind is MessageType.OFFER and _asks_again(request)
         known = self._clients.seen(request.client)
         known.booted, known.server, known.boot_file = True, request.server, choice.told
@@ -158,7 +158,7 @@ class ProxyHandler:
         known.hostname = verdict.hostname or request.profile.hostname or known.hostname
         reply = self._replies.build_proxy_reply(request, kind, boot_server_follows=later)
         if kind is MessageType.ACK:
-            return [reply, self._confirmed(request, _sender(request), choice.told), *advice]
+            return [reply, self._make_confirmed(request, _sender(request), choice.told), *advice]
         elsewhere = self._subnets.other_file_server(request, choice.told)
         offered = Offered(
             request.client, NOBODY, choice.told, elsewhere, proxy=True, file_reason=choice.reason

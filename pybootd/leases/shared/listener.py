@@ -17,65 +17,65 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Calls ``news`` when others have written, and when that can't be heard any more."""
+    """Calls ``on_news`` when others have written, and when that can't be heard any more."""
 
-    def __init__(self, loop: Loop, store: PostgresStore, news: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop, store: PostgresStore, on_news: Callable[[], None]) -> None:
         self._loop = loop
         self._store = store
-        self._news = news
-        self._file: psycopg.Connection[Any] | None = None
-        self._watched: socket.socket | None = None
+        self._on_news = on_news
+        self._connection: psycopg.Connection[Any] | None = None
+        self._watched_socket: socket.socket | None = None
         self._opening = self._wanted = False
 
     def open(self) -> None:
-        """Begin to listen, unless it does; ``news`` tells when, for what came before."""
+        """Begin to listen, unless it does; ``on_news`` is called then, for what came before."""
         self._wanted = True
-        if self._file is None and not self._opening:
+        if self._connection is None and not self._opening:
             self._opening = True
             self._loop.work(
-                Later(self._store.open_listener, "lease database, news", 1), self._opened
+                Later(self._store.open_listener, "lease database, news", 1), self._finish_open
             )
 
     def close(self) -> None:
         """Stop listening; may be called twice."""
         self._wanted = False
-        file, self._file = self._file, None
-        watched, self._watched = self._watched, None
+        connection, self._connection = self._connection, None
+        watched, self._watched_socket = self._watched_socket, None
         if watched is not None:
             self._loop.unwatch(watched)
             watched.close()
-        if file is not None:
-            file.close()
+        if connection is not None:
+            connection.close()
 
-    def _opened(self, outcome: TaskResult[psycopg.Connection[Any]], now: float) -> None:
+    def _finish_open(self, outcome: TaskResult[psycopg.Connection[Any]], now: float) -> None:
         self._opening = False
         try:
-            file = outcome.get()
+            connection = outcome.get()
         except StoreError:
             if self._wanted:
-                self._news()  # whoever asks next hears what is wrong
+                self._on_news()  # the next exchange says what is wrong
             return
-        if not self._wanted or self._file is not None:
-            file.close()
+        if not self._wanted or self._connection is not None:
+            connection.close()
             return
-        self._file = file
+        self._connection = connection
         # libpq closes its descriptor by itself when the connection ends; this one is ours
-        self._watched = socket.socket(fileno=os.dup(file.fileno()))
-        self._loop.watch(self._watched, self._hear)
-        self._news()
+        self._watched_socket = socket.socket(fileno=os.dup(connection.fileno()))
+        self._loop.watch(self._watched_socket, self._read_news)
+        self._on_news()
 
-    def _hear(self, now: float) -> None:
+    def _read_news(self, now: float) -> None:
         import psycopg
 
-        if self._file is None:
+        if self._connection is None:
             return
         others = False
         try:
-            self._file.pgconn.consume_input()
-            while (heard := self._file.pgconn.notifies()) is not None:
-                others |= heard.extra.decode() != self._store.daemon_name
+            self._connection.pgconn.consume_input()
+            while (notice := self._connection.pgconn.notifies()) is not None:
+                others |= notice.extra.decode() != self._store.daemon_name
         except psycopg.Error:
             self.close()
             others = self._wanted = True
         if others:
-            self._news()
+            self._on_news()
