@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pybootd.config.ini import ConfigError, Section
 from pybootd.config.loader import Config
-from pybootd.dhcp4.wire.options import name, parse_option
+from pybootd.dhcp4.wire.options import option_name, parse_option
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def read_own_options(config: Config) -> tuple[OwnOption, ...]:
             faults.append(section.fault(key, str(error)))
             continue
         if code in found:
-            faults.append(section.fault(key, f"option {code} ({name(code)}) is set twice"))
+            faults.append(section.fault(key, f"option {code} ({option_name(code)}) is set twice"))
         found[code] = OwnOption(code, value, always)
     if faults:
         raise ConfigError(faults)

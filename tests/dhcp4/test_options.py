@@ -1,11 +1,20 @@
 """[options]: names, numbers, values of each type, and what is wrong with the others."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pybootd.config.ini import ConfigError, Section
 from pybootd.config.loader import Config
 from pybootd.dhcp4.own_options import read_own_options
-from pybootd.dhcp4.wire.options import TABLE, name, parse_option
+from pybootd.dhcp4.wire.options import (
+    OWN,
+    TABLE,
+    format_value,
+    option_name,
+    option_type,
+    parse_option,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +53,7 @@ def test_values(key: str, text: str, code: int, value: str) -> None:
         ("router", "", "at least one"),
         ("static-route", "10.0.0.1", "pairs"),
         ("interface-mtu", "70000", "between 0 and 65535"),
-        ("interface-mtu", "big", "no whole number"),
+        ("interface-mtu", "big", "not an integer"),
         ("ip-forwarding", "perhaps", "neither on nor off"),
         ("43", "0x1", "hexadecimal"),
         ("host-name", "", "empty"),
@@ -62,7 +71,7 @@ def test_faults(key: str, text: str, why: str) -> None:
 
 
 def test_names() -> None:
-    assert (name(67), name(224)) == ("bootfile-name", "224")
+    assert (option_name(67), option_name(224)) == ("bootfile-name", "224")
     assert len({entry[0] for entry in TABLE.values()}) == len(TABLE)
 
 
@@ -84,3 +93,95 @@ def test_sent_when_asked_or_always() -> None:
     ntp, menu = read_own_options(Config(sections={"options": section}))
     assert (ntp.code, ntp.value, ntp.always) == (42, b"\n\0\0\1", False)
     assert (menu.code, menu.value, menu.always) == (209, b"menu.cfg", True)
+
+
+# both ways
+
+CODES = st.sampled_from([*sorted(TABLE), 224])
+ADDRESSES = st.ip_addresses(v=4).map(str)
+TEXTS = st.one_of(
+    st.text(max_size=40),
+    ADDRESSES,
+    st.lists(ADDRESSES, min_size=1, max_size=4).map(", ".join),
+    st.integers(-(2**33), 2**33).map(str),
+    st.lists(st.integers(0, 70000), min_size=1).map(lambda many: ", ".join(map(str, many))),
+    st.sampled_from(["on", "off", "yes", "0x0102", "01:02:ff", "DISCOVER", "1=00:01, 2=", "60 s"]),
+    st.lists(st.sampled_from(["ab.c", "d", "xn--a.e", "b\u00fccher.de"]), min_size=1).map(" ".join),
+    st.sampled_from(["10.0.0.0/8 1.1.1.1", "0.0.0.0/0 1.1.1.2 10.1.0.0/16 1.1.1.3"]),
+)
+
+
+@given(CODES, st.binary(max_size=64))
+def test_octets_of_every_type_come_back(code: int, octets: bytes) -> None:
+    """What is read from a packet is written as it was, and its text means the same."""
+    kind = option_type(code)
+    assert format_value(code, octets).isprintable()
+    try:
+        value = kind.from_wire(octets)
+    except ValueError:
+        return
+    again = kind.to_wire(value)
+    assert kind.from_wire(again) == value
+    if code != 119:  # its names may have been compressed
+        assert again == octets
+    assert kind.from_text(kind.to_text(value)) == value
+
+
+@given(CODES, TEXTS)
+def test_text_of_every_type_comes_back(code: int, text: str) -> None:
+    kind = option_type(code)
+    try:
+        value = kind.from_text(text)
+    except ValueError:
+        return
+    assert kind.from_wire(kind.to_wire(value)) == value
+    assert kind.from_text(kind.to_text(value)) == value
+
+
+SAMPLES = (b"\1", b"\1\0", b"\0\0\1\0", bytes(8), b"\1a\0", b"\0\1\2\3\4", b"\1\1\0")
+
+
+@pytest.mark.parametrize("code", sorted(TABLE))
+def test_every_type_takes_something(code: int) -> None:
+    kind = option_type(code)
+    found = []
+    for sample in SAMPLES:
+        try:
+            found.append(kind.from_wire(sample))
+        except ValueError:
+            continue
+    assert found
+    assert all(kind.from_text(kind.to_text(value)) == value for value in found)
+
+
+@pytest.mark.parametrize(
+    ("code", "octets", "text"),
+    [
+        (3, "0a0000010a000002", "10.0.0.1, 10.0.0.2"),
+        (3, "0a00", "0a:00"),
+        (51, "00015180", "86400 s"),
+        (53, "01", "DISCOVER"),
+        (53, "63", "99"),
+        (55, "010306", "1, 3, 6"),
+        (67, "612e3000", "a.0"),
+        (12, "1b5b30", "\\x1b[0"),
+        (43, "060108ff", "06:01:08:ff"),
+        (82, "01046574683002020a0b", "1=65:74:68:30, 2=0a:0b"),
+        (82, "0105", "01:05"),
+        (93, "00070000", "7, 0"),
+        (119, "026162016300 0178c000", "ab.c, x.ab.c"),
+        (119, "c000", "c0:00"),
+        (121, "080a010101010001010102", "10.0.0.0/8 1.1.1.1, 0.0.0.0/0 1.1.1.2"),
+        (224, "0102", "01:02"),
+        (224, "01", "0x01"),
+        (224, "", ""),
+    ],
+)
+def test_values_as_they_are_shown(code: int, octets: str, text: str) -> None:
+    assert format_value(code, bytes.fromhex(octets)) == text
+
+
+def test_what_cannot_be_set_has_a_name_too() -> None:
+    assert OWN.keys() <= TABLE.keys()
+    with pytest.raises(ValueError, match="can't be set here"):
+        parse_option("server-identifier", "10.0.0.1")

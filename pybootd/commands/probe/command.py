@@ -26,11 +26,16 @@ from pybootd.core.mac import parse_mac
 from pybootd.dhcp4.wire import options
 from pybootd.system import interfaces
 
-_SHOWN = (  # options shown as addresses or numbers
+_SHOWN = (
+    (options.TFTP_SERVER, "option 66"),
+    (options.BOOT_FILE, "option 67"),
+    (options.CLASS, "option 60"),
+    (options.VENDOR, "option 43"),
     (options.ROUTER, "router"),
     (options.DNS, "name servers"),
-    (options.LEASE_TIME, "lease time, s"),
+    (options.LEASE_TIME, "lease time"),
 )
+"""Options that are shown, and what stands before them."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -193,16 +198,8 @@ def _answer_rows(answer: ServerAnswer) -> dict[str, str]:
         "from": answer.file_server if answer.file else "",
         "siaddr": str(sent.siaddr),
         "file field": "set" if sent.file else "empty",
-        "option 66": answer.read_text_option(options.TFTP_SERVER),
-        "option 67": answer.read_text_option(options.BOOT_FILE),
-        "option 60": answer.vendor_class,
-        "option 43": sent.options.get(options.VENDOR, b"").hex(" "),
     }
     for code, label in _SHOWN:
-        value = sent.options.get(code, b"")
-        lines[label] = (
-            str(int.from_bytes(value))
-            if code == options.LEASE_TIME and value
-            else ", ".join(".".join(map(str, value[at : at + 4])) for at in range(0, len(value), 4))
-        )
+        octets = sent.options.get(code)
+        lines[label] = "" if octets is None else options.format_value(code, octets)
     return lines

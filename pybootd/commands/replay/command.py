@@ -36,7 +36,7 @@ from pybootd.config.loader import Config, load
 from pybootd.core.events import EventBus
 from pybootd.core.finding import Finding, Grade
 from pybootd.dhcp4.wire import options, packet
-from pybootd.dhcp4.wire.packet import MessageType, Packet
+from pybootd.dhcp4.wire.packet import Packet
 from pybootd.files.resolver import Files
 from pybootd.observe.boots.timeline import Timeline
 from pybootd.observe.diagnosis.evidence import FileLook
@@ -55,9 +55,6 @@ class ReplayCode(StrEnum):
 
     NO_BOOT = "no-boot"
     UNANSWERED = "unanswered"
-
-
-_TEXTS = frozenset((12, 15, 56, 60, 66, 67))  # options shown as text; others as octets
 
 
 def parser() -> argparse.ArgumentParser:
@@ -171,11 +168,11 @@ def _print_side_by_side(console: Console, exchange: Exchange, seconds: float) ->
 
 
 def _message_name(message: Packet) -> str:
-    kind = message.options.get(options.TYPE, b"")
-    try:
-        return f"DHCP{MessageType(kind[0]).name}" if kind else "BOOTP"
-    except ValueError:
-        return f"message type {kind[0]}"
+    octets = message.options.get(options.TYPE)
+    if octets is None:
+        return "BOOTP"
+    kind = options.format_value(options.TYPE, octets)
+    return f"DHCP{kind}" if kind.isalpha() else f"message type {kind}"
 
 
 def _answer_fields(answer: Packet) -> dict[str, str]:
@@ -191,18 +188,8 @@ def _answer_fields(answer: Packet) -> dict[str, str]:
             found[name] = value.decode("utf-8", "replace")
     for code, value in sorted(answer.options.items()):
         if code != options.TYPE:
-            found[f"option {code}"] = _option_text(code, value)
+            found[f"option {code}"] = options.format_value(code, value)
     return found
-
-
-def _option_text(code: int, value: bytes) -> str:
-    if code in _TEXTS:
-        return value.rstrip(b"\0").decode("utf-8", "replace")
-    if code in (1, 3, 6, 28, 42, 54):
-        return ", ".join(".".join(map(str, value[at : at + 4])) for at in range(0, len(value), 4))
-    if code in (51, 58, 59):
-        return f"{int.from_bytes(value)} s"
-    return value.hex(" ")
 
 
 def _exchange_document(exchange: Exchange) -> dict[str, Any]:
