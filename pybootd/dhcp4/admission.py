@@ -95,3 +95,10 @@ class Admission:
         if not self._reminder.take_token((request.client.mac, reason), now):
             level = logging.DEBUG
         return [Publish(Refused(request.client, reason, level, cause))]
+
+    def refuse_all_alike(
+        self, request: DhcpRequest, reason: str, cause: RefusalCause, now: float
+    ) -> list[Action]:
+        """Leave a request unanswered for a reason that isn't the client's: one warning for all."""
+        level = logging.WARNING if self._reminder.take_token(reason, now) else logging.DEBUG
+        return [Publish(Refused(request.client, reason, level, cause))]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 
 from pybootd.access.base import Access, AccessDecision
 from pybootd.config.loader import Config
-from pybootd.core.client import Client, IPAddress, make_identity
+from pybootd.core.client import make_identity
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import (
     AddressConflict,
@@ -18,10 +18,8 @@ from pybootd.core.events import (
     ConflictCause,
     Offered,
     RefusalCause,
-    Refused,
     Released,
 )
-from pybootd.core.rate_limit import REMIND_S, once_per
 from pybootd.dhcp4.actions import Action, Probe, Publish
 from pybootd.dhcp4.admission import Admission
 from pybootd.dhcp4.bootfile import BootFileHints, choose_boot_file
@@ -35,7 +33,7 @@ from pybootd.dhcp4.request import (
     read_requested_ip,
     read_server_id_override,
 )
-from pybootd.dhcp4.subnets import Subnets
+from pybootd.dhcp4.subnets import LeaseHolders, Subnets
 from pybootd.dhcp4.wire import options, pxe
 from pybootd.dhcp4.wire.packet import BOOTREQUEST, NOBODY, MessageType, Packet
 from pybootd.leases.lease import FOREVER, Lease, LeaseState
@@ -49,7 +47,8 @@ PROBE_TIME_S = 0.3
 class DhcpHandler:
     """Answers requests; its memory is the leases of ``subnets`` and what ``clients`` knows.
 
-    ``proxy`` answers for it those that have their address from another server.
+    ``proxy`` answers for it those that have their address from another server; ``holders`` tells
+    other protocols who is at which address.
     """
 
     def __init__(
@@ -66,12 +65,12 @@ class DhcpHandler:
         self._by_client_id = config.bootp.identity == "client-id"
         self._subnets = subnets
         self._clients = clients
+        self.holders = LeaseHolders(subnets, clients, config.profiles)
         self._admission = Admission(config, access)
         self._profiles = config.profiles
         self._replies = ReplyBuilder(config, own_options)
         self._hints = BootFileHints()
         self.proxy = ProxyHandler(config, subnets, clients, self._admission, self._replies)
-        self._reminder = once_per(REMIND_S)
         self.offline = False
         """Whether the lease database is away."""
 
@@ -120,43 +119,6 @@ class DhcpHandler:
         """Return the requests whose answers wait for an access list or a probe."""
         return list(self._admission.waiting.values())
 
-    # what other protocols know of clients
-
-    def recall_clients(self, now: float) -> None:
-        """Note the clients of the leases that a store kept, so that other protocols know them."""
-        for subnet in self._subnets:
-            for lease in subnet.pool.list_leases():
-                if lease.is_active(now):
-                    self._note_leaseholder(lease)
-
-    def follow_lease(self, lease: Lease, now: float) -> None:
-        """Note whose the address is after another daemon has changed its lease."""
-        known = self._clients.by_address(lease.address)
-        if lease.is_active(now):
-            self._note_leaseholder(lease)
-        elif known is not None and lease.state is not LeaseState.OFFERED:
-            self._clients.place(known, None)
-
-    def _note_leaseholder(self, lease: Lease) -> None:
-        known = self._clients.seen(Client(lease.mac, lease.uuid))
-        known.booted, known.hostname = lease.booted, lease.hostname
-        known.variables = dict(self._profiles.of(known.client).variables)
-        self._clients.place(known, lease.address)
-
-    def forget_addresses(self, addresses: Collection[IPAddress], now: float) -> list[Action]:
-        """Take these addresses from their clients: a person took them out of the store."""
-        actions: list[Action] = []
-        for address in addresses:
-            subnet = self._subnets.find_subnet(address)
-            lease = subnet.pool.forget_lease(address, now) if subnet is not None else None
-            if lease is not None and lease.owner:
-                known = self._clients.by_mac(lease.mac)
-                if known is not None and known.address == address:
-                    self._clients.place(known, None)
-                client = Client(lease.mac, lease.uuid, lease.client_id, address=address)
-                actions.append(Publish(Released(client, address, booting=False)))
-        return actions
-
     # what is asked?
 
     def _decide_request(
@@ -172,7 +134,9 @@ class DhcpHandler:
         if request.kind == MessageType.INFORM:
             return [self._replies.build_reply(request, MessageType.ACK, NOBODY, 0)]
         if self.offline and not self._is_lease_in_database(request, now):
-            return self._put_off_client(request, now)
+            reason = "the lease database is away, and new clients wait for it"
+            cause = RefusalCause.DATABASE_AWAY
+            return self._admission.refuse_all_alike(request, reason, cause, now)
         if request.kind == MessageType.DISCOVER:
             until = now + PROBE_TIME_S if probe_until is None else probe_until
             return self._offer_address(request, verdict, now, until)
@@ -204,7 +168,7 @@ class DhcpHandler:
         reply = self._replies.build_reply(request, MessageType.OFFER, lease.ipv4, seconds)
         pool.note_offer_sent(lease, idle=not pi)
         if pi:
-            self._expect_no_request(request, lease)
+            self.holders.note_offer_to_pi(request, lease)
         choice = request.boot_file
         elsewhere = self._subnets.other_file_server(request, choice.told)
         offered = Offered(
@@ -213,22 +177,10 @@ class DhcpHandler:
         advice = self._hints.advise_once(request)
         return [reply, Publish(offered), *([Publish(advice)] if advice else [])]
 
-    def _expect_no_request(self, request: DhcpRequest, lease: Lease) -> None:
-        """Know the client at the address offered: a Pi 3's ROM uses it without a REQUEST."""
-        known = self._clients.seen(request.client)
-        known.booted, known.server = True, request.server
-        known.variables = dict(request.profile.variables)
-        self._clients.place(known, lease.address)
-
     def _is_lease_in_database(self, request: DhcpRequest, now: float) -> bool:
         """Tell whether the lease database, which is away, is known to hold the client's lease."""
         lease = request.subnet.pool.find_lease(request.owner)
         return lease is not None and lease.stored_until > now
-
-    def _put_off_client(self, request: DhcpRequest, now: float) -> list[Action]:
-        reason = "the lease database is away, and new clients wait for it"
-        level = logging.WARNING if self._reminder.take_token("away", now) else logging.DEBUG
-        return [Publish(Refused(request.client, reason, level, RefusalCause.DATABASE_AWAY))]
 
     def _lease_seconds(self, request: DhcpRequest, lease: Lease, now: float) -> float:
         seconds = self._replies.granted_seconds(request)
@@ -240,9 +192,8 @@ class DhcpHandler:
 
     def _refuse_for_full_pool(self, request: DhcpRequest, now: float) -> list[Action]:
         pool = request.subnet.pool
-        reason = f"no free address left in {pool}"
-        level = logging.WARNING if self._reminder.take_token(pool, now) else logging.DEBUG
-        return [Publish(Refused(request.client, reason, level, RefusalCause.POOL))]
+        reason, cause = f"no free address left in {pool}", RefusalCause.POOL
+        return self._admission.refuse_all_alike(request, reason, cause, now)
 
     def _probe_address(
         self, request: DhcpRequest, verdict: AccessDecision, lease: Lease, probe_until: float
@@ -348,17 +299,8 @@ class DhcpHandler:
         lease.mac = client.mac
         lease.hostname = request.hostname or client.hostname
         lease.uuid = client.uuid
-        known = self._clients.seen(client)
-        known.booted = known.booted or lease.booted or client.network_boot
-        lease.booted = known.booted
+        self.holders.note_lease(request, client, lease)
         request.subnet.pool.bind_lease(lease, seconds, now)
-        self._clients.place(known, lease.address)
-        known.hostname = lease.hostname or known.hostname
-        known.server = request.server
-        known.file = choice.own or known.file
-        known.variables = dict(request.profile.variables)
-        if client.network_boot:
-            known.boot_file = choice.told
         elsewhere = self._subnets.other_file_server(request, choice.told)
         event = Confirmed(
             client,
@@ -415,7 +357,5 @@ class DhcpHandler:
             subnet.pool.block_address(address, now)
             return [Publish(AddressConflict(client, address, ConflictCause.DECLINED))]
         subnet.pool.release_lease(lease, now)
-        known = self._clients.by_mac(client.mac)
-        if known is not None:
-            self._clients.place(known, None)
+        self.holders.note_release(client.mac)
         return [Publish(Released(client, address, client.network_boot), durable=True)]

@@ -207,7 +207,7 @@ class DhcpServer:
             if lease.owner:
                 lease.owner = self._handler.identify_client(lease.mac, lease.client_id)
         self._subnets.restore_leases(leases)
-        self._handler.recall_clients(now)
+        self._handler.holders.recall_clients(now)
 
     def _follow_interfaces(self, now: float) -> None:
         served = self._interfaces.list_served()
@@ -220,7 +220,8 @@ class DhcpServer:
     # in
 
     def _read_datagrams(self, boot_server: bool, sock: socket.socket, now: float) -> None:
-        actions = self._handler.forget_addresses(self._removed_addresses(), now)
+        gone = self._handler.holders.forget_addresses(self._removed_addresses(), now)
+        actions: list[Action] = [Publish(event) for event in gone]
         for datagram in self._overload.read_datagrams(sock, now):
             try:
                 actions += self._handle_datagram(datagram, boot_server, now)

@@ -1,20 +1,22 @@
-"""Which network a request belongs to: its pool, and our own address on that side."""
+"""Which subnet a request belongs to: its pool, our own address there, and who holds its leases."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from pybootd.config.bootfile import host_of
-from pybootd.config.client_classes import SubnetConfig
+from pybootd.config.client_classes import Profiles, SubnetConfig
 from pybootd.config.loader import Config
 from pybootd.config.options.bootp import BootpConfig
 from pybootd.config.values import ANY
-from pybootd.core.client import IPAddress
+from pybootd.core.client import Client, IPAddress
+from pybootd.core.client_table import ClientTable
+from pybootd.core.events import Released
 from pybootd.dhcp4.request import Arrival, DhcpRequest, Subnet, read_selected_subnet
 from pybootd.dhcp4.wire.packet import NOBODY, Packet
-from pybootd.leases.lease import Lease
+from pybootd.leases.lease import Lease, LeaseState
 from pybootd.leases.pool import EVERYWHERE, Pool
 from pybootd.leases.shared.pool import SharedPool
 from pybootd.system.interfaces import Interface
@@ -195,6 +197,76 @@ class Subnets:
     def _take_homeless_leases(self) -> list[Lease]:
         homeless, self._homeless = self._homeless, []
         return homeless
+
+
+class LeaseHolders:
+    """Tells other protocols, through the table of clients, who is at which address."""
+
+    def __init__(self, subnets: Subnets, clients: ClientTable, profiles: Profiles) -> None:
+        self._subnets = subnets
+        self._clients = clients
+        self._profiles = profiles
+
+    def recall_clients(self, now: float) -> None:
+        """Note the clients of the leases that a store kept."""
+        for subnet in self._subnets:
+            for lease in subnet.pool.list_leases():
+                if lease.is_active(now):
+                    self._note_holder(lease)
+
+    def follow_lease(self, lease: Lease, now: float) -> None:
+        """Note whose the address is after another daemon has changed its lease."""
+        known = self._clients.by_address(lease.address)
+        if lease.is_active(now):
+            self._note_holder(lease)
+        elif known is not None and lease.state is not LeaseState.OFFERED:
+            self._clients.place(known, None)
+
+    def _note_holder(self, lease: Lease) -> None:
+        known = self._clients.seen(Client(lease.mac, lease.uuid))
+        known.booted, known.hostname = lease.booted, lease.hostname
+        known.variables = dict(self._profiles.of(known.client).variables)
+        self._clients.place(known, lease.address)
+
+    def note_lease(self, request: DhcpRequest, client: Client, lease: Lease) -> None:
+        """Note that a client gets the address of its lease."""
+        known = self._clients.seen(client)
+        known.booted = known.booted or lease.booted or client.network_boot
+        lease.booted = known.booted
+        self._clients.place(known, lease.address)
+        known.hostname = lease.hostname or known.hostname
+        known.server = request.server
+        known.file = request.boot_file.own or known.file
+        known.variables = dict(request.profile.variables)
+        if client.network_boot:
+            known.boot_file = request.boot_file.told
+
+    def note_offer_to_pi(self, request: DhcpRequest, lease: Lease) -> None:
+        """Know the client at the address offered: a Pi 3's ROM uses it without a REQUEST."""
+        known = self._clients.seen(request.client)
+        known.booted, known.server = True, request.server
+        known.variables = dict(request.profile.variables)
+        self._clients.place(known, lease.address)
+
+    def note_release(self, mac: bytes) -> None:
+        """Note that the client is at no address any more."""
+        known = self._clients.by_mac(mac)
+        if known is not None:
+            self._clients.place(known, None)
+
+    def forget_addresses(self, addresses: Collection[IPAddress], now: float) -> list[Released]:
+        """Take these addresses from their clients: a person took them out of the store."""
+        released = []
+        for address in addresses:
+            subnet = self._subnets.find_subnet(address)
+            lease = subnet.pool.forget_lease(address, now) if subnet is not None else None
+            if lease is not None and lease.owner:
+                known = self._clients.by_mac(lease.mac)
+                if known is not None and known.address == address:
+                    self._clients.place(known, None)
+                client = Client(lease.mac, lease.uuid, lease.client_id, address=address)
+                released.append(Released(client, address, booting=False))
+        return released
 
 
 def _find_main_network(

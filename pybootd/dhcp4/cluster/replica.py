@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Address
 
 from pybootd.core.client import IPAddress
-from pybootd.dhcp4.actions import Action
+from pybootd.dhcp4.actions import Action, Publish
 from pybootd.dhcp4.cluster.group import SharingServer
 from pybootd.leases.lease import Lease, LeaseState
 from pybootd.leases.shared.local_copy import LocalCopy
@@ -103,10 +103,12 @@ class Replica:
         if lease.owner:
             lease.owner = handler.identify_client(lease.mac, lease.client_id)
         if lease.state is LeaseState.FREE:
-            effects = handler.forget_addresses([lease.address], now) if by_hand else []
+            if by_hand:
+                gone = handler.holders.forget_addresses([lease.address], now)
+                effects = [Publish(event) for event in gone]
             self._server.subnets.changed.pop(int(lease.address), None)
         pool.learn_lease(lease)
-        handler.follow_lease(lease, now)
+        handler.holders.follow_lease(lease, now)
         return effects
 
     def _find_pool(self, address: IPAddress) -> SharedPool | None:
