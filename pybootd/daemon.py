@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from pybootd import __version__
-from pybootd.config.cache import cant_keep
+from pybootd.config.cache import describe_unwritable
 from pybootd.config.ini import ConfigError
 from pybootd.config.loader import Config, examine
 from pybootd.config.options.bootp import DEFAULT_LEASES
@@ -213,7 +213,7 @@ class Daemon:
     def run(self, debug: bool = False) -> None:
         """Bind, serve until SIGINT or SIGTERM, and stop cleanly.
 
-        ``debug``: how the log was opened, for when SIGHUP opens it anew. Raises BindError,
+        ``debug``: how the log was opened, for when SIGHUP opens it again. Raises BindError,
         PrivilegeError and LogError.
         """
         self._debug, supervisor = debug, SystemdNotifier(self.loop)
@@ -260,7 +260,7 @@ class Daemon:
         """Warn when the user that we are now has no right to write to the cache."""
         folder, user = self.config.cache.dir, self.config.security.user
         if folder is not None and not privileges.may_write(folder):
-            log.warning("[cache] dir: %s", cant_keep(user, folder))
+            log.warning("[cache] dir: %s", describe_unwritable(user, folder))
 
     def close(self) -> None:
         """End everything, in reverse order."""
@@ -271,7 +271,7 @@ class Daemon:
         self.loop.close()
 
     def reload(self) -> None:
-        """Serve by the file as it is now, what is under way left alone; open the log anew.
+        """Serve by the file as it is now, what is under way left alone; open the log again.
 
         A file at fault changes nothing: its faults are logged.
         """
@@ -311,7 +311,7 @@ class Daemon:
             changed.append("[httpd] enable")
             new = replace(new, httpd=replace(new.httpd, enable="httpd" in self._runs))
         if changed:
-            log.warning("%s: changed, but that needs a new start", ", ".join(changed))
+            log.warning("%s: changed, but that requires a restart", ", ".join(changed))
         return new
 
     def _open_log(self, config: Config) -> None:

@@ -66,7 +66,7 @@ def _warn_of_loops(reading: ConfigReader) -> None:
     if any(
         option.lower().startswith("match user_class") for one in every for option in one.options
     ):
-        return  # a class of its own
+        return  # its own class
     for section in every:
         for option, name in section.options.items():
             places = section.name.lower() == "bootfile" or option.lower() == "boot_file"

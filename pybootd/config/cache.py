@@ -17,17 +17,17 @@ from pybootd.config.reader import ConfigReader
 from pybootd.system.privileges import may_write
 
 
-def read(reading: ConfigReader) -> dict[str, Any]:
+def read_cache(reading: ConfigReader) -> dict[str, Any]:
     """Read both sections: ``cache``, and ``pins``, pattern -> checksum in the file's order.
 
     The directory is relative to the configuration file's.
     """
     found = reading.read_section("cache")
     if "dir" in found:
-        found["dir"] = reading.below(found["dir"])
+        found["dir"] = reading.absolute_path(found["dir"])
         _examine(reading, found["dir"])
     elif "size" in found:
-        reading.missing("cache", "dir", "required with size: where remote files are kept")
+        reading.note_missing("cache", "dir", "required with size: where remote files are kept")
     section, pins = reading.section("pins"), {}
     for pattern, text in section.options.items():
         value = reading.parse_value(section, pattern, values.CHECKSUM, text)
@@ -36,7 +36,7 @@ def read(reading: ConfigReader) -> dict[str, Any]:
     tftp = reading.section("tftp")
     if pins and "dir" not in found and "://" in tftp.options.get("root", ""):
         problem = "required for pins of a remote root: a file is kept there until it is checked"
-        reading.missing("cache", "dir", problem)
+        reading.note_missing("cache", "dir", problem)
     return {"cache": build_config("cache", found), "pins": MappingProxyType(pins)}
 
 
@@ -49,10 +49,10 @@ def _examine(reading: ConfigReader, folder: Path) -> None:
             reading.faults.append(section.fault("dir", f"{there} is no directory"))
             return
     if not may_write(there):
-        reading.warnings.append(section.warning("dir", cant_keep(_own_name(), there)))
+        reading.warnings.append(section.warning("dir", describe_unwritable(_own_name(), there)))
 
 
-def cant_keep(user: str, folder: Path) -> str:
+def describe_unwritable(user: str, folder: Path) -> str:
     """Say that a user may not write to the cache."""
     return f"{user} has no right to write to {folder}: no file of a web server is kept"
 
@@ -64,11 +64,11 @@ def _own_name() -> str:
         return f"user {os.getuid()}"
 
 
-def credentials(reading: ConfigReader, found: Mapping[str, Any]) -> dict[str, Path]:
+def resolve_credentials(reading: ConfigReader, found: Mapping[str, Any]) -> dict[str, Path]:
     """Resolve the path of a credentials file; one that every user may read is a warning."""
     if "credentials" not in found:
         return {}
-    path = reading.below(found["credentials"])
+    path = reading.absolute_path(found["credentials"])
     with contextlib.suppress(OSError):  # what is wrong shows when it is read
         if path.stat().st_mode & stat.S_IROTH:
             problem = f"every user of this host may read {path}: chmod o= {path}"

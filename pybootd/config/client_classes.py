@@ -39,7 +39,7 @@ class ClientProfile:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-NOTHING = ClientProfile()
+NO_PROFILE = ClientProfile()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class ClientClass:
     rules: tuple[tuple[str, re.Pattern[str]], ...]
     profile: ClientProfile
 
-    def fits(self, client: Client) -> bool:
+    def matches_client(self, client: Client) -> bool:
         """Tell whether the client is one of them."""
         return all(any(map(rule.match, FIELDS[name](client))) for name, rule in self.rules)
 
 
 @dataclass(frozen=True, slots=True)
-class Profiles:
+class ClientProfiles:
     """Every ``[client]`` by its MAC, and every ``[class]`` in file order."""
 
     clients: Mapping[bytes, ClientProfile] = field(default_factory=dict)
@@ -65,14 +65,14 @@ class Profiles:
     def __bool__(self) -> bool:
         return bool(self.clients or self.classes)
 
-    def of(self, client: Client) -> ClientProfile:
+    def find_profile(self, client: Client) -> ClientProfile:
         """Return what is set for this client: its own section first, then its classes' in order."""
-        fit = [one.profile for one in self.classes if one.fits(client)]
+        fit = [one.profile for one in self.classes if one.matches_client(client)]
         own = self.clients.get(client.mac)
         if own is not None:
             fit.insert(0, own)
         if len(fit) < 2:
-            return fit[0] if fit else NOTHING
+            return fit[0] if fit else NO_PROFILE
         variables: dict[str, str] = {}
         for one in reversed(fit):
             variables |= one.variables
@@ -157,7 +157,7 @@ def _unfit(
             yield f"{network} and [subnet {other.network}] overlap"
 
 
-def read_profiles(reading: ConfigReader) -> tuple[Profiles, dict[bytes, IPv4Address]]:
+def read_profiles(reading: ConfigReader) -> tuple[ClientProfiles, dict[bytes, IPv4Address]]:
     """Read every ``[client]`` and ``[class]``; the addresses that clients are to have, too."""
     clients: dict[bytes, ClientProfile] = {}
     addresses: dict[bytes, IPv4Address] = {}
@@ -174,7 +174,7 @@ def read_profiles(reading: ConfigReader) -> tuple[Profiles, dict[bytes, IPv4Addr
         if kept is not None:
             addresses[mac] = kept
     classes = tuple(_class(reading, *one) for one in _sections(reading, "class"))
-    return Profiles(MappingProxyType(clients), classes), addresses
+    return ClientProfiles(MappingProxyType(clients), classes), addresses
 
 
 def _text(section: Section, wanted: str) -> str:

@@ -52,7 +52,7 @@ class Section:
         return Place(self.path, self.lines.get(option, self.line), self.name, option)
 
 
-def read(path: Path) -> tuple[dict[str, Section], list[Finding]]:
+def read_ini(path: Path) -> tuple[dict[str, Section], list[Finding]]:
     """Read a file into its sections, as they were written, and the faults of its form."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -63,10 +63,10 @@ def read(path: Path) -> tuple[dict[str, Section], list[Finding]]:
     except OSError as error:
         problem = f"can't be read: {error.strerror}: name another file with -c"
         return {}, [Finding(Grade.FAULT, problem, place=Place(path))]
-    return parse(text, path)
+    return parse_ini(text, path)
 
 
-def parse(text: str, path: Path) -> tuple[dict[str, Section], list[Finding]]:
+def parse_ini(text: str, path: Path) -> tuple[dict[str, Section], list[Finding]]:
     """Read text into its sections, as they were written, and the faults of its form."""
     scan = _Scan(path)
     kept = [
@@ -125,15 +125,15 @@ class _Scan:
         return self._kept
 
     def _continues(self, number: int, content: str) -> None:
-        """Warn of what was most likely meant as a line of its own."""
+        """Warn of what was most likely meant as its own line."""
         header = _HEADER.fullmatch(content)
         option, equals, _ = content.partition("=")
         if not header and not equals:
             return
         place = (header["name"], "") if header else (self._section, option.rstrip())
         problem = (
-            f"indented, so it is read as a part of line {self._begun}; where it is meant to be a"
-            " line of its own, move it to the left"
+            f"indented, so it is read as a part of line {self._begun}; where it is meant as its own"
+            " line, move it to the left"
         )
         where = Place(self.path, number, *place)
         self.faults.append(Finding(Grade.WARNING, problem, place=where))

@@ -13,11 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pybootd.config import cache as cache_module
 from pybootd.config import client_classes, legacy, values
 from pybootd.config.bootfile import BootFileConfig, read_bootfile
-from pybootd.config.client_classes import Profiles, SubnetConfig
-from pybootd.config.ini import ConfigError, Section, read
+from pybootd.config.cache import read_cache, resolve_credentials
+from pybootd.config.client_classes import ClientProfiles, SubnetConfig
+from pybootd.config.ini import ConfigError, Section, read_ini
 from pybootd.config.options import table
 from pybootd.config.options.bootp import BootpConfig
 from pybootd.config.options.files import CacheConfig, HttpdConfig, TftpConfig
@@ -34,8 +34,8 @@ class Config:
 
     ``static`` holds the addresses kept for MACs, those of ``[client]`` sections too;
     ``buggy`` holds the MACs that are answered by broadcast, the longest prefixes first;
-    ``sections`` holds each section as it was written, for those who read their own (access lists,
-    filters, ``[options]``); ``warnings`` what was passed over.
+    ``sections`` holds each section as it was written, for code that reads its own (access lists,
+    filters, ``[options]``); ``warnings`` what was ignored.
     """
 
     path: Path = Path()
@@ -45,7 +45,7 @@ class Config:
     static: Mapping[bytes, IPv4Address] = field(default_factory=dict)
     buggy: tuple[tuple[MacPrefix, bool], ...] = ()
     subnets: tuple[SubnetConfig, ...] = ()
-    profiles: Profiles = field(default_factory=Profiles)
+    profiles: ClientProfiles = field(default_factory=ClientProfiles)
     tftp: TftpConfig = field(default_factory=TftpConfig)
     httpd: HttpdConfig = field(default_factory=HttpdConfig)
     security: SecurityConfig = field(default_factory=SecurityConfig)
@@ -66,14 +66,14 @@ def load(path: Path, services: Collection[str] = ("bootp", "tftp")) -> Config:
 
 def examine(path: Path, services: Collection[str]) -> tuple[Config, list[Finding]]:
     """Read a configuration and all its faults; a value at fault is left at its default."""
-    written, faults = read(path)
+    written, faults = read_ini(path)
     reader = _Reader(path, written, faults)
     config = reader.config(services)
     return config, sorted(reader.faults, key=lambda fault: fault.place.line)
 
 
 def _plugins(written: Mapping[str, Section]) -> set[str]:
-    """Name the access list and the filters that are in use: each may have a section of its own."""
+    """Name the access list and the filters that are in use: each may have its own section."""
     options = [
         (table.section_name(section.name), option.lower(), text.lower())
         for section in written.values()
@@ -119,7 +119,7 @@ class _Reader(ConfigReader):
             httpd=table.build_config("httpd", self._files("httpd", bootp)),
             security=self._security(),
             status=table.build_config("status", self.read_section("status")),
-            **cache_module.read(self),
+            **read_cache(self),
             sections=self.sections,
             warnings=tuple(self.warnings),
         )
@@ -151,14 +151,14 @@ class _Reader(ConfigReader):
         given = {option.lower() for section in pools for option in section.options}
         if "bootp" in services and mode != "proxy" and "pool_start" not in given:
             problem = "required: the first address to give to clients (files alone: pybootd -t)"
-            self.missing("bootp", "pool_start", problem)
+            self.note_missing("bootp", "pool_start", problem)
 
     def _logger(self) -> LoggerConfig:
         found = self.read_section("logger")
         if "file" in found:
-            found["file"] = self.below(found["file"])
+            found["file"] = self.absolute_path(found["file"])
         elif found.get("type") == "file":
-            self.missing("logger", "file", "required with type = file: the path to log to")
+            self.note_missing("logger", "file", "required with type = file: the path to log to")
         made: LoggerConfig = table.build_config("logger", found)
         return made
 
@@ -169,7 +169,7 @@ class _Reader(ConfigReader):
         for option in ("leases", "lease_copy"):
             path = found.get(option, "none")
             if path not in ("memory", "none") and not path.startswith(values.DATABASES):
-                found[option] = str(self.below(Path(path)))
+                found[option] = str(self.absolute_path(Path(path)))
         made: BootpConfig = table.build_config("bootp", found)
         section = self.section("bootp")
         if found.get("dns") == () and section.options.get("dns"):
@@ -220,7 +220,7 @@ class _Reader(ConfigReader):
     def _security(self) -> SecurityConfig:
         found = self.read_section("security")
         if "group" in found and not self.section("security").options.get("user"):
-            self.missing("security", "user", "required with group: whom to become")
+            self.note_missing("security", "user", "required with group: the user to become")
         made: SecurityConfig = table.build_config("security", found)
         return made
 
@@ -229,7 +229,7 @@ class _Reader(ConfigReader):
         found = self.read_section(name)
         root = found.get("root", "")
         if root and "://" not in root:
-            found["root"] = str(self.below(Path(root)))
-        found |= cache_module.credentials(self, found)
+            found["root"] = str(self.absolute_path(Path(root)))
+        found |= resolve_credentials(self, found)
         found.setdefault("address", bootp.address)
         return found

@@ -30,7 +30,7 @@ class ConfigReader:
         """Return a section; one without options where it isn't written."""
         return self.sections.get(name) or Section(name, self.path)
 
-    def missing(self, section: str, option: str, problem: str) -> None:
+    def note_missing(self, section: str, option: str, problem: str) -> None:
         """Note that an option must be there, and isn't."""
         known = self.section(section)
         place = Place(self.path, known.line, known.name, option)
@@ -70,15 +70,15 @@ class ConfigReader:
         except ValueError as error:
             meant, problem = getattr(error, "meant", ""), str(error)
             if commented:
-                problem += "; a comment needs a line of its own"
+                problem += "; a comment needs its own line"
             self.faults.append(section.fault(option, problem, meant))
             return None
         if commented and parser.free:
-            problem = "all that stands behind = is its value; a comment needs a line of its own"
+            problem = "all that stands behind = is its value; a comment needs its own line"
             self.warnings.append(section.warning(option, problem))
         return value
 
-    def below(self, path: Path) -> Path:
+    def absolute_path(self, path: Path) -> Path:
         """Make a path absolute, from the configuration file's folder; links stay what they are."""
         return Path(os.path.abspath(self.path.absolute().parent / path))  # noqa: PTH100
 

@@ -93,7 +93,7 @@ class DhcpHandler:
         client = pxe.read_client(packet, arrival.interface.name, uuid, had, self._boot_classes)
         request = DhcpRequest(packet, arrival, subnet, server, client, owner, kind)
         if self._profiles:
-            request.profile = self._profiles.of(client)
+            request.profile = self._profiles.find_profile(client)
         if kind == MessageType.REQUEST and not self.names_this_server(packet):
             return self._note_other_choice(request, lease, now)
         if kind not in (BOOTP, MessageType.DISCOVER, MessageType.REQUEST, MessageType.INFORM):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from pybootd.config.client_classes import NOTHING, ClientProfile
+from pybootd.config.client_classes import NO_PROFILE, ClientProfile
 from pybootd.config.options.bootp import BootpConfig
 from pybootd.core.client import Client
 from pybootd.dhcp4.bootfile import NO_BOOT_FILE, BootFileChoice
@@ -59,7 +59,7 @@ class DhcpRequest:
     client: Client
     owner: bytes
     kind: int
-    profile: ClientProfile = NOTHING
+    profile: ClientProfile = NO_PROFILE
     hostname: str = ""
     boot_file: BootFileChoice = NO_BOOT_FILE
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from pybootd.config.bootfile import host_of
-from pybootd.config.client_classes import Profiles, SubnetConfig
+from pybootd.config.client_classes import ClientProfiles, SubnetConfig
 from pybootd.config.loader import Config
 from pybootd.config.options.bootp import BootpConfig
 from pybootd.config.values import ANY
@@ -202,7 +202,7 @@ class Subnets:
 class LeaseHolders:
     """Tells other protocols, through the table of clients, who is at which address."""
 
-    def __init__(self, subnets: Subnets, clients: ClientTable, profiles: Profiles) -> None:
+    def __init__(self, subnets: Subnets, clients: ClientTable, profiles: ClientProfiles) -> None:
         self._subnets = subnets
         self._clients = clients
         self._profiles = profiles
@@ -225,7 +225,7 @@ class LeaseHolders:
     def _note_holder(self, lease: Lease) -> None:
         known = self._clients.seen(Client(lease.mac, lease.uuid))
         known.booted, known.hostname = lease.booted, lease.hostname
-        known.variables = dict(self._profiles.of(known.client).variables)
+        known.variables = dict(self._profiles.find_profile(known.client).variables)
         self._clients.place(known, lease.address)
 
     def note_lease(self, request: DhcpRequest, client: Client, lease: Lease) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pybootd.config.ini import ConfigError, parse
+from pybootd.config.ini import ConfigError, parse_ini
 from pybootd.config.loader import Config, examine, load
 from pybootd.config.options.bootp import BootpConfig
 
@@ -246,7 +246,7 @@ def test_what_once_ended_in_a_traceback(tmp_path: Path, text: str, said: list[in
 def test_what_continues_a_refused_line_is_left_out_with_it(tmp_path: Path, indent: str) -> None:
     """Else it continued the option before, and that option's followers stood in no line."""
     text = f"[tftp]\nroot = .\nport = 1\nport = 2\n{indent}[httpd]\nport = 3\nretries = x\n"
-    sections, faults = parse(text, tmp_path)
+    sections, faults = parse_ini(text, tmp_path)
     assert sections["tftp"].options == {"root": ".", "port": "1", "retries": "x"}
     assert sections["tftp"].lines == {"root": 2, "port": 3, "retries": 7}
     assert [fault.place.line for fault in faults] == [4, 6]
@@ -279,7 +279,7 @@ def test_an_option_written_twice_in_other_letters(tmp_path: Path) -> None:
 def test_a_comment_behind_a_value_is_explained(tmp_path: Path) -> None:
     (said,) = faults(tmp_path, "[tftp]\nroot = .\nport = 69 ; as usual\n", ("tftp",))
     assert said.endswith(
-        "'69 ; as usual' is not an integer, from 1 to 65535; a comment needs a line of its own"
+        "'69 ; as usual' is not an integer, from 1 to 65535; a comment needs its own line"
     )
 
 
@@ -289,7 +289,7 @@ def test_a_comment_behind_a_value_is_explained(tmp_path: Path) -> None:
 def test_a_comment_in_the_name_of_a_file_is_a_warning(tmp_path: Path, line: str) -> None:
     """Else such a name was sent to machines, and --check found no fault."""
     warnings = load(write(tmp_path, f"{line}\n[tftp]\nroot = .;\n"), ("tftp",)).warnings
-    assert [str(one).endswith("a comment needs a line of its own") for one in warnings] == [True]
+    assert [str(one).endswith("a comment needs its own line") for one in warnings] == [True]
 
 
 def test_what_no_terminal_shows_does_not_split_or_color_a_fault(tmp_path: Path) -> None:

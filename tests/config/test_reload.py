@@ -16,7 +16,7 @@ Start = Callable[[str], "Running"]
 
 
 class Running:
-    """``pybootd -t`` on loopback, in a folder of its own."""
+    """``pybootd -t`` on loopback, in its own folder."""
 
     def __init__(self, folder: Path, text: str) -> None:
         self.folder = folder
@@ -82,7 +82,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         assert "Traceback" not in daemon.said.read_text()
 
 
-def test_a_transfer_goes_on_and_the_next_one_is_served_anew(start: Start) -> None:
+def test_a_transfer_goes_on_and_the_next_one_is_served_again(start: Start) -> None:
     daemon = start("root = ./one\n")
     data, sock, source = daemon.ask("long")
     daemon.write("root = ./two\n")
@@ -106,18 +106,18 @@ def test_a_faulty_file_is_refused_and_the_old_one_stays(start: Start) -> None:
     assert daemon.fetch("file") == b"one"
 
 
-def test_what_needs_a_new_start_is_told_and_stays(start: Start) -> None:
+def test_what_requires_a_restart_is_told_and_stays(start: Start) -> None:
     daemon = start("root = ./one\n")
     port = daemon.port
     daemon.port = free_port()
     daemon.write("root = ./two\nport_range = 5000-5010\n")
     daemon.port = port
-    daemon.reload("[tftp] port, [tftp] port_range: changed, but that needs a new start")
+    daemon.reload("[tftp] port, [tftp] port_range: changed, but that requires a restart")
     assert daemon.fetch("file") == b"two"
 
 
 @pytest.mark.parametrize("configuration", ["root = ./two\n", "root = ./none\n"])
-def test_a_log_that_was_moved_away_is_opened_anew(start: Start, configuration: str) -> None:
+def test_a_log_that_was_moved_away_is_opened_again(start: Start, configuration: str) -> None:
     log = "[logger]\ntype = file\nfile = log\n"
     daemon = start("root = ./one\n" + log)
     daemon.log.rename(daemon.folder / "log.1")

@@ -238,7 +238,7 @@ def test_what_a_class_matches(tmp_path: Path, line: str, fits: bool) -> None:
     path = tmp_path / "pybootd.ini"
     path.write_text(f"{BOOTP}pool_start = 10.0.0.1\n[class one]\nmatch {line}\nboot_file = x\n")
     profiles = load(path, ("bootp",)).profiles
-    assert bool(profiles.of(CLIENT).boot_file) is fits
+    assert bool(profiles.find_profile(CLIENT).boot_file) is fits
 
 
 def test_the_circuit_id_as_text_or_in_hexadecimal(desk: Make) -> None:

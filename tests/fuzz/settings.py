@@ -36,7 +36,7 @@ def ini_file(data: bytes) -> None:
     """Read a file of any octets: every fault and warning is one line that names the file."""
     path = folder() / "pybootd.ini"
     path.write_bytes(data)
-    sections, _ = ini.read(path)
+    sections, _ = ini.read_ini(path)
     for section in sections.values():
         for option in section.options:
             assert section.lines[option] > section.line > 0

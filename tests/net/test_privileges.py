@@ -369,7 +369,7 @@ def _reload_and_log(serve, firmware, logger, own):
     while "is in force" not in own.read_text():
         assert time.monotonic() < deadline, own.read_text()
         time.sleep(0.02)
-    assert "[security] user: changed, but that needs a new start" in own.read_text()
+    assert "[security] user: changed, but that requires a restart" in own.read_text()
     assert status(daemon.pid)[0] == {NOBODY.pw_uid}
     assert firmware.boot("52:54:00:12:34:56", UUID_) is not None
     assert daemon.stop() == 0

@@ -93,7 +93,7 @@ class ProxyHandler:
         owner = (b"boot:" if arrival.boot_server else b"proxy:") + packet.chaddr
         request = DhcpRequest(packet, arrival, network, server, client, owner, kind)
         if self._profiles:
-            request.profile = self._profiles.of(client)
+            request.profile = self._profiles.find_profile(client)
         return request
 
     def _note_choice(self, request: DhcpRequest) -> list[Action]:
