@@ -81,5 +81,5 @@ def describe_conflict(cause: ConflictCause, user: str) -> str:
 def describe_step(step: Step) -> str:
     """Say what else is known of a step."""
     if isinstance(step.cause, ConflictCause):
-        return describe_conflict(step.cause, step.more)
-    return step.more
+        return describe_conflict(step.cause, step.detail)
+    return "" if step.kind is StepKind.REFUSED else step.detail

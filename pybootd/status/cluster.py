@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pybootd import __version__
+from pybootd.core.bounded_map import BoundedMap
 from pybootd.core.loop import Loop, Timer
 from pybootd.core.workers import Later, TaskResult
 from pybootd.leases.shared.connection import connect_database
@@ -74,7 +75,7 @@ class ClusterPresence:
         self.changed: Callable[[list[PeerMachine]], None] | None = None
         self._daemons: list[tuple[Any, ...]] = []
         self._started = time.time()
-        self._written: dict[str, int] = {}
+        self._written: BoundedMap[str, int] = BoundedMap(CLIENTS)
         self._since = 0.0  # by the database's clock: what was written before is known
         self._answered = 0.0
         self._failed = False
@@ -198,10 +199,7 @@ class ClusterPresence:
         self._daemons = daemons
         self._since = max(clock for *_, clock, _ in daemons) - _OVERLAP
         for name, mark in marks.items():
-            self._written.pop(name, None)
             self._written[name] = mark
-        while len(self._written) > CLIENTS:
-            del self._written[next(iter(self._written))]
         news = self.others.note_machines(told, time.time())
         if news and self.changed is not None:
             self.changed(news)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from pybootd.core.bounded_map import BoundedMap
 from pybootd.core.finding import Grade
 from pybootd.observe.boots.boot import Boot, ClientRecord, name_kind
 from pybootd.observe.boots.steps import BootTransfer, Step, StepKind
@@ -34,7 +34,7 @@ from pybootd.status.rows import (
 VERSION = 1
 ROWS = 200  # of a list, unless more are asked for
 MOST_ROWS = 1000
-_LOOKED = 256  # looks at files that are remembered
+MAX_LOOKS = 256  # that are remembered
 _FRESH = 30.0  # seconds that a look at a file holds
 
 
@@ -80,7 +80,7 @@ class Documents:
         self.pools = pools
         self.rows = Rows(clock, wall, self.judge_boot, self.state_of)
         self._site: Site | None = None
-        self._looks: OrderedDict[str, tuple[float, FileLook]] = OrderedDict()
+        self._looks: BoundedMap[str, tuple[float, FileLook]] = BoundedMap(MAX_LOOKS)
 
     @property
     def site(self) -> Site | None:
@@ -110,9 +110,6 @@ class Documents:
         if now - when >= _FRESH:
             look = self._look(name)
             self._looks[name] = now, look
-            self._looks.move_to_end(name)
-            if len(self._looks) > _LOOKED:
-                self._looks.popitem(last=False)
         return look
 
     def state_of(self, boot: Boot) -> str:
@@ -300,6 +297,6 @@ class Documents:
             "at": round(step.began - boot.began, 4),
             "until": round(step.ended - boot.began, 4),
             "count": step.count,
-            "text": step.text,
+            "text": step.subject or (step.detail if step.kind is StepKind.REFUSED else ""),
             "more": describe_step(step),
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pybootd.core.bounded_map import BoundedMap
 from pybootd.core.loop import Callback, Loop, Timer
 from pybootd.observe.boots.boot import ClientRecord
 from pybootd.status.documents import Documents
@@ -70,7 +71,7 @@ class LiveEvents:
         self._stats = stats
         self._feeds: list[EventStream] = []
         self._dirty: dict[str, ClientRecord] = {}
-        self._told: dict[str, tuple[str, str]] = {}
+        self._told: BoundedMap[str, tuple[str, str]] = BoundedMap(4 * _WATCHED)
         self._counted = 0.0
         self._tick: Timer | None = None
         self._slow: Timer | None = None
@@ -162,8 +163,6 @@ class LiveEvents:
             return
         for record in records:
             self._told[record.name] = self._outcome_of(record)
-        while len(self._told) > 4 * _WATCHED:
-            del self._told[next(iter(self._told))]
         rows = ",".join(self._report.rows.row_text(record) for record in records)
         self._send_event(_event("clients", f"[{rows}]"), now)
 

@@ -16,6 +16,7 @@ from pybootd.core.client import Client, IPAddress, KnownClient
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EventBus
 from pybootd.core.loop import Loop
+from pybootd.core.workers import Later, TaskResult
 from pybootd.files.resolver import Files
 from pybootd.files.source import FileRequest
 from pybootd.observe.boots.timeline import Timeline
@@ -93,13 +94,18 @@ class StatusService:
             self._loop.watch(self._sock, self._load_server)
 
     def _load_server(self, now: float) -> None:
-        """Load what answers, and let it take over."""
+        """Have a worker load what answers, which takes over then: it is too much for the loop."""
+        if self._sock is not None:
+            self._loop.unwatch(self._sock)
+            self._loop.work(Later(_import_server, "status", 1), self._start_server)
+
+    def _start_server(self, loaded: TaskResult[None], now: float) -> None:
         sock, self._sock = self._sock, None
         if sock is None:
             return
         loop = self._loop
-        loop.unwatch(sock)
         try:
+            loaded.get()
             from pybootd.status.api import StatusApi
             from pybootd.status.server import StatusServer
 
@@ -196,6 +202,14 @@ class StatusService:
             pool = network.pool
             taken = sum(lease.expires > now for lease in pool.list_leases())
             yield PoolRow(str(network.network), max(0, pool.last - pool.first + 1), taken)
+
+
+def _import_server() -> None:
+    """Load the modules that answer; later imports of them take no time."""
+    import pybootd.status.api
+    import pybootd.status.documents
+    import pybootd.status.metrics
+    import pybootd.status.server  # noqa: F401
 
 
 def look_at_file(all_files: Iterable[Files], name: str) -> FileLook:

@@ -183,7 +183,7 @@ def test_a_boot_of_very_many_steps_keeps_its_start_and_its_end() -> None:
     first, last = boot.steps[0], boot.steps[-1]
     assert isinstance(first, Step)
     assert isinstance(last, Step)
-    assert (first.kind, last.text) == (StepKind.OFFERED, "file999")
+    assert (first.kind, last.subject) == (StepKind.OFFERED, "file999")
 
 
 def test_what_runs_is_kept_however_many_steps_a_boot_has() -> None:

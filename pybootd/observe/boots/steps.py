@@ -40,22 +40,22 @@ StepCause = RefusalCause | ConflictCause | FileProblem
 class Step:
     """Something that happened, ``count`` times from ``began`` to ``ended``.
 
-    ``text`` is the address, the other server, the file asked for, or why it was refused; ``more``
-    what else is known of it: the boot file, the name that was looked for, the reason. ``cause``:
-    why it was refused, or in conflict.
+    ``subject`` is what it was about: an address, the other server, the file asked for. ``detail``
+    is for people: the boot file, the name that was looked for, what else is known. ``cause``: why
+    it was refused, or in conflict.
     """
 
-    __slots__ = ("began", "cause", "count", "ended", "kind", "more", "text")
+    __slots__ = ("began", "cause", "count", "detail", "ended", "kind", "subject")
 
     running = False
 
     def __init__(
-        self, kind: StepKind, when: float, text: str, more: str, cause: StepCause | None
+        self, kind: StepKind, when: float, subject: str, detail: str, cause: StepCause | None
     ) -> None:
         self.kind = kind
         self.began = self.ended = when
-        self.text = text
-        self.more = more
+        self.subject = subject
+        self.detail = detail
         self.cause = cause
         self.count = 1
 

@@ -126,7 +126,7 @@ class Timeline:
             return
         record = self._hear_client(client)
         self._boot_of_request(record, client)
-        self._note_step(record, StepKind.REFUSED, event.reason, cause=event.cause)
+        self._note_step(record, StepKind.REFUSED, "", event.reason, event.cause)
 
     def _note_conflict(self, event: events.AddressConflict) -> None:
         if not self._is_of_interest(event.client):
@@ -306,23 +306,23 @@ class Timeline:
         self,
         record: ClientRecord,
         kind: StepKind,
-        text: str,
-        more: str = "",
+        subject: str,
+        detail: str = "",
         cause: StepCause | None = None,
     ) -> None:
         if not record.boots:
             self._begin_boot(record)
         boot, now = record.boot, self._clock()
-        text, more = keep_text(text), keep_text(more)
+        subject, detail = keep_text(subject), keep_text(detail)
         # a system that keeps its address may ask for it from the start each time
         for step in boot.steps[-2:] if boot.up else boot.steps[-1:]:
-            if isinstance(step, Step) and (step.kind, step.text) == (kind, text):
+            if isinstance(step, Step) and (step.kind, step.subject) == (kind, subject):
                 step.count += 1
                 step.ended = boot.touched = now
-                step.more, step.cause = more, cause
+                step.detail, step.cause = detail, cause
                 self._tell_change(record)
                 return
-        self._add_step(record, Step(kind, now, text, more, cause))
+        self._add_step(record, Step(kind, now, subject, detail, cause))
 
     def _add_step(self, record: ClientRecord, step: Step | BootTransfer) -> None:
         boot = record.boot

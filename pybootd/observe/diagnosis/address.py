@@ -17,7 +17,7 @@ def another_server(case: Evidence) -> Diagnosis | None:
         return None
     if not case.is_silent(QUIET):
         return None
-    other = newest.text or "it doesn't say which"
+    other = newest.subject or "it doesn't say which"
     return verdicts.ANOTHER_SERVER.diagnose(
         f"Another DHCP server on this network gave it an address: {other}.",
         "",
@@ -30,29 +30,29 @@ def refused(case: Evidence) -> Diagnosis | None:
     newest = case.newest
     if not isinstance(newest, Step) or newest.kind is not StepKind.REFUSED:
         return None
-    seen = f"refused {count_times(newest)}: {newest.text}"
+    seen = f"refused {count_times(newest)}: {newest.detail}"
     if newest.cause is RefusalCause.ACCESS:
         return verdicts.REFUSED.diagnose(
-            f"This machine is not allowed to boot: {newest.text}.",
+            f"This machine is not allowed to boot: {newest.detail}.",
             "",
             seen,
         )
     if newest.cause is RefusalCause.NO_ACCESS:
         return verdicts.AUTHORIZATION_SILENT.diagnose(
-            f"The authorization server did not say whether it may boot: {newest.text}.",
+            f"The authorization server did not say whether it may boot: {newest.detail}.",
             "",
             seen,
         )
     if newest.cause is RefusalCause.POOL:
         return verdicts.POOL_EMPTY.diagnose(
-            f"No address was left for it: {newest.text}.",
+            f"No address was left for it: {newest.detail}.",
             "",
             seen,
         )
     if newest.cause is RefusalCause.NO_FILE or not case.is_silent(QUIET):
         return None
     return verdicts.REFUSED_ADDRESS.diagnose(
-        f"Its request was refused: {newest.text}.",
+        f"Its request was refused: {newest.detail}.",
         "",
         seen,
     )
@@ -80,7 +80,7 @@ def not_requested(case: Evidence) -> Diagnosis | None:
             f"offered on {case.boot.interface}" if case.boot.interface else "",
         )
     return verdicts.NOT_REQUESTED.diagnose(
-        f"It was offered {newest.text}, and did not ask for it.",
+        f"It was offered {newest.subject}, and did not ask for it.",
         "",
         f"{offered} of its DHCPDISCOVERs answered by an offer, no DHCPREQUEST",
     )
@@ -162,5 +162,5 @@ def not_fetched(case: Evidence) -> Diagnosis | None:
         f"Its address was confirmed, and it never asked for {boot.boot_file}.",
         f"Requests for files do not arrive here, or nobody serves them: let {port} through the"
         f" firewall, and see that the {service} service runs ({hint}).",
-        f"address {newest.text if isinstance(newest, Step) else ''} confirmed, no file asked for",
+        f"address {boot.address} confirmed, no file asked for",
     )

@@ -19,19 +19,19 @@ def missing_file(case: Evidence) -> Diagnosis | None:
     newest = case.newest
     if not isinstance(newest, Step) or newest.kind is not StepKind.MISSED:
         return None
-    role = role_in_boot(case, newest.text)
+    role = role_in_boot(case, newest.subject)
     if role is FileRole.CONFIGURATION or (role is FileRole.OTHER and case.fetched):
         return None
     if role is not FileRole.BOOT_FILE and not case.is_silent(QUIET):
         return None
-    near = case.look(newest.text).near
+    near = case.look(newest.subject).near
     which = "Its boot file" if role is FileRole.BOOT_FILE else f"A file ({STAGES[role]})"
     like = f" Names like it: {', '.join(near)}." if near else ""
     return verdicts.MISSING_FILE.diagnose(
-        f"{which} is not there: {newest.text}.",
+        f"{which} is not there: {newest.subject}.",
         "Put it below [tftp] root, or correct its name where it is written"
         f" ({'[bootfile]' if role is FileRole.BOOT_FILE else 'the loader configuration'}).{like}",
-        f"asked for {newest.text!r}, {newest.more}",
+        f"asked for {newest.subject!r}, {newest.detail}",
     )
 
 
@@ -44,18 +44,18 @@ def forbidden(case: Evidence) -> Diagnosis | None:
         or _origin_said(newest)
     ):
         return None
-    what = f"A file was refused to it: {newest.text}: {newest.more}."
+    what = f"A file was refused to it: {newest.subject}: {newest.detail}."
     if newest.cause is FileProblem.ALTERED:
         return verdicts.FORBIDDEN_FILE.diagnose(
             what,
             "Find out who changed the file, and put the right one back; if it was you, write its"
             " sum (sha256sum FILE) into [pins].",
-            f"asked for {newest.text!r}",
+            f"asked for {newest.subject!r}",
         )
     return verdicts.FORBIDDEN_FILE.diagnose(
         what,
         "",
-        f"asked for {newest.text!r}",
+        f"asked for {newest.subject!r}",
     )
 
 
@@ -67,9 +67,9 @@ def broken_template(case: Evidence) -> Diagnosis | None:
     if newest.cause is not FileProblem.TEMPLATE:
         return None
     return verdicts.TEMPLATE.diagnose(
-        f"The template for {newest.text} has a fault: {newest.more}.",
+        f"The template for {newest.subject} has a fault: {newest.detail}.",
         "",
-        f"rendering said: {newest.more}",
+        f"rendering said: {newest.detail}",
     )
 
 
@@ -89,7 +89,7 @@ def unavailable(case: Evidence) -> Diagnosis | None:
     if isinstance(newest, BootTransfer):
         name, reason = newest.requested, describe_end(newest)
     else:
-        name, reason = newest.text, newest.more
+        name, reason = newest.subject, newest.detail
     return verdicts.ORIGIN_DOWN.diagnose(
         f"{name} could not be had: {reason}.",
         "",
@@ -166,7 +166,9 @@ def no_configuration(case: Evidence) -> Diagnosis | None:
     newest = case.newest
     if not isinstance(newest, Step) or newest.kind is not StepKind.MISSED:
         return None
-    if role_in_boot(case, newest.text) is not FileRole.CONFIGURATION or not case.is_silent(QUIET):
+    if role_in_boot(case, newest.subject) is not FileRole.CONFIGURATION or not case.is_silent(
+        QUIET
+    ):
         return None
     tried: list[str] = []
     for one in reversed(case.boot.steps):
@@ -174,8 +176,8 @@ def no_configuration(case: Evidence) -> Diagnosis | None:
             break
         if not isinstance(one, Step) or one.kind is not StepKind.MISSED:
             continue
-        if role_in_boot(case, one.text) is FileRole.CONFIGURATION:
-            tried.insert(0, one.text)
+        if role_in_boot(case, one.subject) is FileRole.CONFIGURATION:
+            tried.insert(0, one.subject)
     return verdicts.NO_CONFIGURATION.diagnose(
         f"The boot loader found no configuration: {tried[-1]}, the last that it tried, is not"
         " there.",

@@ -199,7 +199,7 @@ def stopped(case: Evidence) -> Diagnosis | None:
         return None
     missing = ""
     if isinstance(newest, Step):  # a proxy offers no address
-        name = f"{STAGES[newest.kind]} {newest.text or newest.more}".rstrip()
+        name = f"{STAGES[newest.kind]} {newest.subject or newest.detail}".rstrip()
         after = f"this: {name}"
     else:
         after = name = newest.requested
