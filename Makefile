@@ -6,7 +6,7 @@ FIRMWARE_PACKAGES = qemu-system-x86 ipxe-qemu ovmf debian-installer-12-netboot-a
 DHCP_SERVERS = dnsmasq-base isc-dhcp-server kea-dhcp4-server
 TEST_PACKAGES = $(shell sed 's/\#.*//' tests/debian-packages.txt)
 
-.PHONY: help demo test test-unit test-net test-boot lint verdicts endurance siege installed peers bench bench-dhcp bench-http bench-tftp bench-observe bench-scale deb docs reference picture \
+.PHONY: help demo test test-unit test-lowest test-net test-boot lint verdicts endurance siege installed peers bench bench-dhcp bench-http bench-tftp bench-observe bench-scale deb docs reference picture \
     fuzz soak clean
 
 help:
@@ -34,9 +34,9 @@ demo: .venv/package.done
 
 test: .venv/test.done
 	@tests/packages.sh $(TEST_PACKAGES)
-	@.venv/bin/python tests/run.py lint unit net boot
+	@.venv/bin/python tests/run.py lint unit lowest net boot
 
-test-unit lint: .venv/test.done
+test-unit test-lowest lint: .venv/test.done
 	@.venv/bin/python tests/run.py $(@:test-%=%)
 
 test-net test-boot: .venv/test.done
@@ -111,7 +111,7 @@ bench-tftp: .venv/package.done
 	@.venv/bin/python bench/tftp/dhcp.py
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:

@@ -21,7 +21,7 @@ def version() -> str:
     return found.group(1)
 
 
-POSTGRESQL = ["psycopg[binary]>=3.1"]
+POSTGRESQL = ["psycopg[binary]>=3.3.5"]
 TEST = [
     *POSTGRESQL,
     "docutils>=0.20",
@@ -53,12 +53,12 @@ setup(
     packages=find_packages(include=["pybootd", "pybootd.*"]),
     package_data={"pybootd": ["etc/*", "status/page/*", "py.typed"]},
     install_requires=[
-        "h11>=0.14",
-        "jinja2>=3.1",
+        "h11>=0.16",
+        "jinja2>=3.1.6",
         "netifaces-plus>=0.12",
         "prometheus-client>=0.20",
         "rich>=13.0",
-        "urllib3>=2.3",
+        "urllib3>=2.8",
     ],
     extras_require={"fuzz": FUZZ, "postgresql": POSTGRESQL, "test": TEST},
     entry_points={

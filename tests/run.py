@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import lowest
+
 ROOT = Path(__file__).parent.parent
 BIN = ROOT / ".venv" / "bin"
 LINT = (
@@ -19,7 +21,12 @@ LINT = (
     ("mypy", "--no-error-summary", "--strict", "pybootd"),
     ("lint-imports", "--no-cache"),
 )
-MARKS = {"unit": "not net and not boot", "net": "net and not boot", "boot": "boot"}
+MARKS = {
+    "unit": "not net and not boot",
+    "lowest": "not net and not boot",
+    "net": "net and not boot",
+    "boot": "boot",
+}
 NOTHING_RAN = 5  # pytest's exit status when no test was collected
 
 
@@ -40,7 +47,11 @@ def lint() -> tuple[str, str]:
 
 def tests(group: str) -> tuple[str, str]:
     """Run one group of tests on two cores, its output shown as it comes."""
-    command = [BIN / "pytest", "-q", "-n", "2", "--dist", "worksteal", "-m", MARKS[group]]
+    options = ["-q", "-n", "2", "--dist", "worksteal", "-m", MARKS[group]]
+    if group == "lowest":
+        command = [lowest.make(), "-m", "pytest", *options]
+    else:
+        command = [BIN / "pytest", *options]
     counts, reasons = "", []
     with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE) as process:
         for line in process.stdout or ():
@@ -49,7 +60,7 @@ def tests(group: str) -> tuple[str, str]:
                 counts = line.strip("= \n")
             if skipped := re.match(r"SKIPPED \[\d+\] \S+: (.+)", line):
                 reasons.append(skipped[1])
-    must = os.environ.get("PYBOOTD_TEST_ALL") == "1" and group != "unit"
+    must = os.environ.get("PYBOOTD_TEST_ALL") == "1" and group not in ("unit", "lowest")
     if process.returncode not in (0, NOTHING_RAN):
         return "FAILED", counts or f"pytest ended with {process.returncode}"
     if " passed" not in f" {counts}":
@@ -66,7 +77,7 @@ def main(groups: list[str]) -> int:
         began = time.monotonic()
         result, said = lint() if group == "lint" else tests(group)
         results.append(result)
-        summary.append(f"{group:5} {result:7} {time.monotonic() - began:4.0f} s  {said}")
+        summary.append(f"{group:6} {result:7} {time.monotonic() - began:4.0f} s  {said}")
     print("--- summary", *summary, sep="\n")
     if "FAILED" in results:
         print("not everything passed")
