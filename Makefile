@@ -2,7 +2,7 @@
 # installs the Debian packages that it needs; else it says which are missing and does what it can.
 
 PYTHON ?= python3
-FIRMWARE_PACKAGES = qemu-system-x86 ipxe-qemu ovmf debian-installer-12-netboot-amd64
+FIRMWARE_PACKAGES = qemu-system-x86 ipxe-qemu ovmf debian-installer-netboot
 DHCP_SERVERS = dnsmasq-base isc-dhcp-server kea-dhcp4-server
 TEST_PACKAGES = $(shell sed 's/\#.*//' tests/debian-packages.txt)
 

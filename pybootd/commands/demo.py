@@ -63,7 +63,8 @@ def parser() -> argparse.ArgumentParser:
         " Works as root, and without where the system allows user namespaces.",
         epilog="Exit status: 0 when the machine has booted and every byte was right, else 1.",
     )
-    packages = ", ".join((*machine.PACKAGES, debian_installer.PACKAGE))
+    # the same text on every system: the reference is made of it
+    packages = ", ".join((*machine.PACKAGES, "debian-installer-NUMBER-netboot-amd64"))
     made.add_argument(
         "--firmware",
         choices=("virtual", "bios", "uefi"),

@@ -7,12 +7,13 @@ drivers that a virtual machine doesn't have, so that an emulated machine boots i
 from __future__ import annotations
 
 import gzip
+import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = "debian-installer-12-netboot-amd64"
-IMAGE = Path("/usr/lib/debian-installer/images/12/amd64/text")
+IMAGES = Path("/usr/lib/debian-installer/images")  # a folder for each version of Debian
+_NEWEST = "13"  # where the system is not Debian, or has no number yet
 FIRST_LINE = "Starting system log daemon"  # the first that the installer itself prints
 BOOT_FILES = {"bios": "pxelinux.0", "efi-x86_64": "debian-installer/amd64/bootnetx64.efi"}
 
@@ -34,18 +35,41 @@ menuentry 'Install' {{
 _DRIVERS = ("/e1000/", "/virtio", "/failover", "/net_failover", "/af_packet")
 
 
+def find_image() -> Path:
+    """Return the folder of the newest network-boot image; where there is none, of our version's."""
+    found = [path for path in IMAGES.glob("*/amd64/text") if (path / _AMD64 / "linux").is_file()]
+    newest = max(found, key=lambda path: int(path.parts[-3]), default=None)
+    return newest or IMAGES / debian_version() / "amd64" / "text"
+
+
+def debian_version() -> str:
+    """Return the number of this system's Debian release; of another system's, the newest one."""
+    try:
+        system = platform.freedesktop_os_release()
+    except OSError:
+        system = {}
+    return system.get("VERSION_ID", _NEWEST) if system.get("ID") == "debian" else _NEWEST
+
+
+def name_package() -> str:
+    """Return the Debian package that has the image for this release."""
+    return f"debian-installer-{debian_version()}-netboot-amd64"
+
+
 def missing() -> str:
     """Say why there is no image to boot; "" when there is."""
-    return "" if (IMAGE / _AMD64 / "linux").is_file() else f"not installed: {PACKAGE}"
+    installed = (find_image() / _AMD64 / "linux").is_file()
+    return "" if installed else f"not installed: {name_package()}"
 
 
 def build(root: Path) -> None:
     """Lay the boot tree out in a folder that doesn't exist yet; takes a few seconds."""
-    shutil.copytree(IMAGE, root, ignore=shutil.ignore_patterns("initrd.gz", "pxelinux.cfg"))
+    image = find_image()
+    shutil.copytree(image, root, ignore=shutil.ignore_patterns("initrd.gz", "pxelinux.cfg"))
     (root / "pxelinux.cfg").mkdir()
     (root / "pxelinux.cfg" / "default").write_text(_PXELINUX, encoding="ascii")
     (root / _AMD64 / "grub" / "grub.cfg").write_text(_GRUB, encoding="ascii")
-    archive = gzip.decompress((IMAGE / _AMD64 / "initrd.gz").read_bytes())
+    archive = gzip.decompress((image / _AMD64 / "initrd.gz").read_bytes())
     with gzip.open(root / _AMD64 / "initrd.gz", "wb", compresslevel=1) as initrd:
         for member in _members(archive):
             initrd.write(member)

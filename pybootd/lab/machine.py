@@ -27,7 +27,8 @@ Firmware = Literal["bios", "uefi", "uefi-http", "uefi-secure"]
 
 PACKAGES = ("qemu-system-x86", "ipxe-qemu", "ovmf")
 _OVMF = Path("/usr/share/OVMF")
-_ROM = Path("/usr/lib/ipxe/qemu/pxe-e1000.rom")
+# Debian 12 and earlier, Debian 13
+_ROMS = (Path("/usr/lib/ipxe/qemu/pxe-e1000.rom"), Path("/usr/share/qemu/pxe-e1000.rom"))
 _QEMU = "qemu-system-x86_64"
 # nobody but the firmware changes its variables
 _GUARDED = ("-global", "driver=cfi.pflash01,property=secure,value=on")
@@ -41,7 +42,7 @@ def missing() -> str:
     """Say why no virtual PC can run here; "" when one can."""
     if reason := network.missing(_QEMU):
         return reason
-    files = (_OVMF / "OVMF_CODE_4M.fd", _OVMF / "OVMF_VARS_4M.fd", _ROM)
+    files = (_OVMF / "OVMF_CODE_4M.fd", _OVMF / "OVMF_VARS_4M.fd", find_rom())
     if lacking := [path.name for path in files if not path.is_file()]:
         return f"not installed: {', '.join(lacking)} (packages {', '.join(PACKAGES)})"
     try:
@@ -49,6 +50,11 @@ def missing() -> str:
             return ""
     except OSError as error:
         return f"/dev/net/tun: {error.strerror}"
+
+
+def find_rom() -> Path:
+    """Return iPXE's ROM for the virtual network card; where none is installed, where it belongs."""
+    return next((path for path in _ROMS if path.is_file()), _ROMS[-1])
 
 
 class Machine:

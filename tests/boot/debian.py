@@ -1,4 +1,4 @@
-"""A Debian of its own in a folder, made by debootstrap of the mirror that apt uses here."""
+"""A Debian in a folder, made by debootstrap of the mirror that apt uses here."""
 
 import os
 import re
@@ -107,9 +107,13 @@ def newer(deb, folder):
 
 
 class Debian:
-    """A context manager: the folder goes at the end, and everything was mounted in namespaces."""
+    """A context manager: the folder goes at the end, and everything was mounted in namespaces.
 
-    def __init__(self):
+    ``name``: the release, ``trixie`` say; "" for the one of this machine.
+    """
+
+    def __init__(self, name=""):
+        self.name = name
         # 300 MB, so not where a tmpfs may be
         self.folder = Path(tempfile.mkdtemp(prefix="pybootd-debian-", dir="/var/tmp"))
         self.folder.chmod(0o755)
@@ -123,9 +127,15 @@ class Debian:
             raise DebianError(f"something is mounted in {self.folder}: take it away by hand")
         shutil.rmtree(self.folder)
 
-    def make(self):
-        """Install the base system; the release's name."""
-        name, known = release(), sources()
+    def make(self, *packages):
+        """Install the base system and these packages; the release's name."""
+        own = release()
+        name = self.name or own
+        known = [
+            (mirror, suite.replace(own, name, 1), part)
+            for mirror, suite, part in sources()
+            if suite.startswith(own)
+        ]
         mirrors = [address for address, suite, part in known if (suite, part) == (name, "main")]
         if not mirrors:
             raise DebianError(f"apt has no source of {name} main")
@@ -136,9 +146,11 @@ class Debian:
             for scheme in ("http", "https")
             if f"Acquire::{scheme}::Proxy" in proxies
         }
-        secure = ["--include=ca-certificates"] if mirrors[0].startswith("https:") else []
-        words = ("debootstrap", "--variant=minbase", *secure, name, self.root, mirrors[0])
-        run(*self._apart(*words), env=env)
+        if mirrors[0].startswith("https:"):
+            packages = ("ca-certificates", *packages)
+        chosen = [f"--include={','.join(packages)}"] if packages else []
+        words = ("debootstrap", "--variant=minbase", *chosen, name, self.root, mirrors[0])
+        run(*self.apart(*words), env=env)
         apt = self.root / "etc/apt"
         (apt / "sources.list").write_text("".join(f"deb {' '.join(row)}\n" for row in known))
         reached = [line for line in lines if line.startswith(_REACHED)]
@@ -147,7 +159,7 @@ class Debian:
         self.apt("update")
         return name
 
-    def _apart(self, *words):
+    def apart(self, *words):
         # it ends with us, however we end
         return [
             "setpriv",
@@ -172,7 +184,7 @@ class Debian:
     def run(self, *words, check=True, timeout=600.0):
         """Run a command in the folder, with this machine's network. Raises DebianError."""
         words = ("sh", self.script("enter"), *words)
-        return run(*self._apart(*words), check=check, timeout=timeout)
+        return run(*self.apart(*words), check=check, timeout=timeout)
 
     def apt(self, *words):
         """Run apt-get in the folder; what it said."""

@@ -44,7 +44,7 @@ def test_the_readme_sample_boots_debian_from_a_mirror(network, lan, server, tmp_
     site = tmp_path / "site"
     path = re.search(r"root = http://10.8.0.2/(\S+)", ini.read_text())[1]
     (site / path).parent.mkdir(parents=True)
-    (site / path).symlink_to(debian_installer.IMAGE)
+    (site / path).symlink_to(debian_installer.find_image())
     script = TOP / "tests" / "files" / "origin.py"
     mirror.popen(sys.executable, script, site, "--port", "80")
     with (
@@ -52,7 +52,7 @@ def test_the_readme_sample_boots_debian_from_a_mirror(network, lan, server, tmp_
         Machine("bios", lan, tmp_path / "bios") as machine,
     ):
         machine.wait_for_line("Linux version", timeout=200)
-        initrd = (debian_installer.IMAGE / INITRD).read_bytes()
+        initrd = (debian_installer.find_image() / INITRD).read_bytes()
         clients = crowd.fetch(
             crowded, "10.7.0.1", [INITRD] * 50, blksize=1468, windowsize=16, limit=150
         )

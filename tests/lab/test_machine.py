@@ -69,13 +69,13 @@ KEPT = [
 
 def test_initrd_loses_firmware_and_drivers_of_other_hardware(tmp_path, monkeypatch):
     lost = [("lib/firmware/a.bin", b"12345"), ("lib/modules/6.1/kernel/drivers/ata/ahci.ko", b"z")]
-    boot = tmp_path / "image" / "debian-installer" / "amd64"
+    boot = tmp_path / "12" / "amd64" / "text" / "debian-installer" / "amd64"
     (boot / "grub").mkdir(parents=True)
     archive = b"".join(member(*each) for each in (KEPT[0], *lost, *KEPT[1:]))
     (boot / "initrd.gz").write_bytes(gzip.compress(archive))
     (boot / "kernel").write_bytes(b"kernel")
     (boot / "linux").symlink_to("kernel")
-    monkeypatch.setattr(debian_installer, "IMAGE", tmp_path / "image")
+    monkeypatch.setattr(debian_installer, "IMAGES", tmp_path)
     assert debian_installer.missing() == ""
     debian_installer.build(tmp_path / "root")
     built = tmp_path / "root" / "debian-installer" / "amd64"
@@ -88,5 +88,23 @@ def test_initrd_loses_firmware_and_drivers_of_other_hardware(tmp_path, monkeypat
 
 
 def test_missing_image_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(debian_installer, "IMAGE", tmp_path)
-    assert debian_installer.missing() == "not installed: debian-installer-12-netboot-amd64"
+    monkeypatch.setattr(debian_installer, "IMAGES", tmp_path)
+    for system, number in (
+        ({"ID": "debian", "VERSION_ID": "12"}, "12"),
+        ({"ID": "debian", "VERSION_ID": "13"}, "13"),
+        ({"ID": "debian"}, "13"),  # testing
+        ({"ID": "fedora", "VERSION_ID": "43"}, "13"),
+    ):
+        monkeypatch.setattr("platform.freedesktop_os_release", lambda system=system: system)
+        named = f"debian-installer-{number}-netboot-amd64"
+        assert debian_installer.missing() == f"not installed: {named}"
+
+
+def test_the_newest_image_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(debian_installer, "IMAGES", tmp_path)
+    for number in ("9", "12", "13"):
+        boot = tmp_path / number / "amd64" / "text" / "debian-installer" / "amd64"
+        boot.mkdir(parents=True)
+        (boot / "linux").write_bytes(b"kernel")
+    (boot / "linux").unlink()
+    assert debian_installer.find_image().parts[-3] == "12"

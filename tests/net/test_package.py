@@ -25,6 +25,7 @@ mkdir up work root
 mount -t overlay overlay -o lowerdir=/,upperdir=up,workdir=work root || exit 33
 mount -t proc proc root/proc
 mount --rbind /dev root/dev
+cp {deb} root/pybootd.deb  # it may lie on another file system, which the overlay does not show
 exec chroot root sh -c {script}
 """
 
@@ -90,15 +91,15 @@ def test_the_debian_package_is_installed_and_serves(source, lan):
     server, client = lan
     run("sh", source / "source/packaging/deb.sh", sys.executable, source, cwd=source / "source")
     (deb,) = source.glob("*.deb")
-    script = f"""'
+    script = """'
         printf "#!/bin/sh\\nexit 101\\n" >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
-        dpkg --force-depends -i {deb} && pybootd --version && pybootd --check || exit 34
+        dpkg --force-depends -i /pybootd.deb && pybootd --version && pybootd --check || exit 34
         ls /lib/systemd/system/pybootd.service /usr/share/man/man8/pybootd.8.gz || exit 35
         echo "boot me" >/srv/tftp/pxelinux.0
         exec pybootd -c /etc/pybootd.ini
     '"""
     with tempfile.TemporaryDirectory() as folder:
-        over = OVER.format(folder=folder, script=script)
+        over = OVER.format(folder=folder, deb=deb, script=script)
         log = source / "deb.log"
         with log.open("w") as said:
             process = server.popen("unshare", "-m", "sh", "-c", over, stdout=said, stderr=said)
