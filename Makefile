@@ -6,8 +6,9 @@ FIRMWARE_PACKAGES = qemu-system-x86 ipxe-qemu ovmf debian-installer-netboot
 DHCP_SERVERS = dnsmasq-base isc-dhcp-server kea-dhcp4-server
 TEST_PACKAGES = $(shell sed 's/\#.*//' tests/debian-packages.txt)
 
-.PHONY: help demo test test-unit test-lowest test-net test-boot lint verdicts endurance siege installed peers bench bench-dhcp bench-http bench-tftp bench-observe bench-scale deb docs reference picture \
-    fuzz soak clean
+.PHONY: help demo test test-unit test-lowest test-net test-boot lint verdicts endurance siege installed \
+    fresh pythons peers bench bench-dhcp bench-http bench-tftp bench-observe bench-scale deb docs \
+    reference picture fuzz soak clean
 
 help:
 	@echo "make demo                 a machine boots in a private network, before your eyes"
@@ -17,6 +18,8 @@ help:
 	@echo "make endurance            the DHCP server killed 200 times: whose lease is lost?"
 	@echo "make siege                twenty boots and a virtual PC while strangers flood the server"
 	@echo "make installed            the Debian package in a Debian of its own: started, booted from, purged"
+	@echo "make fresh                a bare Debian 12 and 13 each, and the README's commands in them"
+	@echo "make pythons              the unit tests with each Python from 3.11 to 3.14 that is here"
 	@echo "make peers                the DHCP behaviour rows, tried on other servers, too"
 	@echo "make fuzz SECONDS=60      octets of strangers, so long for each target; or TARGETS='names http'"
 	@echo "make deb                  a Debian package, in build/"
@@ -58,6 +61,13 @@ siege: .venv/test.done
 installed: .venv/test.done
 	@tests/packages.sh $(TEST_PACKAGES) debootstrap
 	@.venv/bin/python -m tests.boot.installed
+
+fresh: .venv/test.done
+	@tests/packages.sh iproute2 debootstrap git
+	@.venv/bin/python -m tests.boot.fresh $(RELEASES)
+
+pythons:
+	@tests/pythons.sh
 
 peers: .venv/test.done
 	@tests/packages.sh $(TEST_PACKAGES) $(DHCP_SERVERS)

@@ -1,4 +1,4 @@
-"""What the README promises of a fresh machine: its commands in a bare Debian 12 and a bare Debian 13.
+"""What the README promises of a fresh machine: its commands in a bare Debian 12 and 13.
 
 Usage: python -m tests.boot.fresh [RELEASE...]      (as root; a line for each step)
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pybootd.lab import network
 
-from .debian import Debian, DebianError, must, run
+from .debian import Debian, DebianError, run
 
 TOP = Path(__file__).parents[2]
 RELEASES = ("bookworm", "trixie")  # 12 and 13
@@ -57,13 +57,11 @@ def try_command(debian, log, *words):
             stderr=subprocess.STDOUT,
             timeout=PATIENCE_S,
         )
-    took = f"{time.monotonic() - began:7.1f} s"
-    grown = (measure(debian.root) - before) / 1e6
+    took, grown = time.monotonic() - began, (measure(debian.root) - before) / 1e6
     lines = log.read_text(errors="replace").splitlines()
     failed = done.returncode != 0
-    print(
-        f"{took}  {' '.join(words):24} {'FAILED' if failed else 'passed'}, {grown:.0f} MB more on disk"
-    )
+    said = f"{'FAILED' if failed else 'passed'}, {grown:.0f} MB more on disk"
+    print(f"{took:7.1f} s  {' '.join(words):24} {said}")
     shown = lines[-40:] if failed else summary(lines)
     print(*(f"            {line}" for line in shown), sep="\n", flush=True)
     return not failed
@@ -77,21 +75,32 @@ def summary(lines):
     return [re.sub(r"\s+", " ", told[-1])] if told else []
 
 
+def copy_pip(root):
+    """Let pip in the folder reach its index as it does here: address, proxy, certificates."""
+    told = run(sys.executable, "-m", "pip", "config", "list").stdout
+    found = dict(re.findall(r"^(?:global|:env:)\.(cert|index-url|proxy)='(.*)'$", told, re.M))
+    if "cert" in found:
+        shutil.copy(found["cert"], root / "etc/pip-certificates.pem")
+        found["cert"] = "/etc/pip-certificates.pem"
+    lines = [f"{name} = {value}" for name, value in found.items()]
+    (root / "etc/pip.conf").write_text("\n".join(["[global]", *lines, ""]))
+
+
 def try_release(name, logs):
     """Make the release, clone, and try every command; whether all of them passed."""
     with Debian(name) as debian:
         began = time.monotonic()
         debian.make(*BARE)
+        copy_pip(debian.root)
         version = (debian.root / "etc/debian_version").read_text().strip()
-        print(f"{time.monotonic() - began:7.1f} s  Debian {version} ({name}): {', '.join(BARE)} alone,"
-              f" {measure(debian.root) / 1e6:.0f} MB", flush=True)  # fmt: skip
+        took, size = time.monotonic() - began, measure(debian.root) / 1e6
+        said = f"{', '.join(BARE)} alone, {size:.0f} MB"
+        print(f"{took:7.1f} s  Debian {version} ({name}): {said}", flush=True)
         run("git", "clone", "-q", "--no-local", TOP, debian.root / "root/pybootd")
-        return all(
-            [
-                try_command(debian, logs / f"{name}-{number}.log", *words)
-                for number, words in enumerate(COMMANDS, 1)
-            ]
-        )
+        failed = 0
+        for number, words in enumerate(COMMANDS, 1):
+            failed += not try_command(debian, logs / f"{name}-{number}.log", *words)
+        return not failed
 
 
 def main(names):
