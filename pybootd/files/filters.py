@@ -47,7 +47,7 @@ class Filter(ABC):
     @classmethod
     @abstractmethod
     def from_config(cls, section: Section) -> Filter:
-        """Build it from the section of its own name; raises ConfigError with every fault."""
+        """Build it from the section that has its name; raises ConfigError with every fault."""
 
     @abstractmethod
     def rewrite(self, request: FileRequest) -> FilterAnswer | Later[FilterAnswer | None] | None:

@@ -454,7 +454,7 @@ def test_a_configuration_with_filters_is_read(root: Path, tmp_path: Path) -> Non
     opened.body.close()
 
 
-def test_an_option_in_other_letters_names_the_root_of_its_own_section(
+def test_an_option_in_other_letters_names_the_root_of_its_section(
     root: Path, tmp_path: Path
 ) -> None:
     ini = tmp_path / "pybootd.ini"

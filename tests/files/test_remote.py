@@ -251,7 +251,7 @@ def test_a_stop_ends_what_is_under_way_at_once(source: RemoteSource, loop: Loop)
         start(source, "octets/1")
 
 
-def test_an_error_of_our_own_is_logged_and_ends_that_download_alone(
+def test_an_error_of_pybootd_is_logged_and_ends_that_download_alone(
     source: RemoteSource, monkeypatch, caplog
 ) -> None:
     monkeypatch.setattr(source.origin, "request_file", lambda *arguments: 1 // 0)

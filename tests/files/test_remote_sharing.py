@@ -1,4 +1,4 @@
-"""One download, many readers: who shares, who waits for whom, and who is left behind."""
+"""One download, many readers: who shares, who waits for others, and who is left behind."""
 
 import random
 import time
@@ -28,7 +28,7 @@ def test_clients_that_ask_together_share_one_download(
     assert len(site.requests) == 1
 
 
-def test_one_that_comes_while_the_start_is_there_joins_and_one_that_comes_later_asks_anew(
+def test_one_that_comes_while_the_start_is_there_joins_and_one_that_comes_later_asks_again(
     source: RemoteSource, loop: Loop, site: Site
 ) -> None:
     name = f"octets/{download.MAX_WINDOW * 3}"

@@ -48,9 +48,9 @@ class UncachedOrigin(Protocol):
 
 
 class CacheFill:
-    """One file on its way into the store. ``entry``: what was kept of it before.
+    """One file on its way into the cache. ``entry``: what was kept of it before.
 
-    Whatever changes is touched under ``lock``.
+    What changes is touched under ``lock``.
     """
 
     def __init__(self, cache: FileCache, url: str, entry: CacheEntry | None, pin: str) -> None:
@@ -96,7 +96,7 @@ class CacheFill:
             return reader
 
     def run_fill(self) -> None:
-        """CacheFill it; for a thread of its own."""
+        """Fetch the file; for its own thread."""
         error: FileError | None = None
         try:
             self._fetch_file()
@@ -233,7 +233,7 @@ class FillBody(StreamBody):
 
 
 class FileCache:
-    """Opens remote files by way of the store; everything here blocks."""
+    """Opens remote files by way of the cache; everything here blocks."""
 
     def __init__(self, uncached: UncachedOrigin, store: CacheStore) -> None:
         self.uncached = uncached

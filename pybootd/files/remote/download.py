@@ -133,7 +133,7 @@ class DownloadBody(StreamBody):
 class Download:
     """One file on its way, and the window that its readers look through.
 
-    Whatever changes is touched under ``lock``, by its own thread and by the readers'.
+    What changes is touched under ``lock``, by its own thread and by the readers'.
     """
 
     def __init__(self, source: DownloadHost, url: str, start: int, version: Version | None) -> None:
@@ -301,7 +301,7 @@ class Download:
             self.readers.discard(reader)
 
     def _notify_readers(self) -> None:
-        """Tell the readers, and whoever waits for the response, that there is news."""
+        """Wake those that wait, and call back the readers."""
         self.lock.notify_all()
         waiting = [reader.callback for reader in self.readers if reader.callback is not None]
         if not waiting:
