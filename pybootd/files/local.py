@@ -36,13 +36,18 @@ _FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.ELOOP))
 
 
 class LocalFile(StaticBody):
-    """A regular file, held open: it stays readable when its name is removed or given to another."""
+    """A regular file, held open: it stays readable when its name is removed or given to another.
+
+    ``key`` holds the time of the last change of any kind, which no program can set back.
+    """
 
     def __init__(self, descriptor: int, status: os.stat_result) -> None:
         self._descriptor = descriptor
         self.size = status.st_size
         self.modified = int(status.st_mtime)
-        self.key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        self._modified_ns, self._changed_ns = status.st_mtime_ns, status.st_ctime_ns
+        self._metadata = _metadata_of(status)
+        self.key = (status.st_dev, status.st_ino, self.size, self._modified_ns, self._changed_ns)
 
     def pread(self, count: int, offset: int) -> bytes:
         """Read ``count`` octets from ``offset``; raises Unavailable when the file has changed."""
@@ -52,10 +57,23 @@ class LocalFile(StaticBody):
         except OSError as error:
             text = f"the file can't be read: {error.strerror}"
             raise Unavailable(text, FileProblem.READ_ERROR) from error
-        now = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        if now != self.key or len(data) != max(0, min(count, self.size - offset)):
+        # compared after it was read: a change since then isn't in what was read
+        if status.st_ctime_ns != self._changed_ns:
+            self._check_change(status)
+        if len(data) != max(0, min(count, self.size - offset)):
             raise Unavailable("the file changed while it was read", FileProblem.CHANGED)
         return data
+
+    def _check_change(self, status: os.stat_result) -> None:
+        """Raise Unavailable unless it was a link, an owner or a right that changed.
+
+        A file whose name is given to another loses a link, and is read to its end.
+        """
+        metadata = _metadata_of(status)
+        written = (status.st_size, status.st_mtime_ns) != (self.size, self._modified_ns)
+        if written or metadata == self._metadata:
+            raise Unavailable("the file changed while it was read", FileProblem.CHANGED)
+        self._metadata, self._changed_ns = metadata, status.st_ctime_ns
 
     def fileno(self) -> int | None:
         """Return the descriptor, None once closed."""
@@ -66,6 +84,10 @@ class LocalFile(StaticBody):
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _metadata_of(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_nlink, status.st_mode, status.st_uid, status.st_gid
 
 
 def _find_fault(root: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from pybootd.core.finding import Finding
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
 from pybootd.files import paths
-from pybootd.files.checksums import Pins, altered_error
+from pybootd.files.checksums import CheckedCopies, Pins
 from pybootd.files.fallbacks import BootFolders, pi_shared_names
 from pybootd.files.filters import Filter, FilterAnswer, FilterTarget, is_url
 from pybootd.files.locator import SourceLocator, build_source
@@ -44,6 +45,9 @@ Steps = Generator[Later[Any], Any, T]
 
 TEMPLATE_SUFFIX = ".j2"
 """How the name of a template ends, beside the name that it is rendered for."""
+
+TEMPLATE_WORKERS = 2
+"""Threads that render templates; one client has half of them at most."""
 
 _NO_PINS: Mapping[str, str] = MappingProxyType({})
 _LIST_OCTETS = paths.MAX_NAME + 1  # octets of a list that are read: one more than its name may have
@@ -72,6 +76,7 @@ class Files:
         self._boot_folders = BootFolders()
         self._loop: Loop | None = None
         self._pins = Pins(pins)
+        self._copies = CheckedCopies(settings.cache if settings else None)
         repeatable = root.opens_at_once and all(each.repeatable for each in self.filters)
         self._fast_path = repeatable and not pins
 
@@ -104,6 +109,7 @@ class Files:
     def close(self) -> None:
         """End what the sources have under way."""
         self._locator.close()
+        self._copies.close()
 
     def open(self, request: FileRequest) -> OpenedFile | Later[OpenedFile]:
         """Open what the request leads to. Raises FileError, and so may the blocking call."""
@@ -232,22 +238,42 @@ class Files:
         below = name.removeprefix(f"{self.base.rstrip('/')}/")
         pin = self._pins.find_pin(below) or self._pins.find_pin(name)
         if not pin:
-            return (yield from _open_or_render(source, name, request))
-        opened = yield from _open_or_render(source, name, request._replace(pin=pin))
+            return (yield from self._open_or_render(source, name, request))
+        opened = yield from self._open_or_render(source, name, request._replace(pin=pin))
         body = opened.body
         try:
             if not isinstance(body, StaticBody):
                 text = f"{name} is pinned, and its source can't say what it is"
                 raise Unavailable(text, FileProblem.UNCHECKED)
-            digest = self._pins.known_digest(body)
-            if not digest:
-                digest = yield Later(lambda: self._pins.compute_digest(body), "checksums", 2)
-            if digest != pin:
-                raise altered_error(name, digest, pin)
+            checked = self._copies.find_checked(body, name, pin)
+            if checked is None:
+                make = partial(self._copies.make_checked, body, name, pin)
+                checked = yield Later(make, "checksums", 2, request.peer)
         except BaseException:
             body.close()
             raise
-        return opened
+        if checked is not body:
+            body.close()
+        return opened._replace(body=checked)
+
+    def _open_or_render(self, source: Source, name: str, request: FileRequest) -> Steps[OpenedFile]:
+        """Open the name or, where only that is there, the template for it, rendered."""
+        try:
+            return (yield from _open_name(source, name, request))
+        except Missing:
+            if not source.renders_templates:
+                raise
+            template = name + TEMPLATE_SUFFIX
+            try:
+                body: Body = yield from _wait_for(source.open(template, request))
+            except Missing:
+                pass
+            else:
+                body.close()
+                render = partial(_render_template, source, template, request, self._pins)
+                rendered = yield Later(render, "templates", TEMPLATE_WORKERS, request.peer)
+                return OpenedFile(rendered, template)
+            raise
 
 
 def _build_filters(config: Config, named: Section) -> tuple[list[Filter], list[Finding]]:
@@ -291,32 +317,13 @@ def _target_of(answer: str | FilterTarget) -> FilterTarget:
     return FilterTarget("", answer)
 
 
-def _open_or_render(source: Source, name: str, request: FileRequest) -> Steps[OpenedFile]:
-    """Open the name or, where only that is there, the template for it, rendered."""
-    try:
-        return (yield from _open_name(source, name, request))
-    except Missing:
-        if not source.renders_templates:
-            raise
-        template = name + TEMPLATE_SUFFIX
-        try:
-            body: Body = yield from _wait_for(source.open(template, request))
-        except Missing:
-            pass
-        else:
-            body.close()
-            body = yield Later(lambda: _render_template(source, template, request), "templates", 2)
-            return OpenedFile(body, template)
-        raise
-
-
-def _render_template(source: Source, template: str, request: FileRequest) -> Body:
+def _render_template(source: Source, template: str, request: FileRequest, pins: Pins) -> Body:
     try:
         from pybootd.files import templates  # where there is a template: jinja2 loads slowly
     except ImportError as error:  # the user that we have become may not read it
         text = f"{template}: jinja2 can't be loaded: {error}"
         raise Unavailable(text, FileProblem.TEMPLATE) from error
-    return templates.render_template(source, template, request)
+    return templates.render_template(source, template, request, pins)
 
 
 def _open_name(source: Source, name: str, request: FileRequest) -> Steps[OpenedFile]:

@@ -88,6 +88,8 @@ class StaticBody(Body):
     size: int
     key: Hashable
     """Two bodies with equal keys hold equal octets; it changes when the file does."""
+    immutable: ClassVar[bool] = False
+    """Whether nobody but pybootd can change the octets behind ``fileno``, however it is done."""
 
     @abstractmethod
     def pread(self, count: int, offset: int) -> bytes:

@@ -22,8 +22,10 @@ from jinja2.sandbox import SandboxedEnvironment
 from pybootd.core.events import FileProblem
 from pybootd.core.workers import Later
 from pybootd.files import paths
+from pybootd.files.checksums import Pins
 from pybootd.files.filters import VARIABLES
 from pybootd.files.source import (
+    Altered,
     Body,
     FileError,
     FileRequest,
@@ -77,8 +79,9 @@ class _Environment(SandboxedEnvironment):
 class _Loader(jinja2.BaseLoader):
     """Reads templates through a source, which keeps them below its root."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, pins: Pins) -> None:
         self._source = source
+        self._pins = pins
 
     def get_source(
         self, environment: jinja2.Environment, template: str
@@ -89,6 +92,7 @@ class _Loader(jinja2.BaseLoader):
             key = body.key if isinstance(body, StaticBody) else None
         if len(data) > MAX_TEMPLATE:
             raise TooMuch(f"{template} is longer than {MAX_TEMPLATE} octets")
+        self._pins.check_octets(template, data)
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -128,10 +132,10 @@ def _keep_line_ends(text: str) -> str:
 
 
 @lru_cache(16)
-def _environment_of(source: Source) -> _Environment:
+def _environment_of(source: Source, pins: Pins) -> _Environment:
     """Make what renders a source's templates; it keeps those that it has read."""
     made = _Environment(
-        loader=_Loader(source),
+        loader=_Loader(source, pins),
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # kernel command lines and shell scripts are no HTML
         keep_trailing_newline=True,
@@ -161,14 +165,14 @@ class _Budget:
         return self._count_line
 
 
-def render_template(source: Source, name: str, request: FileRequest) -> TextBody:
+def render_template(source: Source, name: str, request: FileRequest, pins: Pins) -> TextBody:
     """Render the template ``name`` of the source for the client that asks.
 
     Other templates that it includes are those of ``source.find_template``. Raises Unavailable,
-    which says file and line.
+    which says file and line, and Altered where one of them isn't what it is pinned to.
     """
     source, name = source.find_template(name)
-    environment = _environment_of(source)
+    environment = _environment_of(source, pins)
     before = sys.gettrace()
     try:
         template, values = environment.get_template(name), _values_for(environment, request)
@@ -179,6 +183,8 @@ def render_template(source: Source, name: str, request: FileRequest) -> TextBody
             length += len(piece)
             if length > MAX_TEMPLATE:
                 raise TooMuch(f"makes more than {MAX_TEMPLATE} characters")
+    except Altered:
+        raise
     except Exception as error:  # whatever a template can do wrong
         raise Unavailable(_explain_error(error, name), FileProblem.TEMPLATE) from error
     finally:

@@ -75,7 +75,11 @@ class BufferedBody(BodyWriter):
 
 
 class FileBody(BodyWriter):
-    """Has the system move octets from a file into the socket (sendfile)."""
+    """Writes octets of a file, copied, so that a change shows before any of the new ones leaves.
+
+    What the system moves from a file into the socket (sendfile) isn't copied before it is on the
+    wire. So it moves only what nobody else can change.
+    """
 
     def __init__(
         self, head: bytes, connection: Connection, body: StaticBody, first: int, count: int
@@ -85,7 +89,7 @@ class FileBody(BodyWriter):
         self._body = body
         self._first = first
         self._count = count
-        self._copying = False
+        self._copying = not body.immutable
 
     def write_share(self, sock: socket.socket) -> WriteResult:
         """Send this turn's share of the file; see ``BodyWriter``."""
@@ -99,7 +103,6 @@ class FileBody(BodyWriter):
                 break
             self.sent += octets
             share -= octets
-        self._body.pread(0, self._first)  # raises Unavailable if the file is another one by now
         if self.sent < self._count:
             return WriteResult.FULL if full else WriteResult.MORE
         self._connection.count_sent(self._count)

@@ -30,6 +30,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 PRIVILEGED_PORTS = 1024
 """Ports below need root, or CAP_NET_BIND_SERVICE."""
 _CACHE_FOLDERS = ("files", "index", "parts")
+_CACHE_NAMES = (*_CACHE_FOLDERS, "CACHEDIR.TAG")
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -144,9 +145,9 @@ def _hand_over_what_root_made(rights: Rights, uid: int, gid: int) -> None:
         _hand_over_folder(folder, names, uid, gid)
     if rights.cache is not None:
         for name in _CACHE_FOLDERS:
-            if _is_roots_alone(rights.cache) and _holds_only(rights.cache, _CACHE_FOLDERS):
+            if _is_roots_alone(rights.cache) and _holds_only(rights.cache, _CACHE_NAMES):
                 _hand_over_folder(rights.cache / name, None, uid, gid)
-        _hand_over_folder(rights.cache, _CACHE_FOLDERS, uid, gid)
+        _hand_over_folder(rights.cache, _CACHE_NAMES, uid, gid)
     if rights.log_file is not None and _is_roots_alone(rights.log_file.parent):
         with contextlib.suppress(OSError):  # it isn't there, or on a system without owners
             hand_over(rights.log_file, uid, gid)

@@ -283,6 +283,77 @@ def test_a_folder_that_cant_be_made_is_a_warning(
     assert "remote files are served, but not kept" in caplog.text
 
 
+def tree(folder: Path) -> dict[str, bytes | str]:
+    """Return everything below a folder: contents, and where links point."""
+    found: dict[str, bytes | str] = {}
+    for path in folder.rglob("*"):
+        name = str(path.relative_to(folder))
+        found[name] = (
+            str(path.readlink())
+            if path.is_symlink()
+            else path.read_bytes()
+            if path.is_file()
+            else ""
+        )
+    return found
+
+
+@pytest.mark.parametrize(
+    "there", ["files/x", "index/x", "parts/x", "files/../x", "tag", "other tag"]
+)
+def test_a_folder_that_pybootd_did_not_mark_is_refused_and_untouched(
+    make: Make, loop: Loop, tmp_path: Path, caplog: pytest.LogCaptureFixture, there: str
+) -> None:
+    folder = tmp_path / "cache"
+    (folder / "files").mkdir(parents=True)
+    if there.endswith("tag"):
+        (folder / "CACHEDIR.TAG").write_text(
+            "Signature: 8a477f597d28d172789f06886806bc55\n# Cargo\n" if "other" in there else ""
+        )
+    else:
+        (folder / there).parent.mkdir(exist_ok=True)
+        (folder / there).write_text("somebody's")
+    before = tree(folder)
+    source = make()
+    for _ in range(2):
+        assert content(opened(source, NAME), loop) == octets(SIZE)
+    assert tree(folder) == before
+    assert "remote files are served, but not kept" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["files", "index", "parts", "CACHEDIR.TAG"])
+def test_a_cache_with_a_link_in_it_is_refused_and_its_target_untouched(
+    make: Make, loop: Loop, tmp_path: Path, name: str
+) -> None:
+    fetched(make(), loop)
+    place, folder = tmp_path / "cache" / name, tmp_path / "elsewhere"
+    place.rename(folder)
+    place.symlink_to(folder)
+    if folder.is_dir():
+        (folder / ("a" * 64)).write_text("somebody's")
+        (folder / "1-1").write_text("somebody's")
+    before = tree(tmp_path)
+    source = make()
+    assert content(opened(source, NAME), loop) == octets(SIZE)
+    assert tree(tmp_path) == before
+
+
+def test_what_has_no_name_of_the_caches_is_left_in_it(
+    make: Make, loop: Loop, tmp_path: Path
+) -> None:
+    fetched(make(), loop)
+    notes = [tmp_path / "cache" / name / "notes.txt" for name in ("files", "index", "parts")]
+    for note in notes:
+        note.write_text("somebody's")
+    forgotten = tmp_path / "cache" / "files" / ("a" * 64)
+    forgotten.write_text("of no URL")
+    fetched(make(), loop)
+    assert all(note.exists() for note in notes)
+    assert not forgotten.exists()
+    (file,) = [one for one in files(tmp_path) if one.name != "notes.txt"]
+    assert file.read_bytes() == octets(SIZE)
+
+
 def test_many_at_once_fetch_once(make: Make, loop: Loop, site: Site) -> None:
     name = f"held/@1000/{NAME}"  # the web server waits, so that nobody comes after the end
     source = make()

@@ -77,6 +77,18 @@ def test_what_a_template_makes_is_compared_too(files: Files, tmp_path: Path) -> 
         opened(files, "made")
 
 
+def test_a_template_that_is_rendered_or_included_is_compared(files: Files, tmp_path: Path) -> None:
+    """A pin of the template itself was passed over when another name led to it."""
+    root = tmp_path / "boot"
+    (root / "menu.j2").write_text("{% include 'linux' %}!")
+    body = opened(files, "menu")
+    assert isinstance(body, StaticBody)
+    assert body.pread(100, 0) == GOOD + b"!"
+    (root / "linux").write_bytes(b"something else")
+    with pytest.raises(Forbidden, match="linux is not what"):
+        opened(files, "menu")
+
+
 @pytest.mark.parametrize("text", ["", "sha256:abc", "md5:" + 32 * "0", 64 * "0"])
 def test_what_is_no_checksum_is_a_fault(text: str) -> None:
     with pytest.raises(ValueError, match="write sha256: and 64 hexadecimal digits"):

@@ -16,6 +16,7 @@ from pybootd.core.client import Client, KnownClient
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
 from pybootd.files import templates
+from pybootd.files.checksums import Pins
 from pybootd.files.filters import Patterns
 from pybootd.files.local import LocalSource
 from pybootd.files.remote.source import RemoteSource
@@ -233,7 +234,9 @@ def test_no_value_of_a_client_brings_a_line_or_a_control_character(text: str) ->
     client = known(text)
     client.file = text
     made = FileRequest("a", "192.0.2.9", "192.0.2.1", client)
-    values = templates._values_for(templates._environment_of(LocalSource(Path("/"))), made)
+    values = templates._values_for(
+        templates._environment_of(LocalSource(Path("/")), Pins({})), made
+    )
     for name in ("hostname", "file"):
         value = values[name]
         if isinstance(value, str):

@@ -27,7 +27,7 @@ from pybootd.core.events import (
 )
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
-from pybootd.files.local import LocalSource
+from pybootd.files.local import LocalFile, LocalSource
 from pybootd.files.resolver import Files
 from pybootd.files.source import FileRequest, Missing, OpenedFile, StreamBody, TextBody, Unavailable
 from pybootd.http import body as body_module
@@ -559,6 +559,7 @@ def test_a_file_system_without_sendfile(lab: Lab, monkeypatch: pytest.MonkeyPatc
     def refuse(*arguments: int) -> int:
         raise OSError(22, "Invalid argument")
 
+    monkeypatch.setattr(LocalFile, "immutable", True)  # what others may change is copied anyway
     monkeypatch.setattr("os.sendfile", refuse)
     assert lab.peer().get(str(BIG)).body == (lab.root / str(BIG)).read_bytes()
 

@@ -3,7 +3,8 @@
 Below the folder, ``files/SHA256`` holds octets, ``index/SHA256-OF-URL`` says which URL they came
 from and how the web server knows them, and ``parts/`` holds what is not whole yet. Everything gets
 its name when it is whole and on disk. Nothing is read before the first question, which may have to
-wait for the disk. One daemon has a folder for itself.
+wait for the disk. One daemon has a folder for itself: one that was empty, and is marked since by a
+CACHEDIR.TAG (https://bford.info/cachedir/). Any other is left as it is, and nothing is kept.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import logging
 import os
 import re
+import stat
 import threading
 import time
 from collections import OrderedDict
@@ -32,11 +34,19 @@ log = logging.getLogger(__name__)
 _PIECE = 1 << 20  # octets that are summed up at once
 _REMIND_S = 60.0  # between two warnings that nothing can be kept, or two notes of a file's use
 _DIGEST = re.compile("[0-9a-f]{64}")
+_PART = re.compile(r"\d+-\d+")
+_TAG = "CACHEDIR.TAG"
+_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n# The cache of pybootd: [cache] dir\n"
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class CacheFull(Exception):
     """There is no room for a file; the text says why."""
+
+
+class NotOurCacheError(Exception):
+    """The folder isn't one that this store made; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,7 @@ class CacheStore:
         self._sound: dict[str, Hashable] = {}  # digest -> the file that was found to have it
         self._touched: dict[str, float] = {}  # digest -> when its use was noted on disk
         self._loaded = False
+        self._refusal = ""  # why nothing is kept
         self._total = 0  # octets of what is kept
         self._unfinished = 0  # octets of what is not whole yet
         self._number = 0
@@ -121,6 +132,8 @@ class CacheStore:
         """Begin a file of so many octets, None: it isn't known how many. Raises CacheFull."""
         with self._lock:
             self._load_index()
+            if self._refusal:
+                raise CacheFull(self._refusal)
             if size is not None:
                 self._make_room(size)
             self._number += 1
@@ -221,34 +234,63 @@ class CacheStore:
                 self._drop_file(digest)
 
     def _load_index(self) -> None:
-        """Read the index, and remove what nothing in it names."""
+        """Read the index, and remove what nothing in it names; once."""
         if self._loaded:
             return
         self._loaded = True
-        for folder in (self._files, self._index, self._parts):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                self.warn_not_kept(error)
-                return
+        try:
+            self._claim_folder()
+        except OSError as error:
+            self._refusal = f"{error.filename or self.folder}: {error.strerror}"
+        except NotOurCacheError as error:
+            self._refusal = str(error)
+        if self._refusal:
+            self.warn_not_kept(CacheFull(self._refusal))
+            return
         found: list[tuple[float, CacheEntry]] = []
-        for path in [*self._parts.iterdir(), *self._index.iterdir()]:
-            entry = _read_entry(path) if path.parent == self._index else None
-            if entry is None or path != self._index_of(entry.url):
-                with contextlib.suppress(OSError):
-                    path.unlink()
-            else:
+        for path in self._parts.iterdir():
+            if _PART.fullmatch(path.name):
+                _remove_file(path)
+        for path in self._index.iterdir():
+            entry = _read_entry(path)
+            if entry is not None and path == self._index_of(entry.url):
                 found.append((path.stat().st_mtime, entry))
-        there = {path.name for path in self._files.iterdir()}
+            elif _DIGEST.fullmatch(path.name.removesuffix(".new")):
+                _remove_file(path)
+        there = {path.name for path in self._files.iterdir() if _DIGEST.fullmatch(path.name)}
         for _, entry in sorted(found, key=lambda one: one[0]):
             if entry.digest in there:
                 self._entries[entry.url] = entry
                 self._count_entry(entry)
         for name in there - self._kept.keys():
-            with contextlib.suppress(OSError):
-                (self._files / name).unlink()
+            _remove_file(self._files / name)
         with contextlib.suppress(CacheFull):
             self._make_room(0)
+
+    def _claim_folder(self) -> None:
+        """Make the folder, or mark an empty one; raises NotOurCacheError for another's, OSError."""
+        folders = (self._files, self._index, self._parts)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tag = self.folder / _TAG
+        try:
+            descriptor = os.open(tag, _READ | os.O_NONBLOCK)
+        except FileNotFoundError:
+            if any(self.folder.iterdir()):
+                text = f"{self.folder} holds files of others: name another folder"
+                raise NotOurCacheError(text) from None
+            descriptor = os.open(tag, _NEW, 0o644)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(_SIGNATURE)
+        else:
+            with os.fdopen(descriptor, "rb") as file:
+                if file.read(len(_SIGNATURE)) != _SIGNATURE:
+                    text = f"{self.folder} is another program's cache: name another folder"
+                    raise NotOurCacheError(text)
+        for folder in folders:
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+            if not stat.S_ISDIR(folder.lstat().st_mode):
+                raise NotOurCacheError(f"{folder} is no folder of pybootd's: remove it")
 
 
 class PartialFile:
@@ -299,6 +341,11 @@ class PartialFile:
         with contextlib.suppress(OSError):
             self.path.unlink()
         os.close(self.descriptor)
+
+
+def _remove_file(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _has_digest(body: LocalFile, digest: str) -> bool:
