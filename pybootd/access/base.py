@@ -81,7 +81,7 @@ def build_access(config: Config) -> Access | None:
 
 def _build(name: str, config: Config) -> Access:
     try:
-        kind: type[Access] = plugins.find(plugins.ACCESS, name)
+        kind: type[Access] = plugins.find_class(plugins.ACCESS, name)
     except plugins.PluginError as error:
         place = config.sections.get("bootp", Section("bootp", config.path))
         raise ConfigError([place.fault("access", error.problem, error.meant)]) from error

@@ -142,9 +142,9 @@ class Loop:
     ) -> None:
         """Call ``readable`` or ``writable`` whenever the file is; replaces an earlier watch.
 
-        ``once``: where the system can, only once for each arrival, which saves it work. Who reads
-        less than everything then has to look again by himself. Another ``readable`` for a file
-        that is watched so costs no system call.
+        ``once``: where the system can, only once for each arrival, which saves it work. A reader
+        that leaves something then has to look again without being told. Another ``readable`` for a
+        file that is watched so costs no system call.
         """
         if readable is None and writable is None:
             self.unwatch(file)
@@ -204,28 +204,28 @@ class Loop:
 
     # timers
 
-    def at(self, when: float, callback: Callback) -> Timer:
+    def call_at(self, when: float, callback: Callback) -> Timer:
         """Call back once at ``when`` (seconds, monotonic) or soon after."""
         timer = Timer(when, _guarded(callback))
         heapq.heappush(self._timers, (when, next(self._order), timer))
         return timer
 
-    def after(self, delay: float, callback: Callback) -> Timer:
+    def call_later(self, delay: float, callback: Callback) -> Timer:
         """Call back once, ``delay`` seconds after this turn's ``now``."""
-        return self.at(self.now + delay, callback)
+        return self.call_at(self.now + delay, callback)
 
     # workers and other threads
 
-    def soon(self, callback: Callback) -> None:
+    def call_soon(self, callback: Callback) -> None:
         """Call back at the end of this turn; for callbacks, in the loop's own thread."""
         self._soon.append(_guarded(callback))
 
-    def post(self, callback: Callback) -> None:
+    def call_from_thread(self, callback: Callback) -> None:
         """Call back in the loop's thread, in the next turn; may be called from any thread."""
         self._soon.append(_guarded(callback))
         self._wake()
 
-    def work(self, later: Later[T], done: Callable[[TaskResult[T], float], None]) -> None:
+    def run_in_worker(self, later: Later[T], done: Callable[[TaskResult[T], float], None]) -> None:
         """Run a blocking call on a worker, then ``done(result, now)`` in the loop's thread.
 
         The result of a call that found no room is TooManyWaitingError.
@@ -237,11 +237,11 @@ class Loop:
                 result = TaskResult(later.call())
             except BaseException as error:  # the loop's side decides what it means
                 result = TaskResult(None, error)
-            self.post(lambda now: done(result, now))
+            self.call_from_thread(lambda now: done(result, now))
 
         def refuse() -> None:
             why = TooManyWaitingError(f"too many calls wait for the workers of {later.pool}")
-            self.post(lambda now: done(TaskResult(None, why), now))
+            self.call_from_thread(lambda now: done(TaskResult(None, why), now))
 
         pool = self._pools.get(later.pool)
         if pool is None:
@@ -251,7 +251,7 @@ class Loop:
     def _wake(self) -> None:
         wake = self._wake_in
         if wake is not None:
-            # full: a wake-up is already on its way; closed: nobody is left to wake
+            # full: a wake-up is already on its way; closed: there is no loop to wake
             with contextlib.suppress(BlockingIOError, OSError):
                 wake.send(b"\0")
 
@@ -309,7 +309,7 @@ class Loop:
             self._call(self._soon.popleft(), now)
 
     def _ready(self, number: int, events: int, now: float) -> None:
-        """Call whom it concerns; an error, or the other side's end, concerns both."""
+        """Call the reader, the writer, or both where there is an error or the other side's end."""
         writer = self._writers.get(number)
         if events & ~_WRITE:
             self._readers.get(number, _noone)(now)

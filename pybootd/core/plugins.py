@@ -47,7 +47,7 @@ class PluginError(Exception):
         self.meant = meant
 
 
-def find(group: str, name: str) -> type[Any]:
+def find_class(group: str, name: str) -> type[Any]:
     """Return the class that the group knows by this name; a built-in name is never taken over.
 
     Raises PluginError: no such name (with the names that there are), or a plug-in that can't be

@@ -76,7 +76,7 @@ class ServedInterfaces:
         """Look again soon: the system says that an interface or an address came or went."""
         sockets.drain(self._changes)
         if self._look_due is None:
-            self._look_due = self._loop.after(SETTLE_S, self._follow_change)
+            self._look_due = self._loop.call_later(SETTLE_S, self._follow_change)
 
     def _follow_change(self, now: float) -> None:
         self._look_due = None

@@ -294,7 +294,7 @@ class DhcpServer:
         for action in actions:
             if isinstance(action, Wait):
                 resume = partial(self._resume_request, action, self._handler)
-                self._loop.work(action.later, resume)
+                self._loop.run_in_worker(action.later, resume)
             elif isinstance(action, Probe):
                 self._probe_address(action)
             elif action.durable:
@@ -313,7 +313,7 @@ class DhcpServer:
         interface = self._interfaces.find_interface(probe.interface)
         asker = self._handler
         if interface is None:
-            self._loop.at(self._loop.now, lambda now: self._end_probe(probe, asker, b"", now))
+            self._loop.call_at(self._loop.now, lambda now: self._end_probe(probe, asker, b"", now))
             return
         answered = partial(self._end_probe, probe, asker)
         self._ethernet.probe_address(probe.address, interface, probe.deadline, answered)

@@ -80,7 +80,7 @@ class DhcpSockets:
     def pause_socket(self, sock: socket.socket, seconds: float) -> None:
         """Leave what comes to the socket waiting for so long; then it is read together."""
         self._loop.unwatch(sock)
-        self._loop.after(seconds, lambda now: self._resume_socket(sock))
+        self._loop.call_later(seconds, lambda now: self._resume_socket(sock))
 
     def _resume_socket(self, sock: socket.socket) -> None:
         if sock in self._sockets.values():  # it may be closed by now
@@ -192,7 +192,7 @@ class Ethernet:
         number = next(self._numbers)
         # one that can't be asked is answered in this turn, but never inside this call
         when = until if sent else self._loop.now
-        timer = self._loop.at(when, lambda now: self._settle_probe(number, b"", now))
+        timer = self._loop.call_at(when, lambda now: self._settle_probe(number, b"", now))
         self._probes[number] = ArpProbe(address.packed, answered, timer)
 
     def _send_arp_probe(self, address: IPv4Address, interface: Interface) -> bool:

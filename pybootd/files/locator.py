@@ -109,7 +109,7 @@ def scheme_of(base: str) -> str:
 def build_source(section: Section) -> Source:
     """Build the source that the section's root asks for; raises ConfigError."""
     try:
-        found = plugins.find(plugins.SOURCES, scheme_of(section.options["root"]))
+        found = plugins.find_class(plugins.SOURCES, scheme_of(section.options["root"]))
     except plugins.PluginError as error:
         raise ConfigError([section.fault("root", error.problem, error.meant)]) from error
     return found.from_config(section)  # type: ignore[no-any-return]

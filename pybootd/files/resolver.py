@@ -283,7 +283,7 @@ def _build_filters(config: Config, named: Section) -> tuple[list[Filter], list[F
     for name in config.tftp.filters:
         section = config.sections.get(_SECTIONS.get(name, name), Section(name, config.path))
         try:
-            filter_: Filter = plugins.find(plugins.FILTERS, name).from_config(section)
+            filter_: Filter = plugins.find_class(plugins.FILTERS, name).from_config(section)
         except plugins.PluginError as error:
             faults.append(named.fault("filters", error.problem, error.meant))
         except ConfigError as error:

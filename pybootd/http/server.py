@@ -135,7 +135,7 @@ class HttpServer:
         self._sessions.add(session)
         self._per_peer[peer] += 1
         if self._check_timer is None:
-            self._check_timer = self._loop.at(now + CHECK_INTERVAL_S, self._check_sessions)
+            self._check_timer = self._loop.call_at(now + CHECK_INTERVAL_S, self._check_sessions)
         if self._per_peer[peer] > self._config.connections:
             why = f"more than {self._config.connections} connections from {peer}"
             self._warn(why, now)
@@ -155,13 +155,13 @@ class HttpServer:
         for session in [session for session in self._sessions if session.check_at <= now]:
             session.check_timeout(now)
         if self._sessions:
-            self._check_timer = self._loop.at(now + CHECK_INTERVAL_S, self._check_sessions)
+            self._check_timer = self._loop.call_at(now + CHECK_INTERVAL_S, self._check_sessions)
 
     def _pause_accepting(self, error: OSError, now: float) -> None:
         """Take no connection for a moment: the socket would only call again at once."""
         self._warn(f"no connection can be taken: {error.strerror}", now)
         self._loop.unwatch(self._listening())
-        self._loop.after(ACCEPT_PAUSE_S, self._resume_accepting)
+        self._loop.call_later(ACCEPT_PAUSE_S, self._resume_accepting)
 
     def _resume_accepting(self, now: float) -> None:
         if self._sock is not None:

@@ -161,7 +161,7 @@ class HttpSession:
             if self._is_answering():
                 return
         self._stop_watching()
-        self._context.loop.post(self._answer_next)
+        self._context.loop.call_from_thread(self._answer_next)
 
     def _is_answering(self) -> bool:
         """Tell whether the next request has to wait, or there will be none."""
@@ -198,7 +198,7 @@ class HttpSession:
             self._opening = False
             self._run_guarded(self._file_opened, request, outcome, began, now)
 
-        context.loop.work(opened, done)
+        context.loop.run_in_worker(opened, done)
 
     def _file_opened(
         self, request: HttpRequest, outcome: TaskResult[OpenedFile], began: float, now: float

@@ -101,7 +101,9 @@ class ClusterPresence:
             self._timer.cancel()
             self._timer = None
         if not self._closed:
-            self._loop.work(Later(self._disconnect, "presence", 1), lambda outcome, now: None)
+            self._loop.run_in_worker(
+                Later(self._disconnect, "presence", 1), lambda outcome, now: None
+            )
         self._closed = True
 
     @property
@@ -135,7 +137,9 @@ class ClusterPresence:
         marks = {name: mark for name, (mark, _) in found.items()}
         counts, wall = json.dumps({**states, "leases": self._count_leases(now)}), time.time()
         later = Later(lambda: self._exchange_rows(counts, texts, wall), "presence", 1)
-        self._loop.work(later, lambda outcome, now: self._take_exchange(outcome, marks, now))
+        self._loop.run_in_worker(
+            later, lambda outcome, now: self._take_exchange(outcome, marks, now)
+        )
 
     def _count_leases(self, now: float) -> int:
         networks = self._dhcp.subnets
@@ -185,7 +189,7 @@ class ClusterPresence:
     ) -> None:
         if self._closed:
             return
-        self._timer = self._loop.after(EVERY, self._start_exchange)
+        self._timer = self._loop.call_later(EVERY, self._start_exchange)
         try:
             daemons, told = outcome.get()
         except Exception as error:  # the leases tell that the database is away

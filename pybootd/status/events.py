@@ -89,7 +89,7 @@ class LiveEvents:
             self._report.timeline.changed = self._mark_changed
             if self._report.site is not None:
                 self._report.site.changed = self._tell_others
-            self._slow = self._loop.after(_SLOW, self._tell_verdicts)
+            self._slow = self._loop.call_later(_SLOW, self._tell_verdicts)
             for record in self._report.timeline.running_clients():
                 self._mark_changed(record)
         feed.add_data(
@@ -116,7 +116,7 @@ class LiveEvents:
         self._dirty.pop(record.name, None)
         self._dirty[record.name] = record
         if self._tick is None:
-            self._tick = self._loop.after(_TICK, self._tell_changes)
+            self._tick = self._loop.call_later(_TICK, self._tell_changes)
 
     def _tell_changes(self, now: float) -> None:
         """Tell what changed, and look again while transfers run."""
@@ -130,7 +130,7 @@ class LiveEvents:
         if now - self._counted >= _COUNT:
             self._tell_totals(now)
         if self._dirty and self._feeds:
-            self._tick = self._loop.at(now + _TICK, self._tell_changes)
+            self._tick = self._loop.call_at(now + _TICK, self._tell_changes)
 
     def _tell_verdicts(self, now: float) -> None:
         """Tell of verdicts that only time has brought; what is sent keeps connections open."""
@@ -141,7 +141,7 @@ class LiveEvents:
         self._send_rows(changed, now)
         self._tell_totals(now)
         if self._feeds:
-            self._slow = self._loop.at(now + _SLOW, self._tell_verdicts)
+            self._slow = self._loop.call_at(now + _SLOW, self._tell_verdicts)
 
     def _tell_totals(self, now: float) -> None:
         self._counted = now

@@ -97,7 +97,7 @@ class StatusService:
         """Have a worker load what answers, which takes over then: it is too much for the loop."""
         if self._sock is not None:
             self._loop.unwatch(self._sock)
-            self._loop.work(Later(_import_server, "status", 1), self._start_server)
+            self._loop.run_in_worker(Later(_import_server, "status", 1), self._start_server)
 
     def _start_server(self, loaded: TaskResult[None], now: float) -> None:
         sock, self._sock = self._sock, None

@@ -121,7 +121,9 @@ class SystemdNotifier:
 
     def _alive(self, now: float) -> None:
         self._tell("WATCHDOG=1")
-        self._loop.at(now + self._patience / 2, self._alive)  # half, as sd_watchdog_enabled(3) says
+        self._loop.call_at(
+            now + self._patience / 2, self._alive
+        )  # half, as sd_watchdog_enabled(3) says
 
     def _tell(self, *lines: str) -> None:
         if not self._target:

@@ -195,7 +195,7 @@ class ReadServer:
             else:
                 opened.body.close()
 
-        self._context.loop.work(later, done)
+        self._context.loop.run_in_worker(later, done)
 
     def _begin_transfer(
         self,

@@ -102,7 +102,7 @@ class ReadSession:
         self.descriptor = self._sock.fileno()
         # looked up once: these run for every block
         self._send_queue, self._send_queued = context.send_queue, context.send_queued
-        self._soon = context.loop.soon
+        self._soon = context.loop.call_soon
         self._progress_when_drained = 0.0  # ``last_progress`` when all was read
         # where packets are at hand: of a file, singly or (once that was seen to work) as windows
         self._expected_ack = b""  # the ACK that sends the next packet, in lockstep
@@ -122,7 +122,7 @@ class ReadSession:
         context.loop.watch(self._sock, readable, once=True)
         if self.terms.windowsize > 1 and context.may_offload(self.request.interface):
             self._writer.enable_offload()
-        self._timer = context.loop.at(now + CHECK_INTERVAL_S, self._check_progress)
+        self._timer = context.loop.call_at(now + CHECK_INTERVAL_S, self._check_progress)
         self._carry_out(self.sender.send_first_packet(now), now)
 
     # what arrives
@@ -166,7 +166,7 @@ class ReadSession:
                 return
             if not self._handle_datagram(data, now):
                 return
-        self._context.loop.soon(self._read_datagrams)  # others want to be served as well
+        self._context.loop.call_soon(self._read_datagrams)  # others want to be served as well
 
     def _handle_datagram(self, data: bytes, now: float) -> bool:
         """Take a datagram; tell whether there may be one more that matters."""
@@ -305,7 +305,7 @@ class ReadSession:
     def _pause_before_rest(self) -> None:
         if not self._pause_set:
             self._pause_set = True
-            self._context.loop.after(BURST_PAUSE_S, self._end_pause)
+            self._context.loop.call_later(BURST_PAUSE_S, self._end_pause)
 
     def _end_pause(self, now: float) -> None:
         self._pause_set = False
@@ -336,7 +336,7 @@ class ReadSession:
             self._carry_out(count, now)
         if self._on_end is not None:
             check_at = min(self.sender.check_at, now + CHECK_INTERVAL_S)
-            self._timer = self._context.loop.at(check_at, self._check_progress)
+            self._timer = self._context.loop.call_at(check_at, self._check_progress)
 
     # how it ends
 

@@ -220,7 +220,7 @@ class TransferPorts:
         port.idle_until = now + KEEP_IDLE_PORT_S
         self._idle.append(port)
         if self._timer is None:
-            self._timer = self._loop.at(port.idle_until, self._close_idle_ports)
+            self._timer = self._loop.call_at(port.idle_until, self._close_idle_ports)
 
     def _close_idle_ports(self, now: float) -> None:
         self._timer = None
@@ -231,7 +231,7 @@ class TransferPorts:
             else:
                 self._idle.append(port)
         if self._idle:
-            self._timer = self._loop.at(
+            self._timer = self._loop.call_at(
                 min(port.idle_until for port in self._idle), self._close_idle_ports
             )
 

@@ -93,7 +93,7 @@ class WriteServer:
                 self._uploads[peer] = upload
                 upload.start_upload(now)
 
-        self._context.loop.work(
+        self._context.loop.run_in_worker(
             Later(lambda: folder.check_name(name), "uploads", WRITE_WORKERS), checked
         )
 

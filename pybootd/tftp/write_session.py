@@ -97,7 +97,7 @@ class WriteSession:
         self._receiver.start_waiting(now)
         self._loop.watch(self._sock, self._read_datagrams)
         self._send_packet(self._first_answer)
-        self._timer = self._loop.at(self._receiver.check_at, self._check_timeout)
+        self._timer = self._loop.call_at(self._receiver.check_at, self._check_timeout)
 
     # what arrives
 
@@ -166,7 +166,7 @@ class WriteSession:
                 self._file.keep_file()
             return last
 
-        self._loop.work(Later(write, "uploads", WRITE_WORKERS), self._note_written)
+        self._loop.run_in_worker(Later(write, "uploads", WRITE_WORKERS), self._note_written)
 
     def _note_written(self, outcome: TaskResult[bool], now: float) -> None:
         self._writing = False
@@ -185,7 +185,7 @@ class WriteSession:
             self._send_packet(encode(Ack(self._receiver.received & 0xFFFF)))
             # RFC 1350 6: the last ACK may get lost, so the last block may come once more
             self._timer.cancel()
-            self._timer = self._loop.at(now + self._receiver.patience, self._end_dallying)
+            self._timer = self._loop.call_at(now + self._receiver.patience, self._end_dallying)
             return
         if self._ack_due:
             self._acknowledge()
@@ -195,7 +195,7 @@ class WriteSession:
     def _drop_file(self, kept: bool = False) -> None:
         file, self._file = self._file, None
         if file is not None and not kept:
-            self._loop.work(
+            self._loop.run_in_worker(
                 Later(file.discard_file, "uploads", WRITE_WORKERS), lambda outcome, now: None
             )
 
@@ -224,7 +224,7 @@ class WriteSession:
             return
         if ReceiverAction.ACKNOWLEDGE in action:
             self._acknowledge()
-        self._timer = self._loop.at(self._receiver.check_at, self._check_timeout)
+        self._timer = self._loop.call_at(self._receiver.check_at, self._check_timeout)
 
     # how it ends
 

@@ -234,7 +234,9 @@ def test_a_rack_asks_all_at_once(server):
         asking, granted = access(server), []
         for last in range(50):
             client = Client(bytes((0, 0, 0, 0, 0, last)))
-            loop.work(asking.check(client), lambda outcome, now: granted.append(outcome.get()))
+            loop.run_in_worker(
+                asking.check(client), lambda outcome, now: granted.append(outcome.get())
+            )
         for _ in range(1000):
             loop.turn(0.01)
             if len(server.asked) == 50:

@@ -118,8 +118,8 @@ def test_a_callback_that_raises_ends_nothing_else(
         raise KeyError
 
     loop.watch(here, bad)
-    loop.at(0.0, lambda now: got.append(str(1 // 0)))
-    loop.at(0.0, lambda now: got.append("after"))
+    loop.call_at(0.0, lambda now: got.append(str(1 // 0)))
+    loop.call_at(0.0, lambda now: got.append("after"))
     there.send(b"x")
     loop.turn(1.0)
     assert got == ["after"]
@@ -133,15 +133,17 @@ def test_timers_run_in_order_and_can_be_taken_back() -> None:
     loop = Loop(lambda: next(clock))
     loop.open()
     ran: list[str] = []
-    loop.at(6.0, lambda now: ran.append(f"second at {now}"))
-    loop.at(5.0, lambda now: ran.append("first"))
-    gone = loop.at(5.5, lambda now: ran.append("never"))
-    loop.at(15.0, lambda now: ran.append("third"))
+    loop.call_at(6.0, lambda now: ran.append(f"second at {now}"))
+    loop.call_at(5.0, lambda now: ran.append("first"))
+    gone = loop.call_at(5.5, lambda now: ran.append("never"))
+    loop.call_at(15.0, lambda now: ran.append("third"))
     gone.cancel()
-    loop.post(lambda now: None)  # something is due at once: the clock is read once a turn
+    loop.call_from_thread(
+        lambda now: None
+    )  # something is due at once: the clock is read once a turn
     loop.turn()
     assert ran == ["first", "second at 10.0"]
-    loop.post(lambda now: None)
+    loop.call_from_thread(lambda now: None)
     loop.turn()
     assert ran[2:] == ["third"]
     loop.close()
@@ -153,7 +155,7 @@ def test_a_worker_call_comes_back_in_the_loops_thread(loop: Loop) -> None:
     def done(outcome: TaskResult[int], now: float) -> None:
         came.append((outcome.get(), threading.current_thread()))
 
-    loop.work(Later(lambda: 6 * 7), done)
+    loop.run_in_worker(Later(lambda: 6 * 7), done)
     while not came:
         loop.turn(1.0)
     assert came == [(42, threading.main_thread())]
@@ -161,7 +163,7 @@ def test_a_worker_call_comes_back_in_the_loops_thread(loop: Loop) -> None:
 
 def test_a_worker_call_that_raises_says_so(loop: Loop) -> None:
     came: list[TaskResult[int]] = []
-    loop.work(Later(lambda: 1 // 0), lambda outcome, now: came.append(outcome))
+    loop.run_in_worker(Later(lambda: 1 // 0), lambda outcome, now: came.append(outcome))
     while not came:
         loop.turn(1.0)
     with pytest.raises(ZeroDivisionError):
@@ -172,8 +174,8 @@ def test_a_pool_that_is_stuck_delays_no_other(loop: Loop) -> None:
     stuck = threading.Event()
     came: list[int] = []
     for _ in range(40):
-        loop.work(Later(stuck.wait, "slow"), lambda outcome, now: None)
-    loop.work(Later(lambda: 1, "quick"), lambda outcome, now: came.append(outcome.get()))
+        loop.run_in_worker(Later(stuck.wait, "slow"), lambda outcome, now: None)
+    loop.run_in_worker(Later(lambda: 1, "quick"), lambda outcome, now: came.append(outcome.get()))
     while not came:
         loop.turn(1.0)
     stuck.set()
@@ -188,5 +190,5 @@ def test_a_signal_is_handled_in_a_turn(loop: Loop) -> None:
 
 
 def test_stop_ends_run(loop: Loop) -> None:
-    loop.after(0.0, lambda now: loop.stop())
+    loop.call_later(0.0, lambda now: loop.stop())
     loop.run()

@@ -29,16 +29,16 @@ def test_the_table_and_the_entry_points_of_the_package_agree(tmp_path):
     ("group", "name"), [(group, name) for group in GROUPS for name in plugins.BUILT_IN[group]]
 )
 def test_every_built_in_class_is_there_and_can_be_built(group, name):
-    assert callable(plugins.find(group, name).from_config)
+    assert callable(plugins.find_class(group, name).from_config)
 
 
 def test_a_built_in_class_is_found():
-    assert plugins.find("pybootd.access", "mac") is MacAccess
+    assert plugins.find_class("pybootd.access", "mac") is MacAccess
 
 
 def test_finding_a_built_in_class_reads_no_package_metadata():
     code = (
-        "import sys; from pybootd.core import plugins; plugins.find('pybootd.access', 'mac');"
+        "import sys; from pybootd.core import plugins; plugins.find_class('pybootd.access', 'mac');"
         "sys.exit('importlib.metadata' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -46,7 +46,7 @@ def test_finding_a_built_in_class_reads_no_package_metadata():
 
 def test_an_unknown_name_is_told_with_those_that_there_are_and_a_guess():
     with pytest.raises(plugins.PluginError) as caught:
-        plugins.find("pybootd.access", "uid")
+        plugins.find_class("pybootd.access", "uid")
     text = "pybootd.access knows no 'uid': there are http, mac, uuid"
     assert caught.value.problem == text
     assert caught.value.meant == "uuid"
@@ -66,8 +66,8 @@ def installed(tmp_path, monkeypatch, value, module=""):
 
 def test_an_installed_class_is_found_and_takes_no_built_in_name(tmp_path, monkeypatch):
     installed(tmp_path, monkeypatch, "stranger_pybootd:Ours", "class Ours: pass")
-    assert plugins.find("pybootd.access", "ours").__name__ == "Ours"
-    assert plugins.find("pybootd.access", "mac") is MacAccess
+    assert plugins.find_class("pybootd.access", "ours").__name__ == "Ours"
+    assert plugins.find_class("pybootd.access", "mac") is MacAccess
     assert plugins.names("pybootd.access") == ["http", "mac", "ours", "uuid"]
 
 
@@ -83,7 +83,7 @@ def test_an_installed_class_is_found_and_takes_no_built_in_name(tmp_path, monkey
 def test_a_broken_plug_in_is_one_clear_error(tmp_path, monkeypatch, value, module, told):
     installed(tmp_path, monkeypatch, value, module)
     with pytest.raises(plugins.PluginError) as caught:
-        plugins.find("pybootd.access", "ours")
+        plugins.find_class("pybootd.access", "ours")
     assert "'ours'" in str(caught.value)
     assert value in str(caught.value)
     assert told in str(caught.value)

@@ -82,7 +82,7 @@ def test_a_refused_call_is_told_to_who_asked() -> None:
     hold = threading.Event()
     for _ in range(1100):
         later = Later(lambda: hold.wait(10), "slow", 1, "greedy")
-        loop.work(later, lambda result, now: results.append(result))
+        loop.run_in_worker(later, lambda result, now: results.append(result))
     while not results:
         loop.turn(1.0)
     hold.set()

@@ -291,7 +291,7 @@ def test_filters_lead_to_web_servers_and_back(site: Site, loop: Loop, tmp_path: 
         opened = files.open(FileRequest(name, "192.0.2.9", "192.0.2.1"))
         if isinstance(opened, Later):
             outcomes: list = []
-            loop.work(opened, lambda outcome, now: outcomes.append(outcome))
+            loop.run_in_worker(opened, lambda outcome, now: outcomes.append(outcome))
             wait(lambda: outcomes, loop)
             opened = outcomes[0].get()
         if isinstance(opened.body, StreamBody):

@@ -114,7 +114,7 @@ def test_a_slow_one_is_left_behind_and_gets_the_rest(
     def read_one(now: float) -> None:
         slow.take()
         if not fast.over:
-            loop.after(0.05, read_one)
+            loop.call_later(0.05, read_one)
 
     read_one(0.0)
     before = time.monotonic()
@@ -155,7 +155,7 @@ class Wanderer:
         self.data = bytearray()
         self.over = False
         self.error: FileError | None = None
-        loop.work(source.open(self.name, FileRequest(self.name, "", "")), self.opened)
+        loop.run_in_worker(source.open(self.name, FileRequest(self.name, "", "")), self.opened)
 
     def opened(self, outcome: TaskResult, now: float) -> None:
         self.body = outcome.get()
@@ -172,7 +172,7 @@ class Wanderer:
                 if len(data) < self.count:
                     break
                 if self.pause:
-                    self.loop.after(self.pause, self.go)
+                    self.loop.call_later(self.pause, self.go)
                     return
         except FileError as error:
             self.error = error

@@ -265,7 +265,9 @@ def test_a_template_renders_while_the_loop_goes_on(root: Path, loop: Loop) -> No
         seen.append(threading.get_ident() != caller)
         return later.call()
 
-    loop.work(Later(call, later.pool), lambda outcome, now: seen.append(outcome.get().served))
+    loop.run_in_worker(
+        Later(call, later.pool), lambda outcome, now: seen.append(outcome.get().served)
+    )
     while len(seen) < 2:
         loop.turn(1.0)
     assert seen == [True, "x.j2"]

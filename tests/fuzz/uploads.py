@@ -46,9 +46,9 @@ def _at_once(lab: Lab) -> None:
             outcome: TaskResult[object] = TaskResult(later.call())
         except Exception as error:
             outcome = TaskResult(None, error)
-        lab.loop.soon(lambda now: done(outcome, now))
+        lab.loop.call_soon(lambda now: done(outcome, now))
 
-    lab.loop.work = work  # type: ignore[method-assign,assignment]
+    lab.loop.run_in_worker = work  # type: ignore[method-assign,assignment]
 
 
 class Bringer(Peer):

@@ -69,7 +69,7 @@ class Running(Story):
         self.thread.start()
 
     def close(self) -> None:
-        self.loop.post(lambda now: self.loop.stop())
+        self.loop.call_from_thread(lambda now: self.loop.stop())
         self.thread.join()
         if self.presence is not None:
             self.presence.close()
@@ -84,7 +84,7 @@ class Running(Story):
                 self.bus.publish(event)
             done.set()
 
-        self.loop.post(publish)
+        self.loop.call_from_thread(publish)
         assert done.wait(5)
 
     def start(self, name: str, size: int = 1000, peer: str = "10.7.0.100") -> None:

@@ -689,7 +689,7 @@ def test_a_client_that_asks_for_another_file_meanwhile(plain: Lab) -> None:
     source = Waiting(plain, OpenedFile(body, "remote"))
     client = plain.client()
     plain.opener = source.open
-    plain.loop.work = lambda later, done: jobs.append((later, done))  # type: ignore[assignment]
+    plain.loop.run_in_worker = lambda later, done: jobs.append((later, done))  # type: ignore[assignment]
     jobs: list[object] = []
     client.ask("remote")
     client.ask("remote")

@@ -205,10 +205,10 @@ class Coordinator:
         self.exchanging = True
         self._round += 1
         call = self.store.prepare_exchange([group.rows for group in batch], now, since)
-        self._late = self._loop.after(
+        self._late = self._loop.call_later(
             EXCHANGE_TIMEOUT_S, partial(self._expire_exchange, self._round, batch)
         )
-        self._loop.work(Later(call, WORKERS, 1), done)
+        self._loop.run_in_worker(Later(call, WORKERS, 1), done)
 
     def _stop_waiting(self) -> None:
         self.exchanging = False
@@ -254,7 +254,7 @@ class Coordinator:
 
     def _schedule_refresh(self) -> None:
         if self._timer is None and self._away is None:
-            self._timer = self._loop.after(REFRESH_DELAY_S, self._refresh)
+            self._timer = self._loop.call_later(REFRESH_DELAY_S, self._refresh)
 
     def _refresh(self, now: float) -> None:
         self._timer = None
@@ -279,7 +279,7 @@ class Coordinator:
         if self._timer is not None:
             self._timer.cancel()
         log.error("%s; clients known here keep their addresses, new ones wait", reason)
-        self._timer = self._loop.after(RETRY_S, self.retry_database)
+        self._timer = self._loop.call_later(RETRY_S, self.retry_database)
 
     def _serve_from_memory(self, reason: str, batch: Sequence[LeaseGroup], now: float) -> None:
         """Serve from memory from now on, those too whose requests the database has."""
@@ -301,7 +301,7 @@ class Coordinator:
         if self._away is None or self._closed:
             return
         if self.exchanging:
-            self._timer = self._loop.after(RETRY_S, self.retry_database)
+            self._timer = self._loop.call_later(RETRY_S, self.retry_database)
             return
         owed = self._away.list_owed(self._replica.make_network_row)
         batch = [LeaseGroup([row], [], decide_nothing) for _, row in owed]
@@ -316,7 +316,7 @@ class Coordinator:
             reply = outcome.get()
         except StoreError as error:
             log.debug("still away: %s", error)
-            self._timer = self._loop.after(RETRY_S, self.retry_database)
+            self._timer = self._loop.call_later(RETRY_S, self.retry_database)
             return
         self._end_outage(away, owed, reply, now)
 

@@ -131,7 +131,7 @@ class Detector:
             if timer.when == link.due and timer.callback is not None:
                 return
             timer.cancel()
-        self._timers[index] = self._loop.at(link.due, lambda now: self._send_probe(index, now))
+        self._timers[index] = self._loop.call_at(link.due, lambda now: self._send_probe(index, now))
 
     def _send_probe(self, index: int, now: float) -> None:
         link, interface = self._detectors.get(index), self._interfaces.get(index)

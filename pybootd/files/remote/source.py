@@ -97,7 +97,7 @@ class RemoteSource(Source):
         """Call back in the loop's thread."""
         if self._loop is None:
             raise RuntimeError("the source was not started")
-        self._loop.post(callback)
+        self._loop.call_from_thread(callback)
 
     def count_window_octets(self, more: int) -> None:
         """Count octets that a window holds now, or, below zero, no longer holds."""

@@ -32,7 +32,7 @@ class Listener:
         self._wanted = True
         if self._connection is None and not self._opening:
             self._opening = True
-            self._loop.work(
+            self._loop.run_in_worker(
                 Later(self._store.open_listener, "lease database, news", 1), self._finish_open
             )
 

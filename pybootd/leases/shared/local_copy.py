@@ -55,7 +55,7 @@ class LocalCopy:
         """Keep what the database says of an address, soon."""
         self._changed[int(lease.address)] = lease
         if self._timer is None and not self._writing:
-            self._timer = self._loop.after(_GATHER_S, self._write_changes)
+            self._timer = self._loop.call_later(_GATHER_S, self._write_changes)
 
     def close(self) -> None:
         """Stop following; the worker writes what there is, if the process lives so long."""
@@ -64,7 +64,9 @@ class LocalCopy:
         if self._changed:
             self._write_changes(self._loop.now)
         if self._open or self._writing:
-            self._loop.work(Later(self._store.close, _WORKERS, 1), lambda outcome, now: None)
+            self._loop.run_in_worker(
+                Later(self._store.close, _WORKERS, 1), lambda outcome, now: None
+            )
 
     def _write_changes(self, now: float) -> None:
         self._timer = None
@@ -89,11 +91,11 @@ class LocalCopy:
             ]
             self._store.save_leases(leases, now)
 
-        self._loop.work(Later(write, _WORKERS, 1), self._finish_write)
+        self._loop.run_in_worker(Later(write, _WORKERS, 1), self._finish_write)
 
     def _finish_write(self, outcome: TaskResult[None], now: float) -> None:
         self._writing = False
         if outcome.error is not None:
             log.warning("no local copy of the leases: %s; the daemon goes on", outcome.error)
         elif self._changed:
-            self._timer = self._loop.after(_GATHER_S, self._write_changes)
+            self._timer = self._loop.call_later(_GATHER_S, self._write_changes)
