@@ -72,7 +72,7 @@ class Servers:
         self.thread.start()
 
     def close(self) -> None:
-        self.loop.post(lambda now: self.loop.stop())
+        self.loop.call_from_thread(lambda now: self.loop.stop())
         self.thread.join()
         for part in (self.tftp, self.http, self.files, self.loop):
             part.close()
