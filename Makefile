@@ -17,7 +17,7 @@ help:
 	@echo "make verdicts             faults put into real boots, and what pybootd says of each"
 	@echo "make endurance            the DHCP server killed 200 times: whose lease is lost?"
 	@echo "make siege                twenty boots and a virtual PC while strangers flood the server"
-	@echo "make installed            the Debian package in a Debian of its own: started, booted from, purged"
+	@echo "make installed            the Debian package in a Debian made for it: started, booted from, purged"
 	@echo "make fresh                a bare Debian 12 and 13 each, and the README's commands in them"
 	@echo "make pythons              the unit tests with each Python from 3.11 to 3.14 that is here"
 	@echo "make peers                the DHCP behaviour rows, tried on other servers, too"

@@ -1,8 +1,8 @@
 """What several rooms' tests share: private networks, and the reason when there can be none.
 
 With PYBOOTD_TEST_ALL=1 in the environment a test that would be skipped fails instead, so that a
-machine that can run it can't forget to. A test that this kernel or system can't run, whoever sets
-it up, says so: its reason starts with "this system".
+machine that can run it can't forget to. A test that this kernel or system can't run, however it
+is set up, says so: its reason starts with "this system".
 """
 
 import ctypes
@@ -26,7 +26,7 @@ ALL = os.environ.get("PYBOOTD_TEST_ALL") == "1"
 
 
 def pytest_configure() -> None:
-    """Give each test process a loopback of its own where it may: nobody else takes its ports."""
+    """Give each test process its own loopback where it may: nobody else takes its ports."""
     if private.missing() == "":
         libc = ctypes.CDLL(None)
         if libc.unshare(private.CLONE_NEWNET) == 0:

@@ -79,7 +79,7 @@ class Question(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Print nothing of its own: what was asked and answered is printed above."""
+        """Print nothing here: what was asked and answered is printed above."""
 
 
 def main() -> int:

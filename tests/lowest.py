@@ -1,6 +1,6 @@
 """Run the unit tests with the lowest versions of our dependencies that setup.py allows.
 
-Whoever has these has no later version by accident: what setup.py promises is tried. The folder
+No later version is here by accident: what setup.py promises is tried. The folder
 .venv-lowest holds them; it is made again when setup.py changes.
 """
 

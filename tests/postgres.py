@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of one's own: in a folder that goes with it, on a Unix socket alone."""
+"""A PostgreSQL cluster for tests: in a folder that goes with it, on a Unix socket alone."""
 
 import os
 import pwd

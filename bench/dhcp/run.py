@@ -1,6 +1,6 @@
 """DHCP servers side by side: rates, CPU, storms, memory, and whether an ACK waits for the disk.
 
-perfdhcp (Kea's) plays the clients, through a relay of its own, in a private network; the server has
+perfdhcp (Kea's) plays the clients, through its own relay, in a private network; the server has
 CPU 0, the load CPU 1. Every repetition goes round all servers, so that what else the machine does
 falls on all of them; the table shows medians. Needs root and Debian's kea-admin, strace, and the
 servers themselves.
@@ -31,7 +31,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Bench:
-    """One server in a private network of its own, and perfdhcp beside it."""
+    """One server in its own private network, and perfdhcp beside it."""
 
     def __init__(self, peer: Peer, folder: Path, network: Network) -> None:
         lan = network.switch()

@@ -90,7 +90,7 @@ class Site:
     way: Way
     link: float  # Mbit/s of one daemon
     served: int = 0  # machines a daemon has; 0: one daemon has all
-    own: bool = False  # each daemon has pools and an SQLite file of its own
+    own: bool = False  # each daemon has its own pools and SQLite file
 
     def daemons(self, machines: int) -> int:
         return -(-machines // self.served) if self.served else 1

@@ -5,7 +5,7 @@ to fetch by TFTP, a daemon killed, PostgreSQL stopped and started; the table say
 when, and who sent how much. ``rates``: pybootd with a file and with PostgreSQL, and Kea with its
 memfile and with PostgreSQL, each in turn, the servers with their database on CPU 0, perfdhcp on
 CPU 1; medians. Needs root and Debian's postgresql, kea-admin and kea-dhcp4-server. PostgreSQL runs
-in a folder of its own, on a real disk, durable.
+in its own folder, on a real disk, durable.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def files(site: Site) -> dict[str, Any]:
     return {
         "clients that boot": sum(client.boots for client in site.clients),
         "with a whole file": len(site.files.having),
-        "transfers cut off by the kill, fetched anew": ends["failed"],
+        "transfers cut off by the kill, fetched again": ends["failed"],
         "transfers with a wrong byte": ends["wrong"],
         "transfers under way when PostgreSQL stopped": len(living),
         "of these whole": sum(one.how == "whole" for one in living),

@@ -2,7 +2,7 @@
 
 bare.py PORT FOLDER: as floor.c, and in as few steps of Python as the author knew how: no timers,
 no retransmission, no checks, no log. The distance from floor.c to this is the interpreter's price,
-that from this to pybootd is the price of our own code.
+that from this to pybootd is the price of our code.
 """
 
 import os

@@ -90,7 +90,7 @@ def memory(pid, field):
 
 @dataclass
 class Siege:
-    """Half-open requests to a server, from a host of their own."""
+    """Half-open requests to a server, from their own host."""
 
     host: object
     server: str
@@ -138,7 +138,7 @@ def boot(host, number, root):
 
 @pytest.fixture
 def peers(network, lan, tmp_path):
-    """Start dnsmasq and tftpd-hpa on hosts of their own; their names, addresses and processes."""
+    """Start dnsmasq and tftpd-hpa on their own hosts; their names, addresses and processes."""
     for program in ("dnsmasq", "in.tftpd"):
         if which(program) is None:
             pytest.skip(f"not installed: {program}")

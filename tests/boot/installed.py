@@ -1,4 +1,4 @@
-"""The Debian package in a Debian of its own: installed, started, booted from, taken away.
+"""The Debian package in a Debian made for it: installed, started, booted from, taken away.
 
 Usage: python -m tests.boot.installed      (as root; it prints a line for each step)
 """

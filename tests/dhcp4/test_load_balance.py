@@ -61,7 +61,7 @@ def test_so_does_a_client_that_goes_on_asking() -> None:
         0,
         1,
     ]
-    # one that chose a server begins anew with its next boot
+    # one that chose a server begins again with its next boot
     assert part.takes_request(discover(MACS[0], MessageType.REQUEST, server=SERVER), HERE, 6.0)
     assert [part.takes_request(discover(MACS[0]), HERE, now) for now in (30.0, 33.0)] == [
         False,

@@ -150,7 +150,7 @@ def test_http_boot_gets_a_url() -> None:
 
 
 @pytest.mark.parametrize("enable", ["on", "off"])
-def test_http_boot_and_files_of_our_own(tmp_path: Path, enable: str) -> None:
+def test_http_boot_and_our_own_files(tmp_path: Path, enable: str) -> None:
     path = tmp_path / "pybootd.ini"
     path.write_text(
         "[bootp]\nmode = proxy\n[bootfile]\ndefault = boot/x 1.efi\n"

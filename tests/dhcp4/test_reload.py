@@ -117,7 +117,7 @@ class Asks(Access):
 
 
 @pytest.mark.parametrize(("first", "second"), [(True, False), (False, True)])
-def test_who_waits_for_an_answer_is_asked_about_anew(rig: Rig, first: bool, second: bool) -> None:
+def test_who_waits_for_an_answer_is_asked_about_again(rig: Rig, first: bool, second: bool) -> None:
     before, after = Asks(first), Asks(second)
     reload(rig, before)
     rig.send(request(MessageType.DISCOVER, ciaddr=CLIENT))

@@ -104,7 +104,7 @@ def test_an_offer_that_is_still_looked_into_is_not_taken_back() -> None:
     desk.now += 0.3
     for probe in asked:
         replies += probe.resume(b"", desk.now)
-    # whoever comes next waits for nothing: nobody used the addresses a moment ago
+    # the next client waits for nothing: nobody used the addresses a moment ago
     offer = answer(desk.effects(request(MessageType.DISCOVER)))
     assert kind(offer) == MessageType.OFFER
     assert kind(choose(desk, offer)) == MessageType.ACK

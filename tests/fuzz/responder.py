@@ -194,7 +194,7 @@ class Wire:
             self.given(said, asked)
 
     def moves(self, address: IPv4Address) -> None:
-        """Note that whoever has this address now has given up the one it had."""
+        """Note that the client with this address has given up the one it had."""
         identify, network = (
             self.desk.handler.identify_client,
             self.desk.subnets.find_subnet(address),

@@ -57,13 +57,13 @@ def fuzz_here(name: str, arguments: list[str]) -> None:
     sys.path.insert(0, str(TOP))
     with atheris.instrument_imports(include=["pybootd"]), contextlib.redirect_stdout(io.StringIO()):
         targets = importlib.import_module("tests.fuzz.targets")
-    # what merges starts this program anew, by its first argument
+    # what merges starts this program again, by its first argument
     atheris.Setup([str(WORK / name / "again"), *arguments], targets.BY_NAME[name].run)
     atheris.Fuzz()
 
 
 def _child(name: str, *arguments: str) -> tuple[int, str]:
-    """Run the fuzzer in a process of its own; return its exit status and what it said."""
+    """Run the fuzzer in its own process; return its exit status and what it said."""
     again = WORK / name / "again"
     command = [sys.executable, "-m", "tests.fuzz.run", "--one", name, "--"]
     again.write_text(f'#!/bin/sh\ncd {TOP}\nexec {shlex.join(command)} "$@"\n')

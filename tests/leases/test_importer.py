@@ -324,7 +324,7 @@ def test_a_file_that_root_makes_belongs_to_the_daemon(open_ini: Path, old: Path)
 
 
 def test_a_link_of_the_daemons_user_leads_root_nowhere(open_ini: Path, old: Path) -> None:
-    """Whoever has the daemon's user could have put it there."""
+    """A program of the daemon's user could have put it there."""
     secret, state = open_ini.parent / "secret", open_ini.parent / "state"
     secret.write_bytes(old.read_bytes())
     secret.chmod(0o600)

@@ -1,8 +1,8 @@
 """Whatever happens to leases, SQLite and PostgreSQL keep the same.
 
 A pool decides, both stores keep what it decides, and each restart reads both. An offer takes its
-address from whoever had it last, which SQLite hears as "free": it keeps no offers. Another daemon
-writes to the database, too, from what it knew when it last read there; SQLite follows.
+address from the client that had it last, which SQLite hears as "free": it keeps no offers. Another
+daemon writes to the database, too, from what it knew when it last read there; SQLite follows.
 """
 
 import itertools
@@ -220,7 +220,7 @@ class TwoStores(RuleBasedStateMachine):
                     (A("10.0.0.6"),),
                 ).fetchall()
                 assert given is not None or not left
-        # what anybody was told is his is never taken for strangers, save a block that ended
+        # what a client was told it has is never taken for strangers, save a block that ended
         lost = {row for row in held - self._held() if row[2] != "declined"}
         assert not lost
 

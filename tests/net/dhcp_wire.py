@@ -175,7 +175,7 @@ class Wire:
 
 
 class Client:
-    """One client on the wire, with a MAC of its own; ``kinds`` as in option 53."""
+    """One client on the wire, with its own MAC; ``kinds`` as in option 53."""
 
     def __init__(self, wire: Wire, *, options: dict[int, bytes] | None = None) -> None:
         self.wire = wire

@@ -1,4 +1,4 @@
-"""A client, the real daemon, and behind it a web server on a network of its own."""
+"""A client, the real daemon, and behind it a web server on its own network."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ LEASED = "10.7.0.100"
 
 @dataclass
 class Lab:
-    """A client, the server, and behind it the mirror: a web server on a network of its own."""
+    """A client, the server, and behind it the mirror: a web server on its own network."""
 
     folder: Path
     server: Host

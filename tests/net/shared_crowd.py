@@ -78,7 +78,7 @@ class Crowd:
     # what clients do
 
     def start(self, clients: Iterable[Client]) -> None:
-        """Let them begin anew."""
+        """Let them begin again."""
         now = time.monotonic()
         for client in clients:
             client.kind, client.since, client.wait = MessageType.DISCOVER, now, self.wait

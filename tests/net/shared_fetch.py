@@ -1,4 +1,4 @@
-"""Many TFTP clients in a process of their own, each byte compared with the file.
+"""Many TFTP clients in their own process, each byte compared with the file.
 
 ``python -m tests.net.shared_fetch FOLDER``. A line on stdin, ``NUMBER ADDRESS SERVER NAME``, starts
 a client with that address. On stdout: ``ready``; ten times a second ``moved AT SERVER OCTETS``; and

@@ -40,7 +40,7 @@ class Fetched:
 
 
 class Files:
-    """Clients that got an address and a boot file's name fetch it; one that fails starts anew.
+    """Clients that got an address and a boot file's name fetch it; one that fails starts again.
 
     For ``turn`` it is one more crowd. Times are seconds since ``zero``.
     """

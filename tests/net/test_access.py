@@ -140,7 +140,7 @@ def test_the_guide_s_authorization_over_http(lan, firmware, daemon, follow, tmp_
             client.run("tftp", "-m", "binary", "192.168.1.1", "-c", "get", name, str(got))
             assert got.read_bytes() == b"boot me" * 300
             got.unlink()
-        # the system that it booted shows no UUID of its own
+        # the system that it booted shows no UUID
         assert firmware.boot("52:54:00:12:34:56").options[12] == b"node1"
 
         assert firmware.boot("52:54:00:12:34:57", NOBODY, patience=0.5) is None

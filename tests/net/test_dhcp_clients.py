@@ -130,7 +130,7 @@ def test_dhcpcd_gets_rebinds_and_releases(lab: Lab) -> None:
         ] * 2
 
         def tell(option: str, answer: MessageType, count: int) -> None:
-            """Send it a signal by its own command, anew where it was busy and missed it."""
+            """Send it a signal by its own command, again where it was busy and missed it."""
             while lab.count(answer) < count:
                 lab.client.run("dhcpcd", "-4", option, "eth0", check=False)
                 with suppress(AssertionError):
@@ -161,7 +161,7 @@ def test_without_the_right_to_send_frames_replies_are_broadcast(lab: Lab) -> Non
 
 @pytest.mark.net("udhcpc")
 def test_two_networks_each_with_its_own_side(network: Network, tmp_path: Path) -> None:
-    """A client gets an address of its own side's pool or none, never the other's."""
+    """A client gets an address of its side's pool or none, never the other's."""
     left, right = network.switch("left"), network.switch("right")
     server = network.host("server")
     server.plug(left, f"{SERVER}/24")
@@ -242,7 +242,7 @@ def address_of(host: Host) -> str:
 def test_clients_renew_rebind_and_start_over_on_another_network(
     network: Network, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Renew at T1; rebind at T2 after the server was away; a NAK, and anew, when moved."""
+    """Renew at T1; rebind at T2 after the server was away; a NAK, and all again, when moved."""
     lan, server = network.switch(), network.host("server")
     server.plug(lan, f"{SERVER}/24")
     there = [kind for kind in ALL if kind != ALL[-1] or Path("/lib/systemd", kind).exists()]

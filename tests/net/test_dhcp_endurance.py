@@ -123,7 +123,7 @@ def test_a_full_disk_confirms_nothing_until_there_is_space(lab: Lab) -> None:
         left = lab.crowd.serve(unlucky, 2.0)
         lab.crowd.listen()
         assert left  # the space that the file has already may do for some
-        # whoever was told of a lease has it on the disk
+        # a client that was told of a lease has it on the disk
         listed = lab.server.run(
             sys.executable, "-m", "pybootd", "leases", "-c", lab.folder / "pybootd.ini", "--json"
         )

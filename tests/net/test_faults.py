@@ -1,6 +1,6 @@
 """What a server meets in its life: each fault is caused for real, and what must hold is looked at.
 
-The lease file has tests of its own, kills and full disks in ``test_dhcp_endurance``.
+The lease file has its own tests, kills and full disks in ``test_dhcp_endurance``.
 """
 
 import contextlib

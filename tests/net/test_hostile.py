@@ -50,7 +50,7 @@ class Client:
         return sock
 
     def ask(self, name):
-        """Ask for a file; return the socket, the first answer, and whom to answer."""
+        """Ask for a file; return the socket, the first answer, and where to answer."""
         sock = self.socket()
         sock.sendto(b"\0\1" + name.encode() + b"\0octet\0", (SERVER, 69))
         return sock, *sock.recvfrom(600)

@@ -17,7 +17,7 @@ from pybootd.lab.network import PATH
 
 TOP = Path(__file__).parents[2]
 INI = "[bootp]\nmode = proxy\n[tftp]\nroot = .\n"
-# a system of its own on top of this one: nothing of this one is written
+# another system on top of this one: nothing of this one is written
 OVER = """
 mount -t tmpfs tmpfs {folder}
 cd {folder}

@@ -323,7 +323,7 @@ def test_the_user_keeps_files_of_a_web_server(lan, serve, website):
     assert {path.stat().st_uid for path in (cache, *cache.iterdir(), second)} == {NOBODY.pw_uid}
     said = (folder / "log").read_text()
     assert "what the cache has is served" in said
-    assert "fetched anew" not in said
+    assert "fetched again" not in said
     assert "not kept" not in said
 
 

@@ -94,7 +94,7 @@ def look(shown, seers, this):
 
 
 def wait_for_leases(host, count):
-    """Wait until the daemon on the host knows so many leases, whoever gave them."""
+    """Wait until the daemon on the host knows so many leases, whichever daemon gave them."""
     deadline = time.monotonic() + 30
     while True:
         with host.inside():

@@ -1,4 +1,4 @@
-"""The unit of systemd: a real systemd starts it in namespaces of its own, and a client boots."""
+"""The unit of systemd: a real systemd starts it in its own namespaces, and a client boots."""
 
 import hashlib
 import shutil
@@ -58,7 +58,7 @@ root = ./files
 
 @pytest.fixture
 def start(lan):
-    """Start systemd with a unit, and with lines of one's own in the service."""
+    """Start systemd with a unit, and with more lines in the service."""
     # writable here, in the host's own view of them, and the interpreter not hidden in /root
     open_to_all(lan[0], Path(sys.base_prefix), Path(sys.prefix), TOP / "pybootd")
     with tempfile.TemporaryDirectory() as made:
@@ -170,7 +170,7 @@ def test_the_ports_that_systemd_binds_need_no_right(lan, firmware, start):
     lan[1].ip("address", "add", "192.168.1.100/24", "dev", "eth0")
     fetch = ("curl", "-s", "--max-time", "19", "tftp://192.168.1.1/pxelinux.0")
     assert lan[1].run(*fetch).stdout == "boot me" * 300
-    # what is asked while the daemon is started anew waits for it
+    # what is asked while the daemon restarts waits for it
     assert unit.ctl("restart", "pybootd").returncode == 0
     assert lan[1].run(*fetch).stdout == "boot me" * 300
     assert "handed to us" not in unit.said()

@@ -1,11 +1,11 @@
-"""A real systemd in namespaces of its own: nothing of this machine is started or stopped by it."""
+"""A real systemd in its own namespaces: nothing of this machine is started or stopped by it."""
 
 import os
 import signal
 import time
 from pathlib import Path
 
-# cgroups of its own, taken away at the end
+# its own cgroups, taken away at the end
 OUTER = """
 mount -t cgroup2 cgroup2 /sys/fs/cgroup && mkdir /sys/fs/cgroup/pybootd-$$ || exit 1
 cd /sys/fs/cgroup/pybootd-$$

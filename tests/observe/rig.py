@@ -1,6 +1,6 @@
 """The real daemon in this process, on a host of a private network, and time that can be pushed on.
 
-The client runs in a thread of its own, on its own host; the daemon's loop turns here.
+The client runs in its own thread, on its own host; the daemon's loop turns here.
 """
 
 import contextlib

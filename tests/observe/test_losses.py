@@ -65,7 +65,7 @@ def fetch_in_windows(client: Client, *lost: int) -> None:
 
 
 def hear_no_ack(client: Client, name: str) -> None:
-    """Ask for an address; the DHCPACK gets lost, and U-Boot begins anew."""
+    """Ask for an address; the DHCPACK gets lost, and U-Boot begins again."""
     client.become(21, "U-Boot.armv7")
     request(client, 1)
     client.pass_time(5.0)

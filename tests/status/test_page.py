@@ -37,7 +37,7 @@ EVIL = "<img src=x onerror=alert(1)><script>alert(1)</script>"
 
 
 class Running(Story):
-    """The status address in a thread of its own, as in a daemon."""
+    """The status address in its own thread, as in a daemon."""
 
     def __init__(self, folder: Path, token: str = "") -> None:
         self.loop, self.bus, self.clients = Loop(), EventBus(), ClientTable()

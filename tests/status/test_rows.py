@@ -1,4 +1,4 @@
-"""Rows are kept between looks: what is kept is what would be written anew."""
+"""Rows are kept between looks: what is kept is what would be written again."""
 
 import json
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def _steps() -> st.SearchStrategy[Callable[[Watched], object]]:
 
 
 @given(st.lists(_steps(), max_size=15))
-def test_a_row_that_was_kept_is_the_row_made_anew(
+def test_a_row_that_was_kept_is_the_row_made_again(
     steps: list[Callable[[Watched], object]],
 ) -> None:
     watched = Watched()

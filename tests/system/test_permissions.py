@@ -1,4 +1,4 @@
-"""Whose a path is: each part of it that a stranger could have changed is refused, and named."""
+"""The owner of a path: each part of it that a stranger could have changed is refused, and named."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""Who started the daemon hears from it: a socket of our own in systemd's place."""
+"""Who started the daemon hears from it: our own socket in systemd's place."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Sockets that whoever started the daemon has bound, handed over as sd_listen_fds(3) says."""
+"""Sockets that another program has bound, handed over as sd_listen_fds(3) says."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ import pytest
 
 from pybootd.system import systemd
 
-# becomes the daemon with these descriptors as 3, 4, ... and says for whom they are
+# becomes the daemon with these descriptors as 3, 4, ... and says that they are for it
 PARENT = """
 import os, sys
 given = [os.dup(int(number)) for number in sys.argv[1].split(",")]

@@ -105,7 +105,7 @@ def test_a_mode_has_no_letter_case(plain: Lab, mode: str) -> None:
     assert isinstance(client.receive(), Data)
 
 
-def test_the_answer_comes_from_a_port_of_its_own_and_the_address_that_was_asked(
+def test_the_answer_comes_from_its_own_port_and_the_address_that_was_asked(
     plain: Lab,
 ) -> None:
     """RFC 1350 4."""

@@ -96,7 +96,7 @@ def test_a_transfer_that_lost_something_leaves_no_socket(lab: Lab) -> None:
     assert all(port.spare_socket is None for port in lab.server.ports.idle_ports)
 
 
-def test_another_own_address_has_a_socket_of_its_own(lab: Lab) -> None:
+def test_another_own_address_has_its_own_socket(lab: Lab) -> None:
     first = served(lab)
     second = lab.client()
     second.ask("file", to=("127.0.0.2", lab.server.port), **OPTIONS)
