@@ -24,7 +24,7 @@ from pybootd.config.options.bootp import DEFAULT_LEASES
 from pybootd.config.options.table import restart_options
 from pybootd.config.values import ANY
 from pybootd.core.client_table import ClientTable
-from pybootd.core.events import EventBus
+from pybootd.core.events import EventBus, TransferEnded
 from pybootd.core.finding import Finding
 from pybootd.core.loop import Loop
 from pybootd.files.resolver import Files
@@ -98,6 +98,7 @@ class Daemon:
             self._tftp()
         if "httpd" in services:
             self._httpd()
+        self.bus.subscribe(TransferEnded, self._note_transfer)
         if config.status.port:
             self._watch()
         if self._faults:
@@ -174,6 +175,14 @@ class Daemon:
     def _reload_http(self, server: HttpServer) -> None:
         if "httpd" in self._runs:  # else it is to end, and goes on as it is until it does
             server.reload(self.config.httpd, self._http_files())
+
+    def _note_transfer(self, ended: TransferEnded) -> None:
+        """Tell the files that a client has one of them, for what it may ask for next."""
+        files = self._files.get("tftp")
+        if ended.protocol == "http":
+            files = self._files.get("httpd", files)
+        if files is not None:
+            files.note_transfer(ended)
 
     def _http_files(self) -> Files:
         return self._files_of("httpd" if self.config.httpd.root else "tftp")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-import threading
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 
 from pybootd.core.bounded_map import BoundedMap
 from pybootd.files.source import FileRequest
@@ -47,18 +47,29 @@ def _folder_of(served: str) -> str | None:
 
 
 class BootFolders:
-    """The directory that each client's boot file came from."""
+    """The directory that each client's boot file came from.
 
-    def __init__(self) -> None:
+    ``uploads`` is a folder below ``root`` that clients may write to, None: there is none. What is
+    in it was never meant to be booted, so that a stranger's file there leads nobody to others.
+    """
+
+    def __init__(self, root: Path | None = None, uploads: Path | None = None) -> None:
         self._folders: BoundedMap[str, str] = BoundedMap(MAX_CLIENTS)
-        self._lock = threading.Lock()  # remote files are opened by workers
+        self._root, self._uploads = root, uploads
 
-    def note_boot_file(self, request: FileRequest, served: str) -> None:
-        """Note where the client has a boot program from, if it is one."""
+    def note_boot_file(self, peer: str, served: str) -> None:
+        """Note where the client has a boot program from, if it is one.
+
+        To be called once it has all of it: anyone may ask in its name, with a forged address.
+        """
         folder = _folder_of(served)
-        if folder is not None:
-            with self._lock:
-                self._folders[request.peer] = folder
+        if folder is not None and not self._takes_uploads(folder):
+            self._folders[peer] = folder
+
+    def _takes_uploads(self, folder: str) -> bool:
+        if self._root is None or self._uploads is None:
+            return False
+        return (self._root / folder).resolve().is_relative_to(self._uploads.resolve())
 
     def names_beside(self, request: FileRequest) -> Iterator[str]:
         """Yield the names that a missing file may have beside the client's boot file."""

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from pybootd.config.ini import ConfigError, Section
 from pybootd.config.loader import Config
 from pybootd.config.options.files import HttpdConfig, TftpConfig
 from pybootd.core import plugins
-from pybootd.core.events import FileProblem
+from pybootd.core.events import FileProblem, TransferEnded, TransferOutcome
 from pybootd.core.finding import Finding
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
@@ -58,7 +59,8 @@ class Files:
     """What one file service serves: a root, and filters in front of it.
 
     ``base`` is the root as text, an absolute path or a URL: what a filter's relative path starts
-    from. ``pins``: what files must be; ``settings`` are for all sources.
+    from. ``pins``: what files must be; ``settings`` are for all sources; ``uploads``: the folder
+    that clients may write to, None: there is none.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class Files:
         filters: Iterable[Filter] = (),
         pins: Mapping[str, str] = _NO_PINS,
         settings: SourceSettings | None = None,
+        uploads: Path | None = None,
     ) -> None:
         self.root = root
         self.base = base
         self.filters = tuple(filters)
         self._locator = SourceLocator(root, base, settings or SourceSettings())
-        self._boot_folders = BootFolders()
+        root_folder = Path(base) if root.opens_paths else None
+        self._boot_folders = BootFolders(root_folder, uploads)
         self._loop: Loop | None = None
         self._pins = Pins(pins)
         self._copies = CheckedCopies(settings.cache if settings else None)
@@ -99,7 +103,9 @@ class Files:
             raise ConfigError([*error.faults, *faults]) from error
         if faults:
             raise ConfigError(faults)
-        return cls(root, base, filters, config.pins, settings)
+        upload = config.tftp.upload
+        uploads = config.path.absolute().parent / upload if upload else None
+        return cls(root, base, filters, config.pins, settings, uploads)
 
     def start(self, loop: Loop) -> None:
         """Give the sources the loop; to be called before the first ``open``."""
@@ -144,6 +150,15 @@ class Files:
         """Return up to three names below the root that are like one that is missing; blocks."""
         return self.root.suggest_names(name)
 
+    def note_transfer(self, ended: TransferEnded) -> None:
+        """Note where a client has its boot file from, once it has acknowledged all of it."""
+        if ended.outcome is not TransferOutcome.DONE:
+            return
+        inside = ended.served.removeprefix(f"{self.base}/")
+        if inside.startswith("/") or is_url(inside):  # a filter led out of the root
+            inside = ended.requested.replace("\\", "/").lstrip("/")
+        self._boot_folders.note_boot_file(ended.peer, inside)
+
     def _open_plain_file(self, request: FileRequest) -> OpenedFile | None:
         """Open what no filter answers for, as most files; None: all the steps have to be taken."""
         try:
@@ -155,7 +170,6 @@ class Files:
             return None
         if isinstance(body, Later):
             raise TypeError(f"{type(self.root).__name__} opens_at_once, but returned Later")
-        self._boot_folders.note_boot_file(request, request.name)
         return OpenedFile(body, request.name)
 
     def _resolve_request(self, request: FileRequest) -> Steps[OpenedFile]:
@@ -172,23 +186,17 @@ class Files:
         target = _target_of(answer)
         if target.listed:
             target = yield from self._read_list(target, request)
-        opened = yield from self._open_target(target, request)
-        inside = opened.served.removeprefix(f"{self.base}/")
-        outside = inside.startswith("/") or is_url(inside)
-        self._boot_folders.note_boot_file(request, request.name if outside else inside)
-        return opened
+        return (yield from self._open_target(target, request))
 
     def _open_below_root(self, request: FileRequest) -> Steps[OpenedFile]:
         """Open the name that the client asked for below the root, else what it must have meant."""
         try:
-            opened = yield from self._open_checked(self.root, request.name, request)
+            return (yield from self._open_checked(self.root, request.name, request))
         except Missing:
             fallback = yield from self._open_fallback(request)
             if fallback is None:
                 raise
-            opened = fallback
-        self._boot_folders.note_boot_file(request, opened.served)
-        return opened
+            return fallback
 
     def _open_fallback(self, request: FileRequest) -> Steps[OpenedFile | None]:
         """Open the first of the names that a missing file may have; None: there is none."""

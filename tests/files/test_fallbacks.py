@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from pybootd.core.client import Client, KnownClient
+from pybootd.core.events import TransferEnded, TransferOutcome
 from pybootd.core.workers import Later
 from pybootd.files import fallbacks, local, suggestions
 from pybootd.files.fallbacks import BootFolders
@@ -40,12 +41,18 @@ def files(root: Path) -> Files:
     return Files(LocalSource(root), str(root))
 
 
-def ask(files: Files, name: str, peer: str = "192.0.2.9") -> str:
-    """Return the name that is served."""
+def ask(
+    files: Files,
+    name: str,
+    peer: str = "192.0.2.9",
+    outcome: TransferOutcome = TransferOutcome.DONE,
+) -> str:
+    """Ask for a file, and return the name that is served; its transfer ends with the outcome."""
     opened = files.open(FileRequest(name, peer, "192.0.2.1"))
     if isinstance(opened, Later):
         opened = opened.call()
     opened.body.close()
+    files.note_transfer(TransferEnded("tftp", peer, name, opened.served, 1, 0.1, 0, outcome))
     return opened.served
 
 
@@ -86,6 +93,33 @@ def test_only_the_client_that_loaded_the_boot_file_is_helped(files: Files) -> No
         ask(files, "grubx64.efi", "192.0.2.10")
     ask(files, "other/boot.efi", "192.0.2.10")
     assert ask(files, "EFI/grub.cfg", "192.0.2.10") == "other/grub.cfg"
+    assert ask(files, "grubx64.efi") == "debian/amd64/grubx64.efi"
+
+
+@pytest.mark.parametrize(
+    "outcome", [one for one in TransferOutcome if one is not TransferOutcome.DONE]
+)
+def test_a_boot_file_that_was_not_acknowledged_to_its_end_counts_for_nothing(
+    files: Files, outcome: TransferOutcome
+) -> None:
+    """One forged request changed where a victim's missing file was looked for."""
+    ask(files, "debian/amd64/shim.efi")
+    ask(files, "other/boot.efi", outcome=outcome)
+    assert ask(files, "grub/grub.cfg") == "debian/amd64/grub/grub.cfg"
+
+
+@pytest.mark.parametrize("name", ["in/boot.efi", "in/deep/boot.efi", "link/boot.efi"])
+def test_a_folder_that_takes_uploads_is_none_that_a_client_booted_from(
+    root: Path, name: str
+) -> None:
+    for folder in ("in", "in/deep"):
+        (root / folder).mkdir()
+        for file in ("boot.efi", "grubx64.efi"):
+            (root / folder / file).touch()
+    (root / "link").symlink_to("in")
+    files = Files(LocalSource(root), str(root), uploads=root / "in")
+    ask(files, "debian/amd64/shim.efi")
+    ask(files, name)
     assert ask(files, "grubx64.efi") == "debian/amd64/grubx64.efi"
 
 
@@ -151,7 +185,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fallbacks, "MAX_CLIENTS", 3)
     folders = BootFolders()
     for number in (1, 2, 3, 1, 4):
-        folders.note_boot_file(FileRequest("a/x.efi", f"192.0.2.{number}", ""), "a/x.efi")
+        folders.note_boot_file(f"192.0.2.{number}", "a/x.efi")
     heard = [
         bool([*folders.names_beside(FileRequest("y", f"192.0.2.{number}", ""))])
         for number in range(1, 5)
