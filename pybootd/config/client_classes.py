@@ -12,7 +12,7 @@ from typing import Any
 from pybootd.config import values
 from pybootd.config.ini import Section
 from pybootd.config.options.table import options_of
-from pybootd.config.reader import ConfigReader
+from pybootd.config.reader import ConfigReader, split_dhcp_option
 from pybootd.core.architecture import ARCHITECTURE_CODES, architecture_name
 from pybootd.core.client import Client
 from pybootd.core.text import compile_wildcard, did_you_mean
@@ -24,19 +24,28 @@ _X64, _EBC = ARCHITECTURE_CODES["efi-x86_64"], ARCHITECTURE_CODES["efi-ebc"]
 
 @dataclass(frozen=True, slots=True)
 class SubnetConfig:
-    """One more network that is served; ``own`` holds what differs from ``[bootp]``."""
+    """One more network that is served; ``own`` holds what differs from ``[bootp]``.
+
+    ``section``: the name of its section, as it is written.
+    """
 
     network: IPv4Network
     own: Mapping[str, Any]
+    section: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientProfile:
-    """What is different for some clients; empty: nothing. ``variables`` are for filters."""
+    """What is different for some clients; empty: nothing. ``variables`` are for filters.
+
+    ``sections``: the names of the sections that say so, as they are written, the one that goes
+    before the others first.
+    """
 
     hostname: str = ""
     boot_file: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
+    sections: tuple[str, ...] = ()
 
 
 NO_PROFILE = ClientProfile()
@@ -80,6 +89,7 @@ class ClientProfiles:
             next((one.hostname for one in fit if one.hostname), ""),
             next((one.boot_file for one in fit if one.boot_file), ""),
             variables,
+            tuple(name for one in fit for name in one.sections),
         )
 
     @property
@@ -137,7 +147,7 @@ def read_subnets(reading: ConfigReader, start: IPv4Address | None) -> tuple[Subn
             reading.faults.append(section.fault("pool_start", problem))
         if "lease_time" in own:
             own.setdefault("max_lease_time", own["lease_time"])
-        found.append(SubnetConfig(network, MappingProxyType(own)))
+        found.append(SubnetConfig(network, MappingProxyType(own), section.name))
     return tuple(found)
 
 
@@ -212,7 +222,7 @@ def _profile(reading: ConfigReader, section: Section, passed: tuple[str, ...]) -
     variables: dict[str, str] = {}
     for option, text in section.options.items():
         name = option.lower()
-        if name in (*passed, "hostname", "boot_file"):
+        if name in (*passed, "hostname", "boot_file") or split_dhcp_option(name):
             continue
         if name == "address":
             reading.faults.append(section.fault(option, "one address is for one client alone"))
@@ -226,5 +236,8 @@ def _profile(reading: ConfigReader, section: Section, passed: tuple[str, ...]) -
         else:
             variables[option] = text
     return ClientProfile(
-        _text(section, "hostname"), _text(section, "boot_file"), MappingProxyType(variables)
+        _text(section, "hostname"),
+        _text(section, "boot_file"),
+        MappingProxyType(variables),
+        (section.name,),
     )

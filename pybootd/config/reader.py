@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pybootd.config.ini import Section
 from pybootd.config.options import table
+from pybootd.config.options.clients import DHCP_OPTION
 from pybootd.config.options.declaration import Option
 from pybootd.config.values import ValueParser
 from pybootd.core.finding import Finding, Grade, Place
@@ -50,6 +51,8 @@ class ConfigReader:
                 line = section.lines.get(earlier[option], section.line)
                 self.faults.append(section.fault(written, f"written twice, first in line {line}"))
             earlier[option] = written
+            if split_dhcp_option(option) and DHCP_OPTION.name in declared:
+                continue  # the DHCP server reads it
             known = declared.get(option)
             if known is None or known.free:
                 guess = _home_of(option) or did_you_mean(option, declared)
@@ -81,6 +84,12 @@ class ConfigReader:
     def absolute_path(self, path: Path) -> Path:
         """Make a path absolute, from the configuration file's folder; links stay what they are."""
         return Path(os.path.abspath(self.path.absolute().parent / path))  # noqa: PTH100
+
+
+def split_dhcp_option(key: str) -> str:
+    """Return which DHCP option a line ``option NAME = value`` sets; "" for another line."""
+    word, _, name = key.partition(" ")
+    return name.strip() if word.lower() == "option" else ""
 
 
 def _home_of(option: str) -> str:

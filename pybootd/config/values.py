@@ -254,7 +254,7 @@ WORD = ValueParser(parse_word, "text", free=True)
 AS_WRITTEN = ValueParser(str, "text", free=True)
 PATH = ValueParser(parse_path, "a path", free=True)
 PATH_TEXT = ValueParser(parse_word, "a path", free=True)
-LEASES = ValueParser(parse_leases, "a path, memory, or postgresql://...")
+LEASES = ValueParser(parse_leases, "a path, ``memory``, or a URL of PostgreSQL")
 ADDRESS = ValueParser(parse_address, "an IPv4 address")
 ADDRESSES = ValueParser(parse_addresses, "IPv4 addresses, separated by commas", _join)
 NAME_SERVERS = ValueParser(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -23,7 +22,7 @@ from pybootd.core.events import (
 from pybootd.dhcp4.actions import Action, Probe, Publish
 from pybootd.dhcp4.admission import Admission
 from pybootd.dhcp4.bootfile import BootFileHints, choose_boot_file
-from pybootd.dhcp4.own_options import OwnOption
+from pybootd.dhcp4.own_options import OwnOptions
 from pybootd.dhcp4.proxy.handler import ProxyHandler
 from pybootd.dhcp4.reply import ReplyBuilder
 from pybootd.dhcp4.request import (
@@ -57,7 +56,7 @@ class DhcpHandler:
         subnets: Subnets,
         clients: ClientTable,
         access: Access | None = None,
-        own_options: Sequence[OwnOption] = (),
+        own_options: OwnOptions | None = None,
     ) -> None:
         self._bootp = config.bootp
         self._files, self._httpd = config.bootfile, config.httpd
@@ -68,7 +67,7 @@ class DhcpHandler:
         self.holders = LeaseHolders(subnets, clients, config.profiles)
         self._admission = Admission(config, access)
         self._profiles = config.profiles
-        self._replies = ReplyBuilder(config, own_options)
+        self._replies = ReplyBuilder(config, own_options or OwnOptions())
         self._hints = BootFileHints()
         self.proxy = ProxyHandler(config, subnets, clients, self._admission, self._replies)
         self.offline = False

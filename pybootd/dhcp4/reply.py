@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from pybootd.config.loader import Config
-from pybootd.dhcp4.own_options import OwnOption
+from pybootd.dhcp4.own_options import OptionSet, OwnOptions
 from pybootd.dhcp4.request import DhcpRequest, Subnet, read_server_id_override
 from pybootd.dhcp4.wire import options, pxe
 from pybootd.dhcp4.wire.packet import (
@@ -63,13 +63,12 @@ class Reply:
 class ReplyBuilder:
     """Builds replies; all that the configuration says of them is worked out here once."""
 
-    def __init__(self, config: Config, own_options: Sequence[OwnOption]) -> None:
+    def __init__(self, config: Config, own_options: OwnOptions) -> None:
         bootp = config.bootp
         self._config = config
         self._servername = bootp.servername.encode()[:_SNAME_ROOM]
         self._port = bootp.port
-        self._given = {one.code: one.value for one in own_options}
-        self._always = {one.code: one.value for one in own_options if one.always}
+        self._own_options = own_options
         self._bodies: dict[tuple[object, ...], dict[int, bytes]] = {}
 
     def granted_seconds(self, request: DhcpRequest) -> float:
@@ -118,14 +117,15 @@ class ReplyBuilder:
             sent |= {options.VENDOR: pxe.FETCH_FILE} if boot_file else {}
         if request.arrival.boot_server:
             sent = pxe.boot_server_options(asked, sent)
+        own = self._own_options.find_options(request.profile, request.subnet.network)
         if boot_file:
-            have = self._available_options(request, boot_file)
+            have = self._available_options(request, boot_file, own)
             sent[options.BOOT_FILE] = have[options.BOOT_FILE]
             if not request.client.vendor_class.startswith("HTTPClient"):
                 sent[options.TFTP_SERVER] = have[options.TFTP_SERVER]
         wanted = asked.options.get(options.WANTED, b"")
-        sent |= {code: value for code, value in self._given.items() if code in wanted}
-        sent |= self._always
+        sent |= {code: value for code, value in own.values.items() if code in wanted}
+        sent |= own.always
         self._echo_options(sent, asked)
         packet = self._begin_packet(request, kind, sent, boot_file)
         return self._address_reply(request, packet, broadcast=True)
@@ -188,7 +188,9 @@ class ReplyBuilder:
         """Return what all clients of a class are told alike, worked out once for the class."""
         asked, client = request.packet, request.client
         boot_file = request.boot_file.told
+        own = self._own_options.find_options(request.profile, request.subnet.network)
         key = (
+            own,
             request.subnet,
             request.server,
             asked.giaddr,
@@ -204,10 +206,10 @@ class ReplyBuilder:
         )
         body = self._bodies.get(key)
         if body is None:
-            have = self._available_options(request, boot_file)
+            have = self._available_options(request, boot_file, own)
             if seconds is not None:
                 have = _renewals(seconds) | have
-            body = self._choose_options(have, request, boot_file)
+            body = self._choose_options(have, request, boot_file, own)
             if client.network_boot and pxe.is_pi(asked):
                 return body  # its MAC decides, too
             if len(self._bodies) >= MAX_BODIES:
@@ -215,22 +217,29 @@ class ReplyBuilder:
             self._bodies[key] = body
         return body
 
-    def _available_options(self, request: DhcpRequest, boot_file: str) -> dict[int, bytes]:
-        """Return every option that the client may ask for."""
+    def _available_options(
+        self, request: DhcpRequest, boot_file: str, own: OptionSet
+    ) -> dict[int, bytes]:
+        """Return every option that the client may ask for; what the administrator sets goes first.
+
+        But a host name that is the client's alone goes before option 12 for all clients.
+        """
         have = self._subnet_options(request.subnet, request.server, _router(request))
-        if request.hostname:
-            have[options.HOSTNAME] = request.hostname.encode()
         if boot_file:
             client = request.client
             # old Intel firmware reads a C string (netbootxyz/netboot.xyz#1198)
             intel = client.vendor_class.startswith("PXEClient") and not client.ipxe
-            have.setdefault(options.BOOT_FILE, boot_file.encode() + (b"\0" if intel else b""))
-        else:
-            have.pop(options.TFTP_SERVER, None)
+            have[options.BOOT_FILE] = boot_file.encode() + (b"\0" if intel else b"")
+            next_server = request.subnet.settings.next_server or request.server
+            have[options.TFTP_SERVER] = str(next_server).encode()
+        have |= own.values
+        if request.hostname and options.HOSTNAME not in own.personal:
+            have[options.HOSTNAME] = request.hostname.encode()
         return have
 
+    @staticmethod
     def _subnet_options(
-        self, subnet: Subnet, server: IPv4Address, router: IPv4Address | None
+        subnet: Subnet, server: IPv4Address, router: IPv4Address | None
     ) -> dict[int, bytes]:
         settings = subnet.settings
         gateway = router if settings.gateway == "self" else settings.gateway
@@ -240,30 +249,33 @@ class ReplyBuilder:
             options.DNS: b"".join(address.packed for address in settings.dns),
             options.NTP: b"".join(address.packed for address in settings.ntp),
             options.DOMAIN: settings.domain.encode(),
-            options.TFTP_SERVER: str(settings.next_server or server).encode(),
         }
         if isinstance(gateway, IPv4Address):
             have[options.ROUTER] = gateway.packed
-        return {code: value for code, value in have.items() if value} | self._given
+        return {code: value for code, value in have.items() if value}
 
+    @staticmethod
     def _choose_options(
-        self, have: dict[int, bytes], request: DhcpRequest, boot_file: str
+        have: dict[int, bytes], request: DhcpRequest, boot_file: str, own: OptionSet
     ) -> dict[int, bytes]:
-        """Choose from what there is, in the order in which the client asks."""
+        """Choose from what there is, in the order in which the client asks.
+
+        An option that the administrator sets takes the place of the one that makes a client boot.
+        """
         client = request.client
         sent: dict[int, bytes] = {}
         if client.network_boot:
             sent |= pxe.reply_options(request.packet, client, boot_file)
             if client.ipxe:
-                sent[options.IPXE] = self._given.get(options.IPXE, pxe.NO_PROXY)
+                sent[options.IPXE] = own.values.get(options.IPXE, pxe.NO_PROXY)
         for code in _wanted(request.packet.options.get(options.WANTED)):
-            if code in have and code not in sent:
+            if code in have and (code not in sent or code in own.values):
                 sent[code] = have[code]
         if boot_file and client.network_boot:
             sent.setdefault(options.BOOT_FILE, have[options.BOOT_FILE])
             if not client.vendor_class.startswith("HTTPClient"):
                 sent.setdefault(options.TFTP_SERVER, have[options.TFTP_SERVER])
-        return sent | self._always
+        return sent | own.always
 
     @staticmethod
     def _echo_options(sent: dict[int, bytes], asked: Packet) -> None:

@@ -17,7 +17,7 @@ from pybootd.core.mac import MacPrefix
 from pybootd.dhcp4.actions import Action, Publish
 from pybootd.dhcp4.bootfile import BootFileChoice, choose_boot_file
 from pybootd.dhcp4.handler import DhcpHandler
-from pybootd.dhcp4.own_options import OwnOption
+from pybootd.dhcp4.own_options import OwnOption, OwnOptions, read_own_options
 from pybootd.dhcp4.reply import Reply
 from pybootd.dhcp4.request import Arrival, DhcpRequest
 from pybootd.dhcp4.subnets import Subnets
@@ -83,7 +83,8 @@ class Desk:
         self.clients = ClientTable()
         self.subnets = Subnets(self.config)
         self.subnets.follow_interfaces([LAN, WAN])
-        self.handler = DhcpHandler(self.config, self.subnets, self.clients, access, tuple(settings))
+        own = OwnOptions(tuple(settings)) if settings else read_own_options(self.config)
+        self.handler = DhcpHandler(self.config, self.subnets, self.clients, access, own)
         self.now = 1000.0
 
     def effects(self, packet: Packet, origin: Arrival = HERE) -> list[Action]:

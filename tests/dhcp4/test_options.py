@@ -1,9 +1,12 @@
 """[options]: names, numbers, values of each type, and what is wrong with the others."""
 
+from ipaddress import IPv4Network
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pybootd.config.client_classes import NO_PROFILE
 from pybootd.config.ini import ConfigError, Section
 from pybootd.config.loader import Config
 from pybootd.dhcp4.own_options import read_own_options
@@ -90,9 +93,10 @@ def test_an_option_set_twice_is_a_fault() -> None:
 
 def test_sent_when_asked_or_always() -> None:
     section = Section("options", options={"42": "10.0.0.1", "209": "!menu.cfg"})
-    ntp, menu = read_own_options(Config(sections={"options": section}))
-    assert (ntp.code, ntp.value, ntp.always) == (42, b"\n\0\0\1", False)
-    assert (menu.code, menu.value, menu.always) == (209, b"menu.cfg", True)
+    own = read_own_options(Config(sections={"options": section}))
+    given = own.find_options(NO_PROFILE, IPv4Network("10.0.0.0/8"))
+    assert given.values == {42: b"\n\0\0\1", 209: b"menu.cfg"}
+    assert given.always == {209: b"menu.cfg"}
 
 
 # both ways

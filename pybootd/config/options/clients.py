@@ -45,6 +45,17 @@ _VARIABLE = Option(
     free=True,
 )
 
+DHCP_OPTION = Option(
+    "option NAME",
+    ValueParser(values.parse_word, "a value that fits the option", free=True),
+    "A DHCP option for these clients, by name or number, as in ``[options]``: sent to a client"
+    " that asks for it; with ``!`` in front of the value, sent always. What ``[client]`` says goes"
+    " before ``[class]``, that before ``[subnet]``, that before ``[options]``.",
+    example="option 43 = 0104c0a80101\noption tftp-server-name = !10.0.0.5",
+    also=("class", "subnet"),
+    free=True,
+)
+
 BOOTP = SectionDeclaration(
     "bootp", "The DHCP server: BOOTP, DHCP and PXE.", BootpConfig, aliases=("bootpd",)
 )
@@ -115,6 +126,7 @@ CLIENT = SectionDeclaration(
             example="192.168.1.51",
         ),
         _HOSTNAME,
+        DHCP_OPTION,
         _VARIABLE,
     ),
 )
@@ -129,7 +141,7 @@ CLASS = SectionDeclaration(
     extra=(
         Option(
             "match FIELD",
-            ValueParser(values.parse_word, "a pattern, as in [filters]", free=True),
+            ValueParser(values.parse_word, "a pattern, as in ``[filters]``", free=True),
             "What these clients have in common. The fields: "
             + ", ".join(f"``{name}`` ({what})" for name, what in MATCH_FIELDS.items())
             + ".",
@@ -222,7 +234,9 @@ OPTIONS = SectionDeclaration(
         Option(
             "NAME or number",
             ValueParser(values.parse_word, "a value that fits the option", free=True),
-            "Sent to every client that asks for it; with ``!`` in front of the value, sent always.",
+            "Sent to every client that asks for it, in place of what pybootd would send; with"
+            " ``!`` in front of the value, sent always. For some clients alone: ``option NAME`` in"
+            " ``[client]``, ``[class]`` or ``[subnet]``.",
             example="time-offset = 3600\n161 = !10.0.0.1",
             free=True,
         ),

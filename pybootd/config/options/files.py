@@ -212,9 +212,7 @@ FILTERS = SectionDeclaration(
     extra=(
         Option(
             "PATTERN",
-            values.ValueParser(
-                values.parse_word, "a path, a URL, [path], or pybootd/etc/...", free=True
-            ),
+            values.ValueParser(values.parse_word, "a path, a URL, or ``[path]``", free=True),
             "A path below ``root``, an absolute path, a URL, or ``[path]``: a text file that holds"
             " the name to serve on its first line. ``pybootd/etc/...`` is a file that comes with"
             " pybootd. Variables: ``{filename}``, ``{file}``, ``{mac}``, ``{ip}``, ``{uuid}``,"
