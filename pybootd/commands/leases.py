@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -195,7 +196,10 @@ def _lease_table(leases: Sequence[Lease]) -> list[str]:
 def _lease_document(lease: Lease) -> dict[str, object]:
     until = None
     if lease.expires != FOREVER:
-        until = datetime.fromtimestamp(time.time() + lease.expires, UTC).isoformat("T", "seconds")
+        # None also for a moment that no calendar has
+        with contextlib.suppress(OverflowError, ValueError, OSError):
+            moment = datetime.fromtimestamp(time.time() + lease.expires, UTC)
+            until = moment.isoformat("T", "seconds")
     return {
         "address": str(lease.address),
         "mac": format_mac(lease.mac),

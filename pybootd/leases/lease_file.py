@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from pybootd.leases.lease import Lease
-from pybootd.leases.sqlite import check_schema, explain_error, read_rows
+from pybootd.leases.sqlite import check_schema, decode_text, explain_error, read_drift, read_rows
 from pybootd.leases.store import StoreError
 from pybootd.system.privileges import acting_as_owner
 
@@ -27,7 +27,7 @@ def read_lease_file(
     with _open_file(path) as file:
         if whole:
             check_schema(file, path)
-        (drift,) = file.execute("SELECT drift FROM clock").fetchone()
+        drift = read_drift(file)
         rows = file.execute("SELECT * FROM lease ORDER BY address").fetchall()
     leases = list(read_rows(rows, drift - clock(), 0.0))
     if whole and len(leases) < len(rows):
@@ -57,7 +57,11 @@ def remove_leases(path: Path, mac: bytes) -> list[IPv4Address]:
     """
     with _open_file(path) as file:
         rows = file.execute("DELETE FROM lease WHERE mac = ? RETURNING address", (mac,)).fetchall()
-    return [IPv4Address(number) for (number,) in rows]
+    return [
+        IPv4Address(number)
+        for (number,) in rows
+        if isinstance(number, int) and 0 <= number < 1 << 32
+    ]
 
 
 @contextlib.contextmanager
@@ -70,6 +74,7 @@ def _open_file(path: Path) -> Iterator[sqlite3.Connection]:
             contextlib.closing(sqlite3.connect(path, timeout=5.0)) as file,
             file,
         ):
+            file.text_factory = decode_text
             yield file
     except (OSError, sqlite3.Error) as error:  # systemd keeps others out of the folder
         raise StoreError(f"lease file {path}: {explain_error(error)}") from error

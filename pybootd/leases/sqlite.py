@@ -102,10 +102,11 @@ class SqliteStore(LeaseStore):
         wall = self._clock()
         self._offset, self._drift = wall - now, 0.0
         with self._transaction() as file:
-            (drift,) = file.execute("SELECT drift FROM clock").fetchone()
+            drift = read_drift(file)
             if drift:
                 file.execute("UPDATE lease SET expires = expires + ?", (drift,))
-                file.execute("UPDATE clock SET drift = 0")
+            file.execute("DELETE FROM clock")
+            file.execute("INSERT INTO clock VALUES (0)")
             rows = file.execute("SELECT * FROM lease").fetchall()
         self._version = self._data_version()
         self._stored = {row[0] for row in rows}
@@ -181,6 +182,7 @@ class SqliteStore(LeaseStore):
 
     def _open_database(self) -> None:
         file = self.database = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
+        file.text_factory = decode_text
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = FULL")
         version = check_schema(file, self.path)
@@ -318,6 +320,18 @@ def _row(lease: Lease, offset: float) -> Row:
     )
 
 
+def read_drift(file: sqlite3.Connection) -> float:
+    """Return by how many seconds the wall clock was set; 0 where the table does not say it."""
+    row = file.execute("SELECT drift FROM clock").fetchone()
+    drift = row[0] if row else 0.0
+    return drift if isinstance(drift, int | float) and math.isfinite(drift) else 0.0
+
+
+def decode_text(octets: bytes) -> str:
+    """Read text of the file, also what is not UTF-8."""
+    return octets.decode("utf-8", "replace")
+
+
 def read_rows(rows: Iterable[Row], offset: float, now: float) -> Iterator[Lease]:
     """Turn rows into leases; a faulty one is logged. ``offset``: monotonic less wall clock."""
     for row in rows:
@@ -329,6 +343,12 @@ def read_rows(rows: Iterable[Row], offset: float, now: float) -> Iterator[Lease]
 
 def _lease(row: Row, offset: float, now: float) -> Lease:
     number, mac, client_id, state, expires, seconds, hostname, uuid, booted = row
+    if not (isinstance(mac, bytes) and isinstance(hostname, str)):
+        raise TypeError("mac is not octets, or hostname not text")
+    if not (isinstance(client_id, bytes | None) and isinstance(uuid, bytes | None)):
+        raise TypeError("client_id or uuid is not octets")
+    if not (_is_time(expires) and _is_time(seconds)):
+        raise TypeError("expires or seconds is not a number")
     granted = math.inf if seconds is None else seconds
     return Lease(
         address=IPv4Address(number),
@@ -343,6 +363,10 @@ def _lease(row: Row, offset: float, now: float) -> Lease:
         uuid=UUID(bytes=uuid) if uuid else None,
         booted=bool(booted),
     )
+
+
+def _is_time(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
