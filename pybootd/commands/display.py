@@ -80,6 +80,13 @@ def finding_document(finding: Finding) -> Json:
     return made
 
 
+def read_finding(document: Json) -> Finding:
+    """Make the finding again from its JSON value."""
+    return Finding(
+        Grade(document["grade"]), document["problem"], document["advice"], document["code"]
+    )
+
+
 def print_findings(console: Console, findings: Iterable[Finding]) -> None:
     """Show each finding: its grade, what it is, and below it what to do."""
     for one in findings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -19,31 +19,27 @@ from pybootd.commands.display import (
     print_boot,
     print_findings,
     printable_text,
+    read_finding,
     report_error,
     write_json,
 )
-from pybootd.commands.replay.pcap import Datagram, read_capture
+from pybootd.commands.replay.dissect import CaptureNotes, Datagram, Dissector
+from pybootd.commands.replay.pcap import read_frames
 from pybootd.commands.replay.replayer import (
     Exchange,
-    Player,
     ReplayServer,
     Unanswered,
     find_unanswered,
     pair_exchanges,
 )
+from pybootd.commands.replay.story import make_client_documents
 from pybootd.config.ini import ConfigError
-from pybootd.config.loader import Config, load
-from pybootd.core.events import EventBus
+from pybootd.config.loader import load
 from pybootd.core.finding import Finding, Grade
 from pybootd.dhcp4.wire import options, packet
 from pybootd.dhcp4.wire.packet import Packet
-from pybootd.files.resolver import Files
-from pybootd.observe.boots.timeline import Timeline
-from pybootd.observe.diagnosis.evidence import FileLook
-from pybootd.status.documents import Documents
-from pybootd.status.service import look_at_file
 
-_AFTERWARDS = 300.0  # seconds of silence that are taken to follow the capture
+Json = dict[str, Any]
 _SILENCE = (
     "No server heard that, or none wants to serve it (its log tells): look for another VLAN, a"
     " relay that is missing, a firewall; or the capture was taken where answers don't pass."
@@ -55,6 +51,10 @@ class ReplayCode(StrEnum):
 
     NO_BOOT = "no-boot"
     UNANSWERED = "unanswered"
+    CAPTURE_ENDS = "capture-ends"
+    CUT_PACKETS = "cut-packets"
+    FRAGMENTS = "fragments"
+    UNKNOWN_LINK = "unknown-link"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,33 +75,43 @@ def main(argv: list[str]) -> int:
     """Run the command; the exit status."""
     given = parser().parse_args(argv)
     try:
-        datagrams = list(read_capture(given.file))
-        asked = pair_exchanges(datagrams)
-        config = load(Path(given.config), ()) if given.config else None
-        if config is not None:
-            double = ReplayServer(config, asked)
-            for exchange in asked:
-                exchange.ours = double.answer_request(exchange)
-        clients = _make_client_documents(datagrams, config)
-        if not clients and not asked:
-            raise CommandError(ReplayCode.NO_BOOT, f"{given.file} holds no boot")
+        document, asked = replay_capture(given.file, given.config)
     except (CommandError, ConfigError) as error:
         return report_error("replay", error, as_json=given.json)
-    silent = find_unanswered(asked)
-    findings = [_silence_finding(one) for one in silent]
-    shown = asked if config is not None else ()
     if given.json:
-        document = {
-            "version": 1,
-            "clients": clients,
-            "unanswered": [asdict(one) for one in silent],
-            "findings": list(map(finding_document, findings)),
-            "exchanges": list(map(_exchange_document, shown)),
-        }
         write_json(document)
     else:
-        _print_replay(clients, findings, shown)
+        _print_replay(open_terminal(), document, asked if given.config else ())
     return 0
+
+
+def replay_capture(file: Path, config_file: str | None) -> tuple[Json, list[Exchange]]:
+    """Make the document of a capture, and its DHCP exchanges. Raises CommandError, ConfigError."""
+    config = load(Path(config_file), ()) if config_file else None
+    dissector = Dissector()
+    captured = sorted(dissector.dissect_frames(read_frames(file)), key=lambda one: one.when)
+    datagrams = [one for one in captured if isinstance(one, Datagram)]
+    asked = pair_exchanges(datagrams)
+    if config is not None:
+        double = ReplayServer(config, asked)
+        for exchange in asked:
+            exchange.ours = double.answer_request(exchange)
+    notes = dissector.notes
+    clients = make_client_documents(captured, notes.ended, config)
+    findings = [*_judge_capture(notes), *map(_silence_finding, find_unanswered(asked))]
+    if not clients and not asked:
+        if notes.frames and len(findings):
+            raise CommandError(ReplayCode.NO_BOOT, f"{file} holds no boot", findings[0].problem)
+        raise CommandError(ReplayCode.NO_BOOT, f"{file} holds no boot")
+    findings += _find_open_ends(clients, notes.ended)
+    document = {
+        "version": 1,
+        "clients": clients,
+        "unanswered": [asdict(one) for one in find_unanswered(asked)],
+        "findings": list(map(finding_document, findings)),
+        "exchanges": list(map(_exchange_document, asked)) if config is not None else [],
+    }
+    return document, asked
 
 
 def _silence_finding(silent: Unanswered) -> Finding:
@@ -111,37 +121,56 @@ def _silence_finding(silent: Unanswered) -> Finding:
     return Finding(Grade.FAULT, problem, _SILENCE, ReplayCode.UNANSWERED)
 
 
-def _make_client_documents(
-    datagrams: Sequence[Datagram], config: Config | None
-) -> list[dict[str, Any]]:
-    """Make each client's document out of what was captured."""
-    bus = EventBus()
-    player = Player(bus)
-    timeline = Timeline(bus, lambda: player.now, lambda address: None)
-    player.play_capture(datagrams)
-    files = [Files.from_config(config)] if config and config.tftp.root else []
-    end = player.now + _AFTERWARDS
+def _judge_capture(notes: CaptureNotes) -> Iterator[Finding]:
+    """Say what of the capture is not as it was on the wire."""
+    if notes.cut:
+        yield Finding(
+            Grade.WARNING,
+            f"{notes.cut} of {notes.frames} packets are cut: what was cut off is not known.",
+            "Take it again with tcpdump -s 0.",
+            ReplayCode.CUT_PACKETS,
+        )
+    if notes.fragmented:
+        yield Finding(
+            Grade.WARNING,
+            f"{notes.fragmented} datagrams came in fragments, which much firmware can't join.",
+            "Let the TFTP server grant blocks that fit the network: 1468 octets on Ethernet.",
+            ReplayCode.FRAGMENTS,
+        )
+    if notes.unknown_links:
+        listed = ", ".join(map(str, sorted(notes.unknown_links)))
+        yield Finding(
+            Grade.WARNING,
+            f"Frames of link type {listed} are not understood.",
+            "Take the capture on an Ethernet interface.",
+            ReplayCode.UNKNOWN_LINK,
+        )
 
-    def look(name: str) -> FileLook:
-        return look_at_file(files, name) if files else FileLook()
 
-    report = Documents(timeline, lambda: end, lambda: end, look)
-    documents = [report.describe_client(record.name) for record in timeline.records()]
-    return [one["client"] for one in documents if one is not None]
+def _find_open_ends(clients: Sequence[Json], ended: float) -> Iterator[Finding]:
+    """Say of which machines the capture ends before it is known how their boot went on."""
+    for client in clients:
+        boot = client["boots"][0]
+        if boot["state"] == "booting" and boot["verdict"] is None:
+            last = max(0.0, ended - boot["began"] - boot["seconds"])
+            yield Finding(
+                Grade.FINE,
+                f"The capture ends {last:.0f} s after the last packet of {client['name']}: how its"
+                " boot went on is not in it.",
+                "",
+                ReplayCode.CAPTURE_ENDS,
+            )
 
 
-def _print_replay(
-    clients: Sequence[dict[str, Any]], findings: Sequence[Finding], asked: Sequence[Exchange]
-) -> None:
-    console = open_terminal()
+def _print_replay(console: Console, document: Json, asked: Sequence[Exchange]) -> None:
     began = asked[0].when if asked else 0.0
     for exchange in asked:
         _print_side_by_side(console, exchange, exchange.when - began)
-    for client in clients:
+    for client in document["clients"]:
         for boot in reversed(client["boots"]):
             print_boot(console, client, boot["number"])
             console.print()
-    print_findings(console, findings)
+    print_findings(console, map(read_finding, document["findings"]))
 
 
 def _print_side_by_side(console: Console, exchange: Exchange, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""UDP datagrams and TCP segments out of captured frames, each once and each whole."""
+"""UDP datagrams and TCP segments out of captured frames, each once."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _IPV4, _PPPOE_SESSION, _MPLS = 0x0800, 0x8864, (0x8847, 0x8848)
 _UDP, _TCP = 17, 6
 _MORE, _OFFSET = 0x2000, 0x1FFF  # of the fragment field (RFC 791 3.1)
 _DOUBLED_S = 0.005  # a bridge's ports and the bridge show a frame within that time
-_MAX_PARTIAL = 256  # datagrams whose fragments are awaited
 _MAX_RECENT = 4096  # packets that are remembered, to find doubled ones
 
 
 class Datagram(NamedTuple):
     """One UDP datagram; ``when`` in seconds since the epoch.
 
-    ``data`` may be shorter than the ``length`` that was sent: the capture cut it.
+    ``data`` may be shorter than the ``length`` that was sent: the capture cut it, or it is the
+    first fragment of a larger one.
     """
 
     when: float
@@ -69,27 +69,7 @@ class CaptureNotes:
     unknown_links: set[int] = field(default_factory=set)
     began: float = 0.0
     ended: float = 0.0
-    broken_fragments: int = 0
-
-
-@dataclass(slots=True)
-class _Fragments:
-    """What has come of one IP packet."""
-
-    when: float
-    parts: dict[int, bytes] = field(default_factory=dict)
-    size: int | None = None
-
-    def join_parts(self) -> bytes | None:
-        """Return the whole, None while a part is missing."""
-        if self.size is None:
-            return None
-        whole = bytearray()
-        for offset in sorted(self.parts):
-            if offset > len(whole):
-                return None
-            whole[offset:] = self.parts[offset]
-        return bytes(whole[: self.size]) if len(whole) >= self.size else None
+    fragmented: int = 0
 
 
 class Dissector:
@@ -98,7 +78,6 @@ class Dissector:
     def __init__(self) -> None:
         self.notes = CaptureNotes()
         self._recent: BoundedMap[bytes, float] = BoundedMap(_MAX_RECENT)
-        self._partial: BoundedMap[bytes, _Fragments] = BoundedMap(_MAX_PARTIAL)
 
     def dissect_frames(self, frames: Iterable[Frame]) -> Iterator[Datagram | Segment]:
         """Yield datagrams and segments in the order of their frames."""
@@ -113,9 +92,8 @@ class Dissector:
                 continue
             carried = self._dissect_packet(frame.when, packet)
             if carried is not None:
-                notes.cut += len(carried.data) < carried.length
+                notes.cut += len(frame.octets) < frame.length
                 yield carried
-        self.notes.broken_fragments = len(self._partial)
 
     def _dissect_packet(self, when: float, packet: bytes) -> Datagram | Segment | None:
         if len(packet) < 20 or packet[0] >> 4 != 4 or packet[9] not in (_UDP, _TCP):
@@ -130,11 +108,9 @@ class Dissector:
             self.notes.doubled += 1
             return None
         fragment = int.from_bytes(packet[6:8])
-        if fragment & (_MORE | _OFFSET):
-            joined = self._join_fragment(when, packet, payload, length, fragment)
-            if joined is None:
-                return None
-            payload, length = joined, len(joined)
+        if fragment & _OFFSET:
+            return None  # the first has the ports, and says how long the whole is
+        self.notes.fragmented += bool(fragment & _MORE)
         source, target = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
         if packet[9] == _UDP:
             return _read_datagram(when, source, target, payload)
@@ -144,26 +120,6 @@ class Dissector:
         before = self._recent.get(content)
         self._recent[content] = when
         return before is not None and 0 <= when - before < _DOUBLED_S
-
-    def _join_fragment(
-        self, when: float, packet: bytes, payload: bytes, length: int, fragment: int
-    ) -> bytes | None:
-        """Return the whole payload once all fragments are here (RFC 791 3.2)."""
-        offset = (fragment & _OFFSET) * 8
-        if len(payload) < length:
-            payload = payload.ljust(length, b"\0")  # what was cut counts, its octets don't
-        key = packet[4:6] + packet[9:10] + packet[12:20]
-        fragments = self._partial.get(key)
-        if fragments is None:
-            fragments = _Fragments(when)
-            self._partial[key] = fragments
-        fragments.parts[offset] = payload
-        if not fragment & _MORE:
-            fragments.size = offset + len(payload)
-        whole = fragments.join_parts()
-        if whole is not None:
-            del self._partial[key]
-        return whole
 
 
 def _read_datagram(

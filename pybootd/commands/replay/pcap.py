@@ -52,9 +52,7 @@ def read_frames(path: Path) -> Iterator[Frame]:
     content = _read_file(path)
     frames = _choose_format(content)
     if frames is None:
-        raise CaptureError(
-            CaptureCode.NOT_A_CAPTURE, f"{path} is neither a pcap nor a pcapng file"
-        )
+        raise CaptureError(CaptureCode.NOT_A_CAPTURE, f"{path} is neither a pcap nor a pcapng file")
     last = 0.0
     for frame in frames:
         # a moment that can't be is that of the frame before
