@@ -1,6 +1,7 @@
 """The DHCP servers that are measured side by side, each as its manual would have it."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from pybootd.lab.network import Host, which
 
 SERVER = "10.7.0.1"
 NETWORK = "10.7.0.0/16"
+# the Python of another checkout's .venv: that build is measured beside this one, as "before"
+BEFORE = os.environ.get("PYBOOTD_BEFORE", "")
 FIRST, LAST, COUNT = "10.7.10.0", "10.7.169.255", 40_960
 LEASE_TIME = 3600
 
@@ -43,14 +46,16 @@ class Peer:
         return process
 
 
-def pybootd(*, leases: str = "leases.db") -> Callable[[Path], list[str]]:
+def pybootd(
+    *, leases: str = "leases.db", python: str = sys.executable
+) -> Callable[[Path], list[str]]:
     def prepare(folder: Path) -> list[str]:
         (folder / "pybootd.ini").write_text(
             f"[logger]\ntype = file\nfile = log\n"
             f"[bootp]\npool_start = {FIRST}\npool_count = {COUNT}\nallow_simple_dhcp = on\n"
             f"lease_time = {LEASE_TIME}\nleases = {leases}\n"
         )
-        return [sys.executable, "-m", "pybootd", "-p", "-c", str(folder / "pybootd.ini")]
+        return [python, "-m", "pybootd", "-p", "-c", str(folder / "pybootd.ini")]
 
     return prepare
 
@@ -116,6 +121,7 @@ def kea(persist: bool) -> Callable[[Path], list[str]]:
 
 PEERS = (
     Peer("pybootd", "pybootd", pybootd()),
+    *([Peer("before", "pybootd", pybootd(python=BEFORE))] if BEFORE else []),
     Peer("pybootd, memory", "pybootd", pybootd(leases="memory")),
     Peer("dnsmasq", "dnsmasq", dnsmasq),
     Peer("ISC dhcpd", "dhcpd", dhcpd()),

@@ -22,6 +22,8 @@ from pybootd.lab.network import Host, Network, which
 
 HERE = Path(__file__).parent
 ADDRESS, PORT = "127.0.0.1", 8080
+# the Python of another checkout's .venv: that build is measured beside this one, as "before"
+BEFORE = os.environ.get("PYBOOTD_BEFORE", "")
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -56,6 +58,10 @@ def pybootd(folder: Path, root: Path, keep: bool) -> list[str]:
     return [sys.executable, "-m", "pybootd", "-t", "-H", "-c", str(folder / "pybootd.ini")]
 
 
+def before(folder: Path, root: Path, keep: bool) -> list[str]:
+    return [BEFORE, *pybootd(folder, root, keep)[1:]]
+
+
 def nginx(folder: Path, root: Path, keep: bool) -> list[str]:
     (folder / "nginx.conf").write_text(
         f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error;\n"
@@ -78,6 +84,7 @@ def http_server(folder: Path, root: Path, keep: bool) -> list[str]:
 
 SERVERS: dict[str, Callable[[Path, Path, bool], list[str]]] = {
     "pybootd": pybootd,
+    **({"before": before} if BEFORE else {}),
     "nginx": nginx,
     "http.server": http_server,
 }

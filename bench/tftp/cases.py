@@ -3,10 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-ALL = ("pybootd", "dnsmasq", "tftpd-hpa", "atftpd", "PyPI tftp", "tftpy", "py3tftp", "fbtftp")
-FLOORS = ("C floor", "bare loop")
+ALL = (
+    "pybootd",
+    "before",
+    "dnsmasq",
+    "tftpd-hpa",
+    "atftpd",
+    "PyPI tftp",
+    "tftpy",
+    "py3tftp",
+    "fbtftp",
+)
+FLOORS = ("C floor", "bare loop", "before")
 """What costs are measured from: no servers, so no target is about them."""
-WINDOWS = ("pybootd", "atftpd", "PyPI tftp", "py3tftp")
+WINDOWS = ("pybootd", "before", "atftpd", "PyPI tftp", "py3tftp")
 
 
 @dataclass(frozen=True)

@@ -255,7 +255,7 @@ def main() -> int:
         for name in options.cases.split(","):
             case = CASES[name]
             for repetition in range(options.repeat):
-                for server in (server for server in case.servers if server in servers):
+                for server in (one for one in case.servers if one in servers and one in SERVERS):
                     if repetition and SERVERS[server].slow:
                         continue
                     record = {"case": name, "server": server, "repetition": repetition}

@@ -1,5 +1,6 @@
 """The servers that are measured, and how a person starts each; sets up those that are missing."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from pybootd.lab.network import which
 
+# the Python of another checkout's .venv: that build is measured beside this one, as "before"
+BEFORE = os.environ.get("PYBOOTD_BEFORE", "")
 PYPI = ("tftpy==0.8.7", "fbtftp==0.5", "py3tftp==1.3.0", "tftp[cli]==0.2.1")
 DEBIAN = ("tftpd-hpa", "atftpd", "libwrap0")
 
@@ -59,6 +62,10 @@ def pybootd(_: Path, root: Path, scratch: Path) -> list[str]:
     log = scratch / "pybootd.log"
     ini.write_text(f"[logger]\ntype = file\nlevel = info\nfile = {log}\n[tftp]\nroot = {root}\n")
     return [sys.executable, "-m", "pybootd", "-t", "-c", str(ini)]
+
+
+def before(_: Path, root: Path, scratch: Path) -> list[str]:
+    return [BEFORE, *pybootd(_, root, scratch)[1:]]
 
 
 def dnsmasq(_: Path, root: Path, scratch: Path) -> list[str]:
@@ -115,6 +122,7 @@ SERVERS = {
     server.name: server
     for server in (
         Server("pybootd", pybootd),
+        *([Server("before", before)] if BEFORE else []),
         Server("dnsmasq", dnsmasq, windows=False),
         Server("tftpd-hpa", tftpd_hpa, windows=False),
         Server("atftpd", atftpd),
