@@ -21,6 +21,7 @@ from pybootd.system import systemd
 _PKTINFO = struct.Struct("=I4s4s")
 _IP_PKTINFO: int | None = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else None)
 _IP_MTU, _IPV6_MTU = 14, 24  # ip(7), ipv6(7)
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0  # ip(7)
 _SO_RCVBUFFORCE = 33 if sys.platform == "linux" else None
 _ANCILLARY = socket.CMSG_SPACE(_PKTINFO.size)
 
@@ -75,6 +76,7 @@ def udp_socket(
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         tell_destination(sock)
+        allow_fragments(sock)
         if receive_buffer:
             enlarge_receive_buffer(sock, receive_buffer)
         if ready is None:
@@ -115,6 +117,16 @@ def tell_destination(sock: socket.socket) -> None:
     """Have ``receive`` say where each datagram came in, where the system can. Raises OSError."""
     if _IP_PKTINFO is not None:
         sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+
+def allow_fragments(sock: socket.SocketType) -> None:
+    """Have routers cut what is too long for a path, where the system would forbid it.
+
+    Some boot ROMs drop datagrams that say "don't fragment", and a path that is narrower than its
+    MTU is known to be, and whose ICMP is filtered, would carry none. Raises OSError.
+    """
+    if sys.platform == "linux" and sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
 
 
 def raise_file_limit() -> int:

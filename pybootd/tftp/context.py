@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from pybootd.core.client import KnownClient
 from pybootd.core.events import EndCause, EventBus, FileProblem, TransferOutcome
 from pybootd.core.loop import Loop
 from pybootd.tftp.blocks import Buffer
@@ -23,7 +24,10 @@ class HasDescriptor(Protocol):
 
 
 class TftpRequest(NamedTuple):
-    """A read request: who asked which own address, on which interface, when; and its bytes."""
+    """A read request: who asked which own address, on which interface, when; and its bytes.
+
+    ``known``: what is known of the client by its address.
+    """
 
     peer: PeerAddress
     local: str
@@ -31,6 +35,7 @@ class TftpRequest(NamedTuple):
     data: bytes
     name: str
     began: float
+    known: KnownClient | None = None
 
 
 class TransferEnd(NamedTuple):

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Protocol
 
 from pybootd.config.options.files import TftpConfig
+from pybootd.core.client import KnownClient
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EndCause, FileProblem, TransferOutcome, TransferStarted
 from pybootd.core.workers import Later, TaskResult
@@ -141,7 +142,7 @@ class ReadServer:
             self._refuse_file(arrival, packet.name, error)
             return
         request = TftpRequest(
-            peer, arrival.local, arrival.interface, arrival.data, packet.name, now
+            peer, arrival.local, arrival.interface, arrival.data, packet.name, now, known
         )
         if isinstance(opened, OpenedFile):
             self._begin_transfer(request, packet, opened, arrival, now)
@@ -264,14 +265,17 @@ class ReadServer:
             blocks = StreamBlocks(body, terms.blocksize)
         else:
             raise TypeError(f"{type(body).__name__} is neither a StaticBody nor a StreamBody")
-        sender = self._make_sender(terms, blocks.last_block)
+        sender = self._make_sender(terms, blocks.last_block, request.known)
         return ReadSession(
             self._context, request, opened.served, blocks, terms, sender, wire, self._forget_session
         )
 
-    def _make_sender(self, terms: Terms, last_block: int) -> Sender:
+    def _make_sender(self, terms: Terms, last_block: int, known: KnownClient | None) -> Sender:
         timeout = self._config.timeout if terms.timeout is None else float(terms.timeout)
-        retries, fixed = self._config.retries, terms.timeout is not None
+        # a block that comes twice can end the boot of a Raspberry Pi's firmware, so it is sent
+        # nothing again before the whole timeout is over
+        fixed = terms.timeout is not None or (known is not None and known.is_pi)
+        retries = self._config.retries
         oack = bool(terms.granted)
         if terms.windowsize == 1:
             return Sender(last_block, timeout, retries, oack=oack, fixed=fixed)

@@ -20,27 +20,41 @@ MIN_TIMEOUT_S = 0.05
 MAX_UNANSWERED_RESENDS = 2
 """How often the first packet is sent again: the request may bear a forged address."""
 
+MAX_PAUSE_S = 30.0
+"""Seconds of silence that a client may need, to erase its flash say: 7 to 15 s were reported."""
+
 CLOCK_SLACK_S = 0.001
 """Seconds by which patience is shorter: a clock's last digits must not cost one more timeout."""
 
 
-def patience_s(timeout: float, retries: int) -> float:
-    """Return the seconds that a silent client is waited for."""
+def first_patience_s(timeout: float, retries: int) -> float:
+    """Return the seconds that a client is waited for that has never answered."""
     return timeout * (retries + 1) - CLOCK_SLACK_S
+
+
+def patience_s(timeout: float, retries: int) -> float:
+    """Return the seconds that a client is waited for that has answered and fell silent.
+
+    It is what ``retries`` waits take, each twice the one before (RFC 1123 4.2.3.2), but no more
+    than MAX_PAUSE_S, unless as many equal ones take longer.
+    """
+    doubling = timeout * ((2 << min(retries, 16)) - 1)
+    return max(timeout * (retries + 1), min(doubling, MAX_PAUSE_S)) - CLOCK_SLACK_S
 
 
 class Sender:
     """Decides which block leaves when, one block for each acknowledgement (RFC 1350).
 
     ``timeout``: seconds until the first retransmission; ``fixed`` keeps it (RFC 2349), else it
-    adapts to what the client's answers take (RFC 6298 in spirit) and never exceeds it. The client
-    is given up after ``retries`` + 1 timeouts of silence.
+    adapts to what the client's answers take (RFC 6298 in spirit) and never exceeds it. Each
+    further wait is twice the one before, until the client's patience is over (``patience_s``).
 
     The methods that decide return how many blocks to send, from ``first_to_send`` on; or
     TRANSFER_DONE, or CLIENT_SILENT.
     """
 
     __slots__ = (
+        "_first_patience",
         "_fixed",
         "_has_withheld",
         "_patience",
@@ -52,6 +66,7 @@ class Sender:
         "_timeout",
         "_timeouts",
         "_timing",
+        "_wait",
         "fast_path",
         "last_block",
         "last_progress",
@@ -77,12 +92,14 @@ class Sender:
         self.retransmissions = 0
         self._timeout = timeout
         self._fixed = fixed
+        self._first_patience = first_patience_s(timeout, retries)
         self._patience = patience_s(timeout, retries)
         self._srtt: float | None = None  # RFC 6298 2: the smoothed time of an answer ...
         self._rttvar = 0.0  # ... and how much it varies
         self._timing = False  # the answer to what is under way is timed ...
         self._timed_since = 0.0  # ... since then
         self._timeouts = 0  # retransmission timeouts since the client was last heard of
+        self._wait = timeout  # seconds that the client has after the last of them
         self._silent_since = 0.0
         self._has_withheld = False
         # nothing is timed or late: an ACK of the block adds 1 to ``unacknowledged``, sets
@@ -97,7 +114,14 @@ class Sender:
     @property
     def check_at(self) -> float:
         """When ``check_timeout`` wants to be asked."""
-        return self.last_progress + self.rto
+        if not self._timeouts:
+            return self.last_progress + self.rto
+        return min(self.last_progress + self._wait, self._give_up_at)
+
+    @property
+    def _give_up_at(self) -> float:
+        patience = self._first_patience if self.never_answered else self._patience
+        return self._silent_since + patience
 
     @property
     def never_answered(self) -> bool:
@@ -158,7 +182,7 @@ class Sender:
 
     def check_timeout(self, now: float) -> int:
         """Answer the timer: send again, give up, or (0) nothing is late yet."""
-        if now < self.last_progress + self.rto:
+        if now < self.check_at:
             # one answer is timed for each look at the clock: costs nothing while all is well
             if not self._timeouts and not self._timing and not self._fixed:
                 self._timing, self._timed_since = True, self.last_progress
@@ -168,15 +192,16 @@ class Sender:
             self.last_progress = now
             return 0
         if not self._timeouts:
-            self._silent_since = self.last_progress
-        if now - self._silent_since >= self._patience:
+            self._silent_since, self._wait = self.last_progress, self.rto
+        if now >= self._give_up_at:
             return CLIENT_SILENT
         self._timeouts += 1
         self.fast_path = False
         self.last_progress = now
         self._timing = False  # Karn: an answer to a block sent twice tells no time
+        self._wait *= 2  # RFC 1123 4.2.3.2
         if not self._fixed:
-            self.rto = min(self.rto * 2, self._timeout)
+            self.rto = min(self._wait, self._timeout)
         if self._timeouts > MAX_UNANSWERED_RESENDS and self.never_answered:
             return 0
         count = self.resend_window()

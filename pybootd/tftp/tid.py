@@ -128,6 +128,7 @@ class TransferPorts:
             if not _NONBLOCK:
                 sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sockets.allow_fragments(sock)
             sock.bind((local, port.number))
             sock.connect(peer)
         except OSError:
@@ -153,6 +154,7 @@ class TransferPorts:
         sock = _udp_socket(family)
         try:
             sockets.tell_destination(sock)
+            sockets.allow_fragments(sock)
             if self._port_range is None:
                 sock.bind(("", 0))
             elif not self._bind_in_range(sock, self._port_range):

@@ -44,8 +44,9 @@ class Lab:
         self._files = Files(LocalSource(root))
         for kind in (TransferStarted, TransferEnded, TransferRefused, Malformed, Uploaded):
             self.bus.subscribe(kind, self.events.append)
-        self.server = TftpServer(config, self.loop, self.bus, ClientTable(), self, uploads)
-        self._clients: list[Client] = []
+        self.clients = ClientTable()
+        self.server = TftpServer(config, self.loop, self.bus, self.clients, self, uploads)
+        self._peers: list[Client] = []
 
     def open(self, request: FileRequest) -> OpenedFile | Later[OpenedFile]:
         return self.opener(request) if self.opener else self._files.open(request)
@@ -58,7 +59,7 @@ class Lab:
     def close(self) -> None:
         self.server.close()
         self.loop.close()
-        for client in self._clients:
+        for client in self._peers:
             client.sock.close()
 
     @property
@@ -67,7 +68,7 @@ class Lab:
 
     def client(self, address: str = "127.0.0.1", port: int = 0) -> "Client":
         made = Client(self, address, port)
-        self._clients.append(made)
+        self._peers.append(made)
         return made
 
     def turn(self, times: int = 3) -> None:

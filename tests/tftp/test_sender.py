@@ -1,5 +1,8 @@
 """Playbooks of one transfer: what comes in when, what goes out."""
 
+from functools import partial
+from itertools import pairwise
+
 import pytest
 
 from pybootd.tftp.sender import (
@@ -111,7 +114,7 @@ def test_windows_wrap() -> None:
 
 def test_a_client_that_never_answers_is_sent_three_packets() -> None:
     """Its address may be forged, so what it is sent is bounded; it is waited for all the same."""
-    assert silence(transfer(), 0.0) == [(1.0, [1]), (2.0, [1]), (6.0, [])]
+    assert silence(transfer(), 0.0) == [(1.0, [1]), (3.0, [1]), (5.999, [])]
 
 
 def test_a_client_that_never_acknowledges_the_oack_gets_nothing_else() -> None:
@@ -129,20 +132,58 @@ def test_a_late_answer_is_still_taken() -> None:
 
 
 def test_the_clients_own_timeout_is_kept() -> None:
-    """RFC 2349: what was acknowledged holds, whatever the answers take."""
+    """RFC 2349: what was acknowledged holds, whatever the answers take; RFC 1123 4.2.3.2."""
     made = transfer(fixed=True, timeout=3.0)
     play(made, 1, 2, 3, now=0.001)
-    assert silence(made, 0.001) == [
-        *((round(3.001 + 3 * n, 3), [4]) for n in range(5)),
-        (18.001, []),
-    ]
+    assert silence(made, 0.001) == [(3.001, [4]), (9.001, [4]), (21.001, [4]), (30.0, [])]
 
 
 def test_the_timeout_adapts_to_quick_answers_and_backs_off() -> None:
     made = transfer()
     play(made, 1, 2, now=0.001)
     times = [round(when - 0.001, 2) for when, _ in silence(made, 0.001)]
-    assert times == [0.05, 0.15, 0.35, 0.75, 1.55, 2.55, 3.55, 4.55, 5.55, 6.55]
+    assert times == [0.05, 0.15, 0.35, 0.75, 1.55, 3.15, 6.35, 12.75, 25.55, 30.0]
+
+
+@pytest.mark.parametrize("oack", [False, True])
+@pytest.mark.parametrize("windowsize", [1, 8])
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("timeout", [0.2, 1.0, 4.0])
+def test_each_wait_is_twice_the_one_before(
+    oack: bool, windowsize: int, fixed: bool, timeout: float
+) -> None:
+    """RFC 1123 4.2.3.2: a MUST."""
+    kind = Sender if windowsize == 1 else partial(WindowedSender, windowsize=windowsize)
+    made = kind(100, timeout=timeout, retries=5, oack=oack, fixed=fixed)
+    made.send_first_packet(0.0)
+    if oack:
+        made.handle_ack(0, 0.001)
+    made.handle_ack(windowsize if oack else 1, 0.002)
+    times = [0.002, *(when for when, blocks in silence(made, 0.002) if blocks)]
+    waits = [later - earlier for earlier, later in pairwise(times)]
+    assert len(waits) >= 3
+    assert waits[0] <= timeout + 0.001
+    assert all(later == pytest.approx(2 * earlier, abs=0.003) for earlier, later in pairwise(waits))
+
+
+@pytest.mark.parametrize("pause", [7.0, 15.0, 29.0])
+def test_a_client_that_pauses_and_goes_on_is_served(pause: float) -> None:
+    """It erases its flash, say: reported of switches and of U-Boot's update command."""
+    made = transfer()
+    play(made, 1, 2, now=0.001)
+    while made.check_at < pause:
+        assert made.check_timeout(made.check_at) == 1
+    assert play(made, 3, now=pause) == [[4]]
+    assert made.rto <= 1.0
+
+
+def test_after_an_answer_the_next_loss_is_not_waited_for_longer_than_the_timeout() -> None:
+    made = transfer()
+    play(made, 1, now=0.001)
+    while made.check_at < 10.0:
+        made.check_timeout(made.check_at)
+    play(made, 2, now=10.0)
+    assert made.check_at <= 11.0
 
 
 def test_the_timeout_adapts_to_slow_answers() -> None:
