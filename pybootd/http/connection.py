@@ -33,6 +33,7 @@ _CONDITIONS = frozenset(
 )
 _ABOUT = frozenset((b"authorization", b"host"))
 _NO_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+_UNQUOTED = re.compile(rb"[ \x80-\xff]")
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 # the fields of an answer, lines that end with CRLF
@@ -101,6 +102,7 @@ class Connection:
 
     def __init__(self) -> None:
         self._reader: h11.Connection | None = None  # made when it is needed
+        self._line = b""  # the start of a request's line
         self._remembered: ParsedRequest | None = None  # a request that needs no reader
         self._answering = False  # a request is being answered
         self._is_http_1_1 = False  # the client speaks HTTP/1.1
@@ -116,17 +118,34 @@ class Connection:
 
     def receive_octets(self, data: bytes) -> None:
         """Take octets from the client; none: it has ended its side."""
-        if self._reader is None:
-            if (
-                self._remembered is None
-                and len(data) <= MAX_REMEMBERED_OCTETS
-                and data.endswith(b"\r\n\r\n")
-            ):
-                self._remembered = _parse_whole_request(data)
-                if self._remembered is not None:
-                    return
-            self._reader = h11.Connection(h11.SERVER, MAX_HEAD_OCTETS)
-        self._reader.receive_data(data)
+        if self._reader is not None:
+            self._reader.receive_data(data)
+            return
+        ended = not data
+        # RFC 9112 2.2: empty lines before a request are passed over
+        data, self._line = (self._line + data).lstrip(b"\r\n"), b""
+        if not ended:
+            if not data or self._is_remembered(data):
+                return
+            if _may_become_line(data):
+                self._line = data
+                return
+        self._reader = h11.Connection(h11.SERVER, MAX_HEAD_OCTETS)
+        if data:
+            self._reader.receive_data(quote_target(data))
+        if ended:
+            self._reader.receive_data(b"")
+
+    def _is_remembered(self, data: bytes) -> bool:
+        """Tell whether the octets are one request that came before, or may come again."""
+        if (
+            self._remembered is None
+            and len(data) <= MAX_REMEMBERED_OCTETS
+            and data.endswith(b"\r\n\r\n")
+        ):
+            self._remembered = _parse_whole_request(data)
+            return self._remembered is not None
+        return False
 
     def next_request(self) -> HttpRequest | Refusal | None:
         """Return the next request; None: it isn't whole yet, or there is none."""
@@ -143,7 +162,7 @@ class Connection:
                 self.closed = True  # it left in the middle of a request and waits for no answer
                 return None
             self._answering = self.closing = True
-            return Refusal(HTTPStatus(error.error_status_hint), str(error))
+            return _explain_refusal(HTTPStatus(error.error_status_hint))
         if type(event) is h11.Request:
             return self._begin_answer(_read_request(event))
         if type(event) is h11.ConnectionClosed:
@@ -265,7 +284,7 @@ def _parse_whole_request(data: bytes) -> ParsedRequest | None:
     Remembered, for machines that boot alike ask alike, octet for octet.
     """
     reader = h11.Connection(h11.SERVER, MAX_HEAD_OCTETS)
-    reader.receive_data(data)
+    reader.receive_data(quote_target(data))
     try:
         event = reader.next_event()
     except h11.RemoteProtocolError:
@@ -273,6 +292,39 @@ def _parse_whole_request(data: bytes) -> ParsedRequest | None:
     if type(event) is not h11.Request or reader.trailing_data[0]:
         return None
     return _read_request(event)
+
+
+def _may_become_line(data: bytes) -> bool:
+    """Tell whether the rest of a request's line is to come: nothing is wrong with it yet."""
+    return b"\n" not in data and len(data) <= MAX_HEAD_OCTETS and data[0] > 0x20
+
+
+def quote_target(data: bytes) -> bytes:
+    """Percent-encode what a request's target may not hold, but GRUB and old clients send in it.
+
+    These are blanks and octets beyond ASCII; the version ends the line (RFC 9112 3.2).
+    """
+    line, newline, rest = data.partition(b"\n")
+    if line.count(b" ") == 2 and line.isascii():
+        return data
+    method, _, tail = line.rstrip(b" \r").partition(b" ")
+    target, _, version = tail.rpartition(b" ")
+    if not version.startswith(b"HTTP/"):
+        return data
+    target = _UNQUOTED.sub(lambda found: b"%%%02X" % ord(found[0]), target.strip(b" "))
+    return b"%b %b %b\r%b%b" % (method, target, version, newline, rest)
+
+
+def _explain_refusal(status: HTTPStatus) -> Refusal:
+    """Say why octets are not a request that can be answered."""
+    match status:
+        case HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+            why = f"the request line and its fields are longer than {MAX_HEAD_OCTETS} octets"
+        case HTTPStatus.NOT_IMPLEMENTED:
+            why = "the request's transfer coding is not supported"
+        case _:
+            why = "the request is malformed: its line, a field, or Host is wrong (RFC 9112)"
+    return Refusal(status, why)
 
 
 def _read_request(request: h11.Request) -> ParsedRequest:
