@@ -185,7 +185,9 @@ class WriteSession:
             self._send_packet(encode(Ack(self._receiver.received & 0xFFFF)))
             # RFC 1350 6: the last ACK may get lost, so the last block may come once more
             self._timer.cancel()
-            self._timer = self._loop.call_at(now + self._receiver.first_patience, self._end_dallying)
+            self._timer = self._loop.call_at(
+                now + self._receiver.first_patience, self._end_dallying
+            )
             return
         if self._ack_due:
             self._acknowledge()
