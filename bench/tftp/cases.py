@@ -14,7 +14,7 @@ ALL = (
     "py3tftp",
     "fbtftp",
 )
-FLOORS = ("C floor", "bare loop", "before")
+FLOORS = ("C floor", "bare loop")
 """What costs are measured from: no servers, so no target is about them."""
 WINDOWS = ("pybootd", "before", "atftpd", "PyPI tftp", "py3tftp")
 

@@ -188,7 +188,7 @@ def ratio(target: Target, records: list[Record]) -> float | None:
             for record in records
             if record["repetition"] == repetition
             and record["done"]
-            and record["server"] not in FLOORS
+            and record["server"] not in (*FLOORS, "before")
         }
         ours = figures.pop("pybootd", None)
         pick = min if target.small_is_good else max
