@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Protocol
 
 from pybootd.config.options.files import TftpConfig
+from pybootd.core.bounded_map import Holdings
 from pybootd.core.client import KnownClient
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import EndCause, FileProblem, TransferOutcome, TransferStarted
@@ -39,6 +40,12 @@ from pybootd.tftp.tid import PeerAddress, TransferPort, largest_block
 from pybootd.tftp.wire.options import Terms, negotiate
 from pybootd.tftp.wire.packet import ErrorCode, Rrq
 
+MAX_SHARE = 2
+"""One address may have the transfers of all, divided by this."""
+LARGE_SHARE = 8
+"""An address has many transfers that has more than those of all, divided by this."""
+MIN_SILENCE_S = 5.0
+"""Seconds of silence after which a transfer gives way where no address has many."""
 MAX_UNANSWERED = 4096
 """Transfers whose clients have acknowledged nothing yet."""
 
@@ -94,13 +101,14 @@ class ReadServer:
         self._on_acknowledged = on_acknowledged
         self._cache = BlockCache(config.cache)
         self._sessions: dict[PeerAddress, ReadSession] = {}
+        self._holdings: Holdings[str, PeerAddress] = Holdings()
         self._unanswered: deque[TftpRequest] = deque()  # the newest last; some are answered by now
         self._opening: dict[PeerAddress, TftpRequest] = {}
 
     @property
     def transfers(self) -> int:
         """How many files are being sent or opened."""
-        return len(self._sessions) + len(self._opening)
+        return len(self._holdings)
 
     @property
     def sessions(self) -> list[ReadSession]:
@@ -116,7 +124,8 @@ class ReadServer:
 
     def close(self, now: float) -> None:
         """End all transfers with an ERROR to the client."""
-        self._opening.clear()
+        for peer in list(self._opening):
+            self._forget_opening(peer)
         for session in list(self._sessions.values()):
             session.stop_transfer(now)
 
@@ -130,7 +139,7 @@ class ReadServer:
         peer = (arrival.address, arrival.port)
         if self._is_duplicate(peer, arrival.data, now):
             return
-        if self.transfers >= self.max_transfers:
+        if not self._make_room(peer[0], now):
             why = "too many transfers"
             self._refuse(arrival, packet.name, ErrorCode.UNDEFINED, why, FileProblem.BUSY)
             return
@@ -155,7 +164,7 @@ class ReadServer:
         if opening is not None:
             if opening.data == data:
                 return True
-            del self._opening[peer]
+            self._forget_opening(peer)
         session = self._sessions.get(peer)
         if session is not None:
             # RFC 1123 4.2.3.1 in spirit: a request that is still unanswered came once more
@@ -180,11 +189,12 @@ class ReadServer:
         arrival: sockets.ReceivedDatagram,
     ) -> None:
         self._opening[request.peer] = request
+        self._holdings.add_item(request.peer[0], request.peer)
 
         def done(outcome: TaskResult[OpenedFile], now: float) -> None:
             wanted = self._opening.get(request.peer) is request
             if wanted:
-                del self._opening[request.peer]
+                self._forget_opening(request.peer)
             try:
                 opened = outcome.get()
             except FileError as error:
@@ -216,6 +226,7 @@ class ReadServer:
             return
         session = self._make_session(request, packet, opened, wire)
         self._sessions[request.peer] = session
+        self._holdings.add_item(request.peer[0], request.peer)
         self._bound_unanswered(request, now)
         self._context.bus.publish(
             TransferStarted(
@@ -288,3 +299,49 @@ class ReadServer:
             self._on_acknowledged(session.request.peer[0])
         if self._sessions.get(session.request.peer) is session:
             del self._sessions[session.request.peer]
+            self._holdings.discard_item(session.request.peer[0], session.request.peer)
+
+    def _forget_opening(self, peer: PeerAddress) -> None:
+        del self._opening[peer]
+        self._holdings.discard_item(peer[0], peer)
+
+    # who gives way
+
+    def _make_room(self, host: str, now: float) -> bool:
+        """Have a transfer give way where there are too many; False: one more can't be served."""
+        own = self._holdings.items_of(host)
+        if len(own) >= max(1, self.max_transfers // MAX_SHARE):
+            self._give_way(min(own, key=self._silent_since), now)
+        elif len(self._holdings) >= self.max_transfers:
+            peer = self._choose_who_gives_way(now)
+            if peer is None:
+                return False
+            self._give_way(peer, now)
+        return True
+
+    def _choose_who_gives_way(self, now: float) -> PeerAddress | None:
+        """Choose one of the host that has most; where none has many, one that never answered.
+
+        Of several it is the one that has been silent for longest, and one that is not silent gives
+        way only where its host has many.
+        """
+        largest = self._holdings.largest()
+        if len(largest) > max(1, self.max_transfers // LARGE_SHARE):
+            return min(largest, key=self._silent_since)
+        for request in self._unanswered:
+            session = self._sessions.get(request.peer)
+            if session and session.request is request and session.sender.never_answered:
+                return request.peer
+        peer = min((*self._sessions, *self._opening), key=self._silent_since)
+        return peer if now - self._silent_since(peer) >= MIN_SILENCE_S else None
+
+    def _silent_since(self, peer: PeerAddress) -> float:
+        session = self._sessions.get(peer)
+        return self._opening[peer].began if session is None else session.sender.silent_since
+
+    def _give_way(self, peer: PeerAddress, now: float) -> None:
+        session = self._sessions.get(peer)
+        if session is not None:
+            session.end_transfer(TransferEnd(TransferOutcome.TIMEOUT, EndCause.TOO_MANY), now)
+        else:
+            self._forget_opening(peer)

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from enum import Flag, auto
 
-from pybootd.tftp.sender import MAX_UNANSWERED_RESENDS, first_patience_s, patience_s
+from pybootd.tftp.sender import (
+    MAX_UNANSWERED_RESENDS,
+    MIN_PACE_BLOCKS,
+    PACE_SPAN_S,
+    first_patience_s,
+    patience_s,
+)
 
 
 class ReceiverAction(Flag):
@@ -42,6 +48,8 @@ class Receiver:
         self._unacknowledged = 0  # blocks that came since the last ACK
         self._told_of_gap = False
         self._last_progress = self._last_ack = 0.0
+        self._pace_check_at = 0.0  # when the pace is judged, from ``_pace_base`` on
+        self._pace_base = 0
         self._timeouts = 0  # since the client was last heard of
         self._wait = timeout  # seconds that the client has after the last ACK
 
@@ -63,6 +71,12 @@ class Receiver:
     def start_waiting(self, now: float) -> None:
         """Begin to wait."""
         self._note_progress(now)
+        self._pace_check_at = now + PACE_SPAN_S
+
+    @property
+    def last_progress(self) -> float:
+        """When the client sent something new, or we were what was waited for."""
+        return self._last_progress
 
     def _note_progress(self, now: float) -> None:
         self._last_progress = self._last_ack = now
@@ -97,9 +111,15 @@ class Receiver:
     def note_busy(self, now: float) -> None:
         """Note that we were what was waited for, not the client."""
         self._note_progress(now)
+        self._pace_base, self._pace_check_at = self.received, now + PACE_SPAN_S
 
     def check_timeout(self, now: float) -> ReceiverAction:
         """Answer the timer: acknowledge again, give up, or nothing is late yet."""
+        if now >= self._pace_check_at:
+            sent = self.received - self._pace_base
+            self._pace_base, self._pace_check_at = self.received, now + PACE_SPAN_S
+            if sent < MIN_PACE_BLOCKS:
+                return ReceiverAction.GIVE_UP
         if now < self.check_at:
             return ReceiverAction.NOTHING
         if now >= self._give_up_at:

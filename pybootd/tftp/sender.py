@@ -23,6 +23,11 @@ MAX_UNANSWERED_RESENDS = 2
 MAX_PAUSE_S = 30.0
 """Seconds of silence that a client may need, to erase its flash say: 7 to 15 s were reported."""
 
+PACE_SPAN_S = 300.0
+"""Seconds over which a client's pace is measured."""
+MIN_PACE_BLOCKS = 32
+"""Blocks that a client takes or sends at least in that span: who is slower is as good as silent."""
+
 CLOCK_SLACK_S = 0.001
 """Seconds by which patience is shorter: a clock's last digits must not cost one more timeout."""
 
@@ -57,6 +62,8 @@ class Sender:
         "_first_patience",
         "_fixed",
         "_has_withheld",
+        "_pace_base",
+        "_pace_check_at",
         "_patience",
         "_rttvar",
         "_silent_since",
@@ -99,6 +106,8 @@ class Sender:
         self._timing = False  # the answer to what is under way is timed ...
         self._timed_since = 0.0  # ... since then
         self._timeouts = 0  # retransmission timeouts since the client was last heard of
+        self._pace_check_at = 0.0  # when the pace is judged, from ``_pace_base`` on
+        self._pace_base = 0
         self._wait = timeout  # seconds that the client has after the last of them
         self._silent_since = 0.0
         self._has_withheld = False
@@ -110,6 +119,11 @@ class Sender:
     def first_to_send(self) -> int:
         """The first block to send now."""
         return self.unacknowledged
+
+    @property
+    def silent_since(self) -> float:
+        """When the client, or the source that it waits for, was last heard of."""
+        return self._silent_since if self._timeouts else self.last_progress
 
     @property
     def check_at(self) -> float:
@@ -146,6 +160,7 @@ class Sender:
     def send_first_packet(self, now: float) -> int:
         """Send the OACK, or the first block."""
         self.last_progress = self._timed_since = now
+        self._pace_check_at = now + PACE_SPAN_S
         self._timing, self.fast_path = True, False
         return 1
 
@@ -182,6 +197,8 @@ class Sender:
 
     def check_timeout(self, now: float) -> int:
         """Answer the timer: send again, give up, or (0) nothing is late yet."""
+        if now >= self._pace_check_at and self._is_too_slow(now):
+            return CLIENT_SILENT
         if now < self.check_at:
             # one answer is timed for each look at the clock: costs nothing while all is well
             if not self._timeouts and not self._timing and not self._fixed:
@@ -207,6 +224,12 @@ class Sender:
         count = self.resend_window()
         self.retransmissions += count
         return count
+
+    def _is_too_slow(self, now: float) -> bool:
+        """Tell whether the client took too little in the last PACE_SPAN_S, and begin the next."""
+        taken = self.unacknowledged - self._pace_base
+        self._pace_base, self._pace_check_at = self.unacknowledged, now + PACE_SPAN_S
+        return taken < MIN_PACE_BLOCKS and not self.source_empty
 
     def resend_window(self) -> int:
         """Send a lost block, and what followed it, again: how many, from the lost one on."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from pybootd.config.options.files import TftpConfig
+from pybootd.core.bounded_map import Holdings
 from pybootd.core.events import EndCause, FileProblem, TransferOutcome
 from pybootd.core.workers import Later, TaskResult
 from pybootd.files.source import FileError
@@ -25,6 +27,8 @@ from pybootd.tftp.write_session import (
 
 MAX_UPLOADS = 256
 """Uploads at a time."""
+MAX_UPLOADS_PER_HOST = 64
+"""Uploads at a time from one address."""
 
 
 class RefuseRequest(Protocol):
@@ -48,6 +52,7 @@ class WriteServer:
         self._context = context
         self._refuse = refuse
         self._uploads: dict[PeerAddress, WriteSession] = {}
+        self._holdings: Holdings[str, PeerAddress] = Holdings()
         self._checking: dict[PeerAddress, bytes] = {}  # the request that a worker checks
 
     def begin_upload(
@@ -71,16 +76,15 @@ class WriteServer:
             why = f"{size} octets are more than upload_size allows, {folder.largest}"
             self._refuse(arrival, name, ErrorCode.DISK_FULL, why, FileProblem.NO_SPACE)
             return
-        if not self._has_room(now):
-            why = "too many uploads at once"
-            self._refuse(arrival, name, ErrorCode.UNDEFINED, why, FileProblem.BUSY)
-            return
+        self._make_room(peer[0], now)
         self._checking[peer] = arrival.data
+        self._holdings.add_item(peer[0], peer)
 
         def checked(outcome: TaskResult[str], now: float) -> None:
             if self._checking.get(peer) is not arrival.data:
                 return  # it began again, or the daemon ends
             del self._checking[peer]
+            self._holdings.discard_item(peer[0], peer)
             try:
                 clean = outcome.get()
                 upload = self._make_session(packet, arrival, size, clean, folder, config)
@@ -91,6 +95,7 @@ class WriteServer:
                 self._refuse(arrival, name, ErrorCode.UNDEFINED, why, FileProblem.BUSY)
             else:
                 self._uploads[peer] = upload
+                self._holdings.add_item(peer[0], peer)
                 upload.start_upload(now)
 
         self._context.loop.run_in_worker(
@@ -101,7 +106,8 @@ class WriteServer:
         """Tell a request sent twice; one that begins again ends the earlier upload."""
         if self._checking.get(peer) == data:
             return True
-        self._checking.pop(peer, None)
+        if self._checking.pop(peer, None) is not None:
+            self._holdings.discard_item(peer[0], peer)
         upload = self._uploads.get(peer)
         if upload is not None:
             if upload.request == data and upload.never_answered:
@@ -109,15 +115,31 @@ class WriteServer:
             upload.end_upload(TransferEnd(TransferOutcome.ABORTED, EndCause.ASKED_AGAIN), now)
         return False
 
-    def _has_room(self, now: float) -> bool:
-        """Tell whether one more may be served; the oldest that never sent a block gives way."""
-        if len(self._uploads) + len(self._checking) < MAX_UPLOADS:
-            return True
-        for upload in self._uploads.values():
-            if upload.never_answered:
-                upload.end_upload(TransferEnd(TransferOutcome.TIMEOUT, EndCause.TOO_MANY), now)
-                return True
-        return False
+    def _make_room(self, host: str, now: float) -> None:
+        """Have an upload give way where there are too many: one of the host that has most.
+
+        Of those it is the one that has been silent for longest.
+        """
+        own = self._holdings.items_of(host)
+        if len(own) >= MAX_UPLOADS_PER_HOST:
+            giving = own
+        elif len(self._holdings) >= MAX_UPLOADS:
+            giving = self._holdings.largest()
+        else:
+            return
+        self._give_way(min(giving, key=self._last_progress_of), now)
+
+    def _last_progress_of(self, peer: PeerAddress) -> float:
+        upload = self._uploads.get(peer)
+        return -math.inf if upload is None else upload.last_progress
+
+    def _give_way(self, peer: PeerAddress, now: float) -> None:
+        upload = self._uploads.get(peer)
+        if upload is not None:
+            upload.end_upload(TransferEnd(TransferOutcome.TIMEOUT, EndCause.TOO_MANY), now)
+        else:
+            self._checking.pop(peer, None)
+            self._holdings.discard_item(peer[0], peer)
 
     def _make_session(
         self,
@@ -158,6 +180,7 @@ class WriteServer:
     def _forget_upload(self, upload: WriteSession) -> None:
         if self._uploads.get(upload.peer) is upload:
             del self._uploads[upload.peer]
+            self._holdings.discard_item(upload.peer[0], upload.peer)
 
     def close(self, now: float) -> None:
         """End all uploads, with an ERROR to the client."""

@@ -87,6 +87,11 @@ class WriteSession:
         return self._writing
 
     @property
+    def last_progress(self) -> float:
+        """When the client sent something new, or we were what was waited for."""
+        return self._receiver.last_progress
+
+    @property
     def never_answered(self) -> bool:
         """Whether the client has sent no block yet."""
         return self._receiver.never_answered

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pybootd.core.bounded_map import BoundedMap
+from pybootd.core.bounded_map import BoundedMap, Holdings
 
 
 @given(st.lists(st.tuples(st.sampled_from("suc"), st.integers(0, 9)), max_size=100))
@@ -25,3 +25,19 @@ def test_the_newest_are_kept(steps: list[tuple[str, int]]) -> None:
         assert list(kept) == model
     if model:
         assert kept.oldest() == model[0]
+
+
+def test_holdings_know_who_holds_most() -> None:
+    held: Holdings[str, int] = Holdings()
+    assert (len(held), len(held.largest()), len(held.items_of("a"))) == (0, 0, 0)
+    for holder, item in (("a", 1), ("b", 2), ("b", 3), ("b", 3), ("c", 4)):
+        held.add_item(holder, item)
+    assert len(held) == 4
+    assert list(held.largest()) == [2, 3]
+    held.discard_item("b", 2)
+    held.discard_item("b", 2)
+    held.discard_item("nobody", 2)
+    held.discard_item("b", 3)
+    assert len(held) == 2
+    assert list(held.items_of("b")) == []
+    assert list(held.largest()) == [1]
