@@ -131,7 +131,8 @@ class Files:
             later = next(steps)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        return replace(later, call=lambda: _finish_steps(steps, later))
+        owner = later.owner or request.peer
+        return replace(later, call=lambda: _finish_steps(steps, later), owner=owner)
 
     def read_head(self, request: FileRequest, count: int) -> bytes | None:
         """Read a file's first octets, if that needs no waiting; None: it does, or can't be had."""
@@ -256,7 +257,7 @@ class Files:
             checked = self._copies.find_checked(body, name, pin)
             if checked is None:
                 make = partial(self._copies.make_checked, body, name, pin)
-                checked = yield Later(make, "checksums", 2, request.peer)
+                checked = yield Later(make, "checksums", 2)
         except BaseException:
             body.close()
             raise
@@ -279,7 +280,7 @@ class Files:
             else:
                 body.close()
                 render = partial(_render_template, source, template, request, self._pins)
-                rendered = yield Later(render, "templates", TEMPLATE_WORKERS, request.peer)
+                rendered = yield Later(render, "templates", TEMPLATE_WORKERS)
                 return OpenedFile(rendered, template)
             raise
 

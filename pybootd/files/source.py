@@ -8,14 +8,16 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
 from pybootd.config.ini import Section
 from pybootd.core.client import KnownClient
 from pybootd.core.events import FileProblem
 from pybootd.core.loop import Loop
-from pybootd.core.workers import Later
+from pybootd.core.workers import Later, TaskResult, TooManyWaitingError
 from pybootd.files import suggestions
+
+T = TypeVar("T")
 
 READ_TIMEOUT_S = 60.0
 """Seconds that the next octets of a StreamBody may take, beside its source's own limits."""
@@ -154,6 +156,14 @@ def read_head(body: Body, count: int) -> bytes:
         if not arrived.wait(READ_TIMEOUT_S):
             raise Unavailable("silent", FileProblem.ORIGIN_BROKE_OFF)
     return data
+
+
+def get_result(result: TaskResult[T]) -> T:
+    """Return what a worker's call returned; raises FileError, also where it was not made."""
+    try:
+        return result.get()
+    except TooManyWaitingError as error:
+        raise Unavailable(str(error), FileProblem.BUSY) from None
 
 
 class FileRequest(NamedTuple):  # a frozen dataclass takes thrice as long to make

@@ -13,17 +13,21 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import lru_cache
-from types import FrameType
-from typing import Any
 
 import jinja2
-from jinja2.sandbox import SandboxedEnvironment
 
 from pybootd.core.events import FileProblem
 from pybootd.core.workers import Later
 from pybootd.files import paths
 from pybootd.files.checksums import Pins
 from pybootd.files.filters import VARIABLES
+from pybootd.files.sandbox import (
+    MAX_TEXT,
+    CheckedEnvironment,
+    RenderBudget,
+    TooMuchError,
+    set_budget,
+)
 from pybootd.files.source import (
     Altered,
     Body,
@@ -37,43 +41,10 @@ from pybootd.files.source import (
     read_head,
 )
 
-MAX_TEMPLATE = 1 << 20
-"""Octets of a template, and characters that one may make."""
-MAX_STEPS = 1_000_000
-"""Lines and calls that one rendering may go through: a second or so."""
-
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TAG = re.compile(r"\{%.*?%\}|\{#.*?#\}")
 _RAW = re.compile(r"\{%[-+]?\s*raw\b")
-_MAX_BITS = 4096  # of the largest number that a product or a power may come to
-
-
-class TooMuch(Exception):
-    """A template would take too long or too much memory; the text says what of."""
-
-
-class _Environment(SandboxedEnvironment):
-    """Sandboxed, and without sums that only hold up the processor or fill the memory."""
-
-    intercepted_binops = frozenset(("*", "**"))
-
-    def call_binop(
-        self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any
-    ) -> Any:
-        """Multiply or raise to a power, unless the result would be huge."""
-        if isinstance(left, int) and isinstance(right, int):
-            bits = left.bit_length() * right if operator == "**" else left.bit_length()
-            if bits + right.bit_length() > _MAX_BITS:
-                raise TooMuch("a number is too large")
-        for one, other in ((left, right), (right, left)):
-            if (
-                isinstance(one, int)
-                and hasattr(other, "__len__")
-                and len(other) * one > MAX_TEMPLATE
-            ):
-                raise TooMuch(f"a product is longer than {MAX_TEMPLATE}")
-        return super().call_binop(context, operator, left, right)
 
 
 class _Loader(jinja2.BaseLoader):
@@ -88,10 +59,10 @@ class _Loader(jinja2.BaseLoader):
     ) -> tuple[str, str, Callable[[], bool]]:
         """Return the text, its name for reports, and what tells whether it is still the same."""
         with contextlib.closing(self._open_template(template)) as body:
-            data = read_head(body, MAX_TEMPLATE + 1)
+            data = read_head(body, MAX_TEXT + 1)
             key = body.key if isinstance(body, StaticBody) else None
-        if len(data) > MAX_TEMPLATE:
-            raise TooMuch(f"{template} is longer than {MAX_TEMPLATE} octets")
+        if len(data) > MAX_TEXT:
+            raise TooMuchError(f"{template} is longer than {MAX_TEXT} octets")
         self._pins.check_octets(template, data)
         try:
             text = data.decode("utf-8-sig")
@@ -132,37 +103,11 @@ def _keep_line_ends(text: str) -> str:
 
 
 @lru_cache(16)
-def _environment_of(source: Source, pins: Pins) -> _Environment:
+def _environment_of(source: Source, pins: Pins) -> CheckedEnvironment:
     """Make what renders a source's templates; it keeps those that it has read."""
-    made = _Environment(
-        loader=_Loader(source, pins),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # kernel command lines and shell scripts are no HTML
-        keep_trailing_newline=True,
-        # a line that holds a block alone leaves nothing behind
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = CheckedEnvironment(_Loader(source, pins))
     made.filters["quote"] = shlex.quote
     return made
-
-
-class _Budget:
-    """Counts lines of templates and calls of functions; ends a rendering that goes on for ever."""
-
-    def __init__(self, steps: int) -> None:
-        self._left = steps
-
-    def count_call(self, frame: FrameType, event: str, argument: object) -> Any:
-        """Count a call, and follow it line by line if it is a template's own (``sys.settrace``)."""
-        self._count_line(frame, event, argument)
-        return self._count_line if "__jinja_template__" in frame.f_globals else None
-
-    def _count_line(self, frame: FrameType, event: str, argument: object) -> Any:
-        self._left -= 1
-        if self._left < 0:
-            raise TooMuch("stopped: it seems to go on for ever")
-        return self._count_line
 
 
 def render_template(source: Source, name: str, request: FileRequest, pins: Pins) -> TextBody:
@@ -173,22 +118,24 @@ def render_template(source: Source, name: str, request: FileRequest, pins: Pins)
     """
     source, name = source.find_template(name)
     environment = _environment_of(source, pins)
-    before = sys.gettrace()
+    before, budget = sys.gettrace(), RenderBudget()
+    set_budget(budget)
     try:
         template, values = environment.get_template(name), _values_for(environment, request)
         pieces, length = [], 0
-        sys.settrace(_Budget(MAX_STEPS).count_call)  # this thread's alone
+        sys.settrace(budget.count_call)  # this thread's alone
         for piece in template.generate(values):
             pieces.append(piece)
             length += len(piece)
-            if length > MAX_TEMPLATE:
-                raise TooMuch(f"makes more than {MAX_TEMPLATE} characters")
+            if length > MAX_TEXT:
+                raise TooMuchError(f"makes more than {MAX_TEXT} characters")
     except Altered:
         raise
     except Exception as error:  # whatever a template can do wrong
         raise Unavailable(_explain_error(error, name), FileProblem.TEMPLATE) from error
     finally:
         sys.settrace(before)
+        set_budget(None)
     return TextBody("".join(pieces).encode("utf-8", "surrogateescape"))
 
 
@@ -221,7 +168,7 @@ def _explain_error(error: Exception, name: str) -> str:
             if "__jinja_exception__" in frame.f_globals:
                 name, line = frame.f_code.co_filename, number
     text = str(error) or type(error).__name__
-    if not isinstance(error, (jinja2.TemplateError, FileError, TooMuch)):
+    if not isinstance(error, (jinja2.TemplateError, FileError, TooMuchError)):
         text = f"{type(error).__name__}: {error}"
     where = f"{name} line {line}" if line else name
     if name != asked:

@@ -15,7 +15,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pybootd.core import loop as looping
 from pybootd.core.events import EndCause, FileProblem, Malformed, TransferOutcome
 from pybootd.core.workers import TaskResult
-from pybootd.files.source import FileError, FileRequest, Forbidden, OpenedFile, StreamBody
+from pybootd.files.source import (
+    FileError,
+    FileRequest,
+    Forbidden,
+    OpenedFile,
+    StreamBody,
+    get_result,
+)
 from pybootd.http.body import BodyWriter, BufferedBody, WriteResult
 from pybootd.http.connection import Connection, HttpRequest, LengthMismatch, Refusal
 from pybootd.http.response import FileResponse, HttpContext, report_refusal
@@ -204,7 +211,7 @@ class HttpSession:
         self, request: HttpRequest, outcome: TaskResult[OpenedFile], began: float, now: float
     ) -> None:
         try:
-            opened = outcome.get()
+            opened = get_result(outcome)
         except FileError as error:
             if self._on_end is not None:
                 self._refuse_file(request, error, now)

@@ -24,6 +24,7 @@ from pybootd.files.source import (
     OpenedFile,
     StaticBody,
     StreamBody,
+    get_result,
 )
 from pybootd.system import sockets
 from pybootd.tftp.blocks import (
@@ -196,7 +197,7 @@ class ReadServer:
             if wanted:
                 self._forget_opening(request.peer)
             try:
-                opened = outcome.get()
+                opened = get_result(outcome)
             except FileError as error:
                 if wanted:
                     self._refuse_file(arrival, packet.name, error)

@@ -9,7 +9,7 @@ from pybootd.config.options.files import TftpConfig
 from pybootd.core.bounded_map import Holdings
 from pybootd.core.events import EndCause, FileProblem, TransferOutcome
 from pybootd.core.workers import Later, TaskResult
-from pybootd.files.source import FileError
+from pybootd.files.source import FileError, get_result
 from pybootd.files.uploads import Uploads
 from pybootd.system import sockets
 from pybootd.tftp.context import TftpContext, TransferEnd
@@ -86,7 +86,7 @@ class WriteServer:
             del self._checking[peer]
             self._holdings.discard_item(peer[0], peer)
             try:
-                clean = outcome.get()
+                clean = get_result(outcome)
                 upload = self._make_session(packet, arrival, size, clean, folder, config)
             except FileError as error:
                 self._refuse(arrival, name, error_code_of(error), str(error), error.problem)

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import threading
+import tracemalloc
 from ipaddress import IPv4Address
 from pathlib import Path
 from uuid import UUID
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from pybootd.core.client import Client, KnownClient
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
-from pybootd.files import templates
+from pybootd.files import sandbox, templates
 from pybootd.files.checksums import Pins
 from pybootd.files.filters import Patterns
 from pybootd.files.local import LocalSource
@@ -178,7 +179,7 @@ ERRORS = [
     ("{{ 'ab' * 999999 }}", r"x\.j2 line 1: a product is longer than 1048576"),
     ("{% for a in range(99999) %}0123456789ab{% endfor %}", r"x\.j2: makes more than 1048576.*"),
     ("\udcff", r"x\.j2 is no UTF-8 text: octet 0"),
-    ("x" * (templates.MAX_TEMPLATE + 1), r"x\.j2 is longer than 1048576 octets"),
+    ("x" * (sandbox.MAX_TEXT + 1), r"x\.j2 is longer than 1048576 octets"),
 ]
 
 
@@ -194,6 +195,72 @@ def test_an_error_says_file_and_line(
     assert re.fullmatch(rf"(x\.j2: )?{says}", said), said
 
 
+LARGE = "{% set s = 'x' * 1000000 %}"
+HUGE = [
+    "{{ ip|center(300000000) }}",
+    "{{ 'x'|center(300000000) }}",
+    "{{ ip.center(300000000) }}",
+    "{{ ip.zfill(300000000) }}",
+    "{{ ip|indent(300000000) }}",
+    "{{ (ip ~ '\n' * 9999)|indent(99999) }}",
+    "{{ '%300000000d' % 1 }}",
+    "{{ '%*d' % (300000000, 1) }}",
+    "{{ '%300000000d'|format(1) }}",
+    "{{ '{:300000000}'.format(1) }}",
+    "{{ '{:{}}'.format(1, 300000000) }}",
+    "{{ '\t'.expandtabs(300000000) }}",
+    "{{ range(9)|batch(300000000, 0)|list }}",
+    "{{ [1]|slice(300000000)|list }}",
+    LARGE + "{{ s|replace('x', s) }}",
+    LARGE + "{{ s.replace('x', s) }}",
+    LARGE + "{{ ([s] * 1000)|join }}",
+    LARGE + "{{ range(1000)|join(s) }}",
+    LARGE + "{{ s.join(['a'] * 1000) }}",
+    LARGE + "{{ [s] * 1000 }}",
+    LARGE + "{{ ([s] * 1000)|string }}",
+    LARGE + "{{ ([s] * 1000)|tojson }}",
+    LARGE
+    + "{% set n = namespace(x=s) %}{% for a in range(30) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+    LARGE
+    + "{% set n = namespace(x=s) %}{% for a in range(30) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    LARGE
+    + "{% macro m() %}{% for a in range(9999) %}{{ s }}{% endfor %}{% endmacro %}{{ m()|length }}",
+    LARGE + "{% set t %}{% for a in range(9999) %}{{ s }}{% endfor %}{% endset %}{{ t|length }}",
+    "{% set n = [1] %}{% for a in range(40) %}{{ n.extend(n) or '' }}{% endfor %}",
+    "{% set n = namespace(x=[]) %}{% for a in range(99) %}{% set n.x = [n.x, n.x] %}{% endfor %}"
+    "{{ n.x }}",
+    "{% set n = [1] %}{{ n.append(n) or '' }}{{ n|string }}",
+    "{{ lipsum(1000, max=100000) }}",
+]
+
+
+@pytest.mark.parametrize("text", HUGE)
+def test_what_makes_much_of_little_is_refused_before_it_is_made(
+    root: Path, files: Files, text: str
+) -> None:
+    (root / "x.j2").write_text(text)
+    tracemalloc.start()
+    try:
+        said = refusal(files, "x")
+        assert tracemalloc.get_traced_memory()[1] < 150 << 20
+    finally:
+        tracemalloc.stop()
+    assert re.match(r"x\.j2( line [12])?: ", said)
+
+
+def test_what_a_boot_configuration_needs_is_not_refused(root: Path, files: Files) -> None:
+    (root / "x.j2").write_text(
+        "{{ hostname|upper|center(20) }}|{{ '%05.1f' % 2.25 }}|{{ 'a,b'.split(',')|join('+') }}|"
+        "{{ 'x=%s y=%d'|format(ip, 7) }}|{{ mac|replace('-', ':') }}|{{ 'a' ~ (1 + 2) }}|"
+        "{% for n in range(300) %}{{ '%d '|format(n) if n > 298 }}{% endfor %}|"
+        "{{ [1, 'b']|tojson }}|{% macro m(a) %}<{{ a }}>{% endmacro %}{{ m(ip) }}|{{ {'a': 1} }}"
+    )
+    assert fetch(files, "x")[0] == (
+        "       NODE7        |002.2|a+b|x=192.0.2.9 y=7|52:54:00:12:34:56|a3|299 |"
+        "[1, \"b\"]|<192.0.2.9>|{'a': 1}"
+    )
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -204,7 +271,7 @@ def test_an_error_says_file_and_line(
 def test_a_template_that_goes_on_for_ever_is_stopped(
     root: Path, files: Files, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    monkeypatch.setattr(templates, "MAX_STEPS", 50_000)
+    monkeypatch.setattr(sandbox, "MAX_STEPS", 50_000)
     (root / "x.j2").write_text("{% set r = range(9999)|list %}\n" + text)
     tracing = sys.gettrace()
     assert refusal(files, "x") == "x.j2 line 2: stopped: it seems to go on for ever"
