@@ -6,10 +6,11 @@ It knows only what the server tells it, so it boots only what is really served.
 from __future__ import annotations
 
 import random
+import re
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from uuid import UUID
@@ -22,6 +23,8 @@ from pybootd.tftp.wire import packet as tftp
 Progress = Callable[[int, int | None], None]
 
 _BOOTPS, _BOOTPC, _TFTP = 67, 68, 69
+MAX_FILE_OCTETS = 512 << 20
+MAX_FETCH_S = 300.0
 _LIMIT = 1472  # the longest DHCP message that firmware takes, octets
 _ASKED = bytes((1, 3, 6, 12, 15, 28, 43, 54, 60, 66, 67, 97))
 _UNDI = bytes.fromhex("010300")
@@ -33,6 +36,14 @@ class BootError(Exception):
 
 class FileNotServed(BootError):
     """The server doesn't have the file (TFTP ERROR 1)."""
+
+
+class ServerSilent(BootError):
+    """The server does not answer, or no longer; ``strangers``: who answered in its place."""
+
+    def __init__(self, text: str, strangers: Collection[str] = ()) -> None:
+        super().__init__(text)
+        self.strangers = sorted(strangers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +164,12 @@ class Firmware:
         with sock:
             sock.settimeout(self.patience)
             asked = (("tsize", "0"), ("blksize", str(blksize)))
-            sock.sendto(tftp.encode(tftp.Rrq(name, "octet", asked)), (str(server), _TFTP))
+            sock.sendto(_encode_request(name, asked), (str(server), _TFTP))
             try:
                 data, peer = sock.recvfrom(65536)
             except TimeoutError:
                 raise BootError(f"{name}: no answer by TFTP") from None
-            answer = tftp.decode(data)
+            answer = _decode_answer(name, data)
             if isinstance(answer, tftp.Error):
                 raise _refusal(name, answer)
             sock.sendto(tftp.encode(tftp.Error(8, "User aborted the transfer")), peer)
@@ -171,7 +182,10 @@ def _read_lease(ack: Packet, offered: float, confirmed: float) -> ClientLease:
         raise BootError("the server's ACK holds no netmask, or does not say who it is")
     if not ack.file:
         raise BootError("the server's ACK names no boot file")
-    network = IPv4Network(f"{ack.yiaddr}/{IPv4Address(mask)}", strict=False)
+    try:
+        network = IPv4Network(f"{ack.yiaddr}/{IPv4Address(mask)}", strict=False)
+    except ValueError:
+        raise BootError(f"the server's ACK holds no netmask, but {IPv4Address(mask)}") from None
     return ClientLease(
         ack.yiaddr,
         network,
@@ -186,7 +200,8 @@ def _read_lease(ack: Packet, offered: float, confirmed: float) -> ClientLease:
 class FirmwareTransfer:
     """One file on its way (RFC 1350, 2347, 2348, 7440), over a socket with a time limit.
 
-    It is given up after ``patience`` limits without a packet.
+    It is given up after ``patience`` limits without a packet, after ``MAX_FETCH_S``, and when it
+    is larger than ``MAX_FILE_OCTETS``.
     """
 
     def __init__(
@@ -204,7 +219,8 @@ class FirmwareTransfer:
         self.progress = progress
         self.peer = (server, _TFTP)
         self.known = False  # the server's transfer port
-        self.last = tftp.encode(tftp.Rrq(name, "octet", asked))
+        self.asked = {option: int(value) for option, value in asked}
+        self.last = _encode_request(name, asked)
         self.blksize, self.windowsize = 512, 1
         self.size: int | None = None
         self.got = bytearray()
@@ -217,16 +233,22 @@ class FirmwareTransfer:
         """Fetch the file and return it. Raises BootError, FileNotServed."""
         self.sock.sendto(self.last, self.peer)
         silent = 0
+        strangers: set[str] = set()
+        deadline = time.monotonic() + MAX_FETCH_S
         while not self.done:
+            if time.monotonic() > deadline:
+                raise BootError(f"{self.name}: not whole after {MAX_FETCH_S:.0f} s")
             try:
                 data, peer = self.sock.recvfrom(65536)
             except TimeoutError:
                 silent += 1
                 if silent == self.patience:
-                    raise BootError(f"{self.name}: silence after {len(self.got)} octets") from None
+                    said = f"{self.name}: silence after {len(self.got)} octets"
+                    raise ServerSilent(said, strangers) from None
                 self.sock.sendto(self.last, self.peer)
                 continue
             if peer[0] != self.peer[0] or (self.known and peer != self.peer):
+                strangers |= {peer[0]} - {self.peer[0]}
                 continue
             self.peer, self.known, silent = peer, True, 0
             self.take_packet(data)
@@ -237,15 +259,25 @@ class FirmwareTransfer:
         if data[:2] == b"\0\3":
             self.take_block(int.from_bytes(data[2:4]), data[4:])
             return
-        answer = tftp.decode(data)
+        answer = _decode_answer(self.name, data)
         if isinstance(answer, tftp.Error):
             raise _refusal(self.name, answer)
         if isinstance(answer, tftp.Oack) and not self.block:
-            granted = dict(answer.options)
-            self.blksize = int(granted.get("blksize", 512))
-            self.windowsize = int(granted.get("windowsize", 1))
+            self.blksize = self._read_granted(answer.options, "blksize", 512)
+            self.windowsize = self._read_granted(answer.options, "windowsize", 1)
             self.size = _size(answer.options)
             self.acknowledge_blocks()
+
+    def _read_granted(self, granted: tftp.Options, option: str, default: int) -> int:
+        """Read what the server grants, at most what was asked for (RFC 2348, RFC 7440)."""
+        value = {name.lower(): text for name, text in granted}.get(option)
+        if value is None:
+            return default
+        most = self.asked.get(option, 0)
+        number = int(value) if re.fullmatch("[0-9]{1,5}", value) else 0
+        if not (8 if option == "blksize" else 1) <= number <= most:
+            raise BootError(f"{self.name}: {option} of {most} asked for, {value} granted")
+        return number
 
     def take_block(self, number: int, payload: bytes) -> None:
         """Take a block if it is the next one; a gap is answered once, by what came before it."""
@@ -258,6 +290,8 @@ class FirmwareTransfer:
                 self.acknowledge_blocks()
             return
         self.complained = False
+        if len(payload) > self.blksize or len(self.got) + len(payload) > MAX_FILE_OCTETS:
+            raise BootError(f"{self.name}: a block of {len(payload)} octets, or a file without end")
         self.block += 1
         self.got += payload
         self.unanswered += 1
@@ -274,9 +308,23 @@ class FirmwareTransfer:
             self.progress(len(self.got), self.size)
 
 
+def _encode_request(name: str, asked: tftp.Options) -> bytes:
+    try:
+        return tftp.encode(tftp.Rrq(name, "octet", asked))
+    except (tftp.TftpPacketError, ValueError) as error:
+        raise BootError(f"{name!r} can't be asked for: {error}") from error
+
+
+def _decode_answer(name: str, data: bytes) -> tftp.Packet:
+    try:
+        return tftp.decode(data)
+    except tftp.TftpPacketError as error:
+        raise BootError(f"{name}: the server's answer is no TFTP packet: {error}") from error
+
+
 def _size(granted: tftp.Options) -> int | None:
-    value = dict(granted).get("tsize", "")
-    return int(value) if value.isdigit() else None
+    value = {name.lower(): text for name, text in granted}.get("tsize", "")
+    return int(value) if re.fullmatch("[0-9]{1,15}", value) else None
 
 
 def _refusal(name: str, error: tftp.Error) -> BootError:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
-from pybootd.commands.probe.fetch import FetchError, fetch_boot_file
-from pybootd.commands.probe.prober import HTTP_ARCHITECTURES, Prober
+from pybootd.commands.probe.file_rules import judge_file
+from pybootd.commands.probe.form_rules import judge_form, judge_offer
+from pybootd.commands.probe.prober import Prober
 from pybootd.commands.probe.result import ProbeCode, ProbeResult, ServerAnswer
 from pybootd.core.architecture import architecture_name
-from pybootd.dhcp4.wire import packet
-from pybootd.observe.boots.roles import examine, is_bios_name
 
 
 def probe_network(prober: Prober, wait: float, *, fetch: bool = True) -> ProbeResult:
@@ -17,11 +14,13 @@ def probe_network(prober: Prober, wait: float, *, fetch: bool = True) -> ProbeRe
     result = ProbeResult(prober.ARCHITECTURE)
     result.answers = prober.collect_offers(wait)
     _judge_servers(result)
+    for answer in result.answers:
+        judge_offer(prober, result, answer)
     result.chosen = _choose_answer(prober, result, wait)
     if result.chosen is not None:
-        _judge_form(prober, result, result.chosen)
+        judge_form(prober, result, result.chosen)
         if fetch and result.would_boot:
-            _judge_file(prober, result, result.chosen)
+            judge_file(prober, result, result.chosen)
     return result
 
 
@@ -46,6 +45,14 @@ def _judge_servers(result: ProbeResult) -> None:
             f"{len(givers)} servers offer addresses ({listed}).",
             "Which one a machine takes is luck.",
         )
+    named = {(answer.file_server, answer.file) for answer in result.answers if answer.file}
+    if len(named) > 1:
+        listed = ", ".join(f"{file} on {server}" for server, file in sorted(named))
+        result.add_warning(
+            ProbeCode.TWO_BOOT_FILES,
+            f"Several boot files are named: {listed}.",
+            "Firmware may take any of them: let one server alone name the file.",
+        )
 
 
 def _choose_answer(prober: Prober, result: ProbeResult, wait: float) -> ServerAnswer | None:
@@ -55,22 +62,9 @@ def _choose_answer(prober: Prober, result: ProbeResult, wait: float) -> ServerAn
     )
     for answer in ranked:
         if answer.asks_again:
-            again = prober.ask_boot_server(answer.server, wait)
-            if again is not None:
-                result.answers.append(again)
-                if again.file:
-                    return again
-            elif not prober.link.addresses:
-                result.add_warning(
-                    ProbeCode.BOOT_SERVER_UNASKED,
-                    f"{prober.interface} has no address, so port 4011 of {answer.server} was not"
-                    " asked.",
-                )
-            elif not answer.file:
-                result.add_fault(
-                    ProbeCode.BOOT_SERVER_SILENT,
-                    f"{answer.server} wants to be asked on port 4011, and does not answer there.",
-                )
+            again = _ask_boot_servers(prober, result, answer, wait)
+            if again is not None and again.file:
+                return again
         if answer.file:
             return answer
     if result.answers and result.would_boot:
@@ -83,51 +77,30 @@ def _choose_answer(prober: Prober, result: ProbeResult, wait: float) -> ServerAn
     return None
 
 
-def _judge_form(prober: Prober, result: ProbeResult, answer: ServerAnswer) -> None:
-    """Say what firmware makes of the form in which the file is named."""
-    sent, bios = answer.packet, prober.ARCHITECTURE == 0
-    if prober.ARCHITECTURE in HTTP_ARCHITECTURES:
-        if "://" not in answer.file:
-            result.add_fault(ProbeCode.NOT_A_URL, f"HTTP Boot wants a URL, not {answer.file!r}.")
-        if not answer.vendor_class.startswith("HTTPClient"):
-            result.add_fault(
-                ProbeCode.HTTP_CLASS, "HTTP Boot takes only offers with option 60 = HTTPClient."
-            )
-    elif "://" in answer.file and not prober.ipxe:
-        result.add_fault(
-            ProbeCode.URL_FOR_PXE, f"Only iPXE and HTTP Boot fetch a URL, not PXE: {answer.file}"
-        )
-    elif bios and (sent.siaddr == packet.NOBODY or not sent.file):
-        result.add_fault(
-            ProbeCode.BIOS_FIELDS,
-            "siaddr and the file field are not both set: iPXE's and many other ROMs boot nothing.",
-        )
-    elif not sent.file:
+def _ask_boot_servers(
+    prober: Prober, result: ProbeResult, answer: ServerAnswer, wait: float
+) -> ServerAnswer | None:
+    """Ask port 4011 of the servers that an answer leads to, and say where nobody answers."""
+    servers = answer.boot_servers
+    listed = ", ".join(map(str, servers)) or str(answer.server)
+    if not any(prober.link.address_towards(one) for one in servers):
         result.add_warning(
-            ProbeCode.FILE_FIELD, "The file field is empty: shim loses the directory of its loader."
+            ProbeCode.BOOT_SERVER_UNASKED,
+            f"{prober.interface} has no address towards {listed}, so port 4011 was not asked.",
         )
-
-
-def _judge_file(prober: Prober, result: ProbeResult, answer: ServerAnswer) -> None:
-    began = time.monotonic()
-    try:
-        content = fetch_boot_file(prober, answer)
-    except FetchError as error:
-        result.add_fault(ProbeCode.FETCH, f"The boot file can't be fetched: {error}")
-        return
-    result.fetched, result.seconds = len(content), time.monotonic() - began
-    if not content:
-        result.add_fault(ProbeCode.EMPTY_FILE, "The boot file is empty.")
-        return
-    runs = architecture_name(prober.ARCHITECTURE)
-    program = examine(content[:1024])
-    result.program = program.text if program else ""
-    if program is not None and prober.ARCHITECTURE not in program.architectures:
-        result.add_fault(
-            ProbeCode.ARCHITECTURE, f"{answer.file} is {program.text}; this machine is {runs}."
-        )
-    elif program is None and is_bios_name(answer.file) and "efi" in runs:
-        result.add_fault(
-            ProbeCode.ARCHITECTURE,
-            f"{answer.file} looks like a BIOS program; this machine is {runs}.",
-        )
+        return None
+    for server in servers:
+        again = prober.ask_boot_server(server, wait)
+        if again is not None:
+            result.answers.append(again)
+            return again
+    bios = prober.ARCHITECTURE == 0
+    tell = result.add_warning if bios and answer.file else result.add_fault
+    tell(
+        ProbeCode.BOOT_SERVER_SILENT,
+        f"{listed} does not answer on UDP port 4011, where option 60 = PXEClient sends firmware"
+        + ("." if bios else ": UEFI ends with PXE-E16."),
+        "Let that port through the firewall and run a boot server there; or send no option 60, or"
+        " option 43 = 06:01:08 beside it, which says that the file is named already.",
+    )
+    return None

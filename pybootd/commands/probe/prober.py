@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import random
+import select
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from uuid import UUID
 
@@ -23,6 +25,7 @@ from pybootd.system import interfaces
 HTTP_ARCHITECTURES = frozenset((15, 16, 17, 18, 19, 20, 23, 24, 26, 28, 30, 38, 40))
 """Option 93: those that boot by HTTP."""
 _BOOTPS, _BOOTPC, _PXE = 67, 68, 4011
+_ETH_P_IP = 0x0800
 
 
 class _ThisHost:
@@ -59,8 +62,10 @@ class Prober(Firmware):
         xid = random.getrandbits(32)
         with self._open_broadcaster() as sock:
             message = self.make_message(MessageType.DISCOVER, xid)
-            _send_message(sock, message, "255.255.255.255", _BOOTPS)
-            return list(_collect_answers(sock, xid, self.mac, wait))
+            sniffer = self._open_sniffer()
+            with contextlib.nullcontext() if sniffer is None else sniffer:
+                _send_message(sock, message, "255.255.255.255", _BOOTPS)
+                return list(_collect_answers(sock, xid, self.mac, wait, sniffer))
 
     def ask_boot_server(self, server: IPv4Address, wait: float) -> ServerAnswer | None:
         """Ask port 4011 for the boot file; needs an address on the interface."""
@@ -71,9 +76,23 @@ class Prober(Firmware):
         message = self.make_message(MessageType.REQUEST, xid)
         message.ciaddr, message.flags = own, 0
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.bind((str(own), 0))
-            _send_message(sock, message, str(server), _PXE)
+            try:
+                sock.bind((str(own), 0))
+                _send_message(sock, message, str(server), _PXE)
+            except (OSError, ProbeError):  # there is no way to such a server: it is silent
+                return None
             return next(_collect_answers(sock, xid, self.mac, wait), None)
+
+    def _open_sniffer(self) -> socket.socket | None:
+        """Open what hears answers to the address that is offered, as no UDP socket does."""
+        if not hasattr(socket, "AF_PACKET"):
+            return None
+        try:
+            sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IP))
+            sock.bind((self.interface, _ETH_P_IP))
+        except OSError:
+            return None
+        return sock
 
     @contextlib.contextmanager
     def _open_broadcaster(self) -> Iterator[socket.socket]:
@@ -106,15 +125,54 @@ def _send_message(sock: socket.socket, message: Packet, address: str, port: int)
 
 
 def _collect_answers(
-    sock: socket.socket, xid: int, mac: bytes, wait: float
+    sock: socket.socket,
+    xid: int,
+    mac: bytes,
+    wait: float,
+    sniffer: socket.socket | None = None,
 ) -> Iterator[ServerAnswer]:
+    """Yield the answers of ``wait`` seconds; ``sniffer`` hears those to the offered address."""
     began = time.monotonic()
+    listening = [sock] if sniffer is None else [sock, sniffer]
     while (left := began + wait - time.monotonic()) > 0:
-        sock.settimeout(left)
-        try:
-            data, (sender, port) = sock.recvfrom(65535)
-            came = packet.decode(data)
-        except (OSError, packet.DhcpPacketError):
-            continue
-        if came.op == packet.BOOTREPLY and came.xid == xid and came.chaddr == mac:
-            yield ServerAnswer(IPv4Address(sender), port, time.monotonic() - began, came)
+        for ready in select.select(listening, [], [], left)[0]:
+            heard = _receive_datagram(ready, sniffed=ready is sniffer)
+            if heard is None:
+                continue
+            sender, port, data = heard
+            answer = read_answer(sender, port, time.monotonic() - began, data, xid, mac)
+            if answer is not None:
+                yield replace(answer, unicast=ready is sniffer)
+
+
+def read_answer(
+    sender: IPv4Address, port: int, after: float, data: bytes, xid: int, mac: bytes
+) -> ServerAnswer | None:
+    """Read a datagram that may be an answer to a request; None: it is none."""
+    try:
+        came = packet.decode(data)
+    except packet.DhcpPacketError:
+        return None
+    if came.op != packet.BOOTREPLY or came.xid != xid or came.chaddr != mac:
+        return None
+    return ServerAnswer(sender, port, after, came)
+
+
+def _receive_datagram(
+    sock: socket.socket, *, sniffed: bool
+) -> tuple[IPv4Address, int, bytes] | None:
+    try:
+        data, sender = sock.recvfrom(65535)
+    except OSError:
+        return None
+    if not sniffed:
+        return IPv4Address(sender[0]), sender[1], data
+    header = (data[0] & 15) * 4 if data else 0
+    if len(data) < max(header, 20) + 8 or data[9] != socket.IPPROTO_UDP:
+        return None
+    source, target = (int.from_bytes(data[header + at : header + at + 2]) for at in (0, 2))
+    body = data[header + 8 :]
+    # the address that is offered (yiaddr): no address of this host, so that no socket gets it
+    if target != _BOOTPC or len(body) < 20 or data[16:20] != body[16:20]:
+        return None
+    return IPv4Address(data[12:16]), source, body

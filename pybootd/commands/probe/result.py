@@ -12,7 +12,7 @@ from pybootd.dhcp4.wire import options, packet, pxe
 from pybootd.dhcp4.wire.packet import Packet
 
 _FILE_NAME_HERE = 8  # PXE 2.1, table 2-1: bit 3 of item 6: a file name is here, fetch it
-_DISCOVERY_CONTROL = 6
+_DISCOVERY_CONTROL, _BOOT_SERVERS = 6, 8
 
 
 class ProbeCode(StrEnum):
@@ -36,6 +36,21 @@ class ProbeCode(StrEnum):
     FETCH = "boot-file-not-fetched"
     EMPTY_FILE = "boot-file-empty"
     ARCHITECTURE = "boot-file-architecture"
+    CONTENT = "boot-file-content"
+    IPXE_LOOP = "ipxe-loop"
+    FILE_NAME = "boot-file-name"
+    NO_SERVER_ID = "no-server-id"
+    NO_LEASE_TIME = "no-lease-time"
+    NETMASK = "netmask"
+    ROUTER = "router"
+    OFFERED_ADDRESS = "offered-address"
+    FILE_SERVER_FAR = "file-server-unreachable"
+    FILE_SERVER_NAME = "file-server-name"
+    TWO_FILE_SERVERS = "two-file-servers"
+    TWO_BOOT_FILES = "two-boot-files"
+    UNICAST_ANSWER = "unicast-answer"
+    DNS = "no-name-server"
+    HTTP_SIZE = "http-size"
 
 
 class ProbeError(CommandError):
@@ -50,6 +65,8 @@ class ServerAnswer:
     port: int
     after: float
     packet: Packet
+    unicast: bool = False
+    """It was sent to the offered address, which the client does not have yet."""
 
     @property
     def address(self) -> IPv4Address | None:
@@ -92,6 +109,22 @@ class ServerAnswer:
         items = pxe.parse_vendor(self.packet.options.get(options.VENDOR, b""))
         control = items.get(_DISCOVERY_CONTROL, b"") or b"\0"
         return not self.file or not control[0] & _FILE_NAME_HERE
+
+    @property
+    def boot_servers(self) -> list[IPv4Address]:
+        """Who is to be asked on port 4011: the servers of item 8 (PXE 2.1), else itself."""
+        items = pxe.parse_vendor(self.packet.options.get(options.VENDOR, b""))
+        listed, found = items.get(_BOOT_SERVERS, b""), []
+        while len(listed) >= 7:  # type, count, addresses
+            end = 3 + 4 * listed[2]
+            found += [
+                IPv4Address(listed[at : at + 4])
+                for at in range(3, end, 4)[: len(listed) // 4]
+                if len(listed) >= at + 4
+            ]
+            listed = listed[max(end, 7) :]
+        usable = [one for one in found if _is_host(one)]
+        return usable[:4] or ([self.server] if _is_host(self.server) else [])
 
     @property
     def network(self) -> IPv4Network | None:
@@ -139,6 +172,10 @@ class ProbeResult:
     def add_warning(self, code: ProbeCode, problem: str, advice: str = "") -> None:
         """Note what may keep a machine from booting."""
         self.findings.append(Finding(Grade.WARNING, problem, advice, code))
+
+
+def _is_host(address: IPv4Address) -> bool:
+    return not (address.is_multicast or address.is_unspecified or address.is_reserved)
 
 
 def decode_text(value: bytes) -> str:
