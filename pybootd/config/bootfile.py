@@ -30,7 +30,10 @@ class BootFileConfig:
 
 def host_of(boot_file: str) -> str:
     """Return the host that a URL names; empty: it is none, and comes from the TFTP server."""
-    return (urlsplit(boot_file).hostname or "") if "://" in boot_file else ""
+    try:
+        return (urlsplit(boot_file).hostname or "") if "://" in boot_file else ""
+    except ValueError:  # a server of somebody else's may name anything
+        return ""
 
 
 def is_ipxe(file: str) -> bool:
