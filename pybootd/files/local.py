@@ -144,13 +144,17 @@ class LocalSource(Source):
         raise Forbidden(text, FileProblem.NOT_A_FILE)
 
     def list_folder(self, folder: str) -> Collection[str]:
-        """List a folder below the root; a link is no folder here, so that every walk ends."""
+        """List a folder below the root, without links to folders, so that every walk ends."""
         try:
             opened = self._open_folder(folder)
         except (OSError, FileError):
             return ()
         try:
-            return _list_entries(opened)
+            return [
+                f"{entry.name}/" if entry.is_dir() else entry.name
+                for entry in _read_entries(opened)
+                if not (entry.is_symlink() and entry.is_dir())
+            ]
         except OSError:  # it is no folder
             return ()
         finally:
@@ -189,7 +193,7 @@ class LocalSource(Source):
             listing = self._listings.get(folder)
             if listing is not None and listing[0] == changed and now - listing[1] < LISTING_S:
                 return listing[2]
-            entries = suggestions.group_by_case(_list_entries(opened))
+            entries = suggestions.group_by_case(entry.name for entry in _read_entries(opened))
         except OSError:  # it is no folder
             return {}
         finally:
@@ -198,10 +202,9 @@ class LocalSource(Source):
         return entries
 
 
-def _list_entries(folder: int) -> list[str]:
+def _read_entries(folder: int) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        some = itertools.islice(entries, suggestions.MAX_ENTRIES + 1)
-        return [f"{one.name}/" if one.is_dir(follow_symlinks=False) else one.name for one in some]
+        return list(itertools.islice(entries, suggestions.MAX_ENTRIES + 1))
 
 
 def explain_os_error(error: OSError) -> FileError:

@@ -39,6 +39,7 @@ from pybootd.files.source import (
     Unavailable,
     read_head,
 )
+from pybootd.files.suggestions import NameSuggester
 
 T = TypeVar("T")
 Steps = Generator[Later[Any], Any, T]
@@ -78,6 +79,7 @@ class Files:
         self._locator = SourceLocator(root, base, settings or SourceSettings())
         root_folder = Path(base) if root.opens_paths else None
         self._boot_folders = BootFolders(root_folder, uploads)
+        self._suggester = NameSuggester(root.list_names)
         self._loop: Loop | None = None
         self._pins = Pins(pins)
         self._copies = CheckedCopies(settings.cache if settings else None)
@@ -149,7 +151,7 @@ class Files:
 
     def suggest_names(self, name: str) -> tuple[str, ...]:
         """Return up to three names below the root that are like one that is missing; blocks."""
-        return self.root.suggest_names(name)
+        return self._suggester.suggest_names(name)
 
     def note_transfer(self, ended: TransferEnded) -> None:
         """Note where a client has its boot file from, once it has acknowledged all of it."""

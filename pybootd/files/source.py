@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -236,9 +236,9 @@ class Source(ABC):
         """
         return ()
 
-    def suggest_names(self, name: str) -> tuple[str, ...]:
-        """Return up to three names that are like one that is missing, the nearest first; blocks."""
-        return suggestions.suggest_names(suggestions.walk(self.list_folder), name)
+    def list_names(self) -> Iterable[str]:
+        """Yield the names of the files below the root, for suggestions; blocks."""
+        return suggestions.walk(self.list_folder)
 
     def match_letter_case(self, name: str, now: float) -> str | Later[str | None] | None:
         """Return the one name that differs from this one in letter case alone.
