@@ -1,13 +1,17 @@
 #!/bin/sh
-# pythons.sh [PYTHON...]: the unit tests with each of these, or with every Python from 3.11 to 3.14
-# that is here. What pybootd needs must come as wheels, so that no compiler is needed.
+# pythons.sh [python3.N...]: the unit tests with each of these, or with every Python from 3.11 to
+# 3.14 that is here. What pybootd needs must come as wheels, so that no compiler is needed.
 set -eu
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- python3.11 python3.12 python3.13 python3.14
 failed=0
 for name in "$@"; do
-    # a name on PATH may stand for a Python that is not installed
-    if ! python=$("$name" -c 'import sys; print(sys.executable)' 2>/dev/null); then
+    # a name on PATH may stand for a Python that is not installed; pyenv keeps its own elsewhere
+    python=
+    for file in "$name" "$HOME"/.pyenv/versions/"${name#python}"*/bin/"$name"; do
+        python=$("$file" -c 'import sys; print(sys.executable)' 2>/dev/null) && break
+    done
+    if [ -z "$python" ]; then
         echo "$name: not here"
         continue
     fi
