@@ -55,7 +55,7 @@ setup(
     install_requires=[
         "h11>=0.16",
         "jinja2>=3.1.6",
-        "netifaces-plus>=0.12",
+        "netifaces-plus>=0.12.5",
         "prometheus-client>=0.20",
         "rich>=13.0",
         "urllib3>=2.8",

@@ -20,6 +20,7 @@ LINT = (
     ("ruff", "format", "--quiet", "--check", "."),
     ("mypy", "--no-error-summary", "--strict", "pybootd"),
     ("lint-imports", "--no-cache"),
+    ("python", "tests/words.py"),
 )
 MARKS = {
     "unit": "not net and not boot",
@@ -38,18 +39,21 @@ def lint() -> tuple[str, str]:
             [BIN / command[0], *command[1:]], cwd=ROOT, text=True, capture_output=True
         )
         if done.returncode:
-            failed.append(command[0])
+            failed.append(command[-1] if command[0] == "python" else command[0])
             print(done.stdout + done.stderr)
     if failed:
         return "FAILED", ", ".join(failed)
-    return "passed", "ruff check, ruff format, mypy --strict, import rules"
+    return "passed", "ruff check, ruff format, mypy --strict, import rules, words"
 
 
 def tests(group: str) -> tuple[str, str]:
     """Run one group of tests on two cores, its output shown as it comes."""
     options = ["-q", "-n", "2", "--dist", "worksteal", "-m", MARKS[group]]
     if group == "lowest":
-        command = [lowest.make(), "-m", "pytest", *options]
+        try:
+            command = [lowest.make(), "-m", "pytest", *options]
+        except subprocess.CalledProcessError as error:
+            return "FAILED", f"{error.cmd[0]} ended with {error.returncode}"
     else:
         command = [BIN / "pytest", *options]
     counts, reasons = "", []

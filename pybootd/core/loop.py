@@ -181,7 +181,7 @@ class Loop:
     def close_watched(self, sock: socket.SocketType) -> None:
         """Close a socket that no other descriptor stands for, and so stop watching it."""
         number = sock.fileno()
-        # epoll(7): a file that is closed is no longer watched, so that needs no call of its own
+        # epoll(7): a file that is closed is no longer watched, so that needs no other call
         if self._forget(number) and sys.platform != "linux":
             self._open_poller().unregister(number)
         sock.close()

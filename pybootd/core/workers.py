@@ -1,4 +1,4 @@
-"""Worker threads for calls that block, shared fairly by all for whom something is called."""
+"""Worker threads for calls that block, shared fairly by the clients that it is called for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Later(Generic[T]):
 
     ``pool`` names the workers that may run it; a pool whose threads are all stuck delays no other.
     ``workers`` is how many threads the pool may have, 0: the loop's own number. ``owner`` is the
-    client for whom it is called, None: nobody's in particular. Owners take turns, so that one with
+    client that it is called for, None: nobody's in particular. Owners take turns, so that one with
     a thousand calls delays another by one call only.
     """
 

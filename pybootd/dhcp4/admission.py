@@ -1,4 +1,4 @@
-"""Who is served: those that boot from the network, and whom the access list lets in."""
+"""Who is served: those that boot from the network, and what the access list lets in."""
 
 from __future__ import annotations
 

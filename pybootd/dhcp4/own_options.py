@@ -34,7 +34,7 @@ class OwnOption:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OptionSet:
-    """What is set for one client: values by code, those sent unasked, those of its own sections.
+    """What is set for one client: values by code, those sent unasked, those of client sections.
 
     ``personal`` are the codes that a ``[client]`` or a ``[class]`` sets.
     """

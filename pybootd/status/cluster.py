@@ -1,6 +1,6 @@
 """What each of several daemons tells the others of itself, through the lease database.
 
-Every five seconds one row of its own, and a row for each machine whose boot went on since; what
+Every five seconds its own row, and a row for each machine whose boot went on since; what
 the others wrote is read in the same breath. It serves those who look on: nothing depends on it.
 """
 

@@ -100,7 +100,7 @@ class Site(Protocol):
     """What daemons that share a lease database tell of each other.
 
     ``name``: this daemon's. ``away``: seconds for which the database has not answered, None: it
-    does. ``changed`` is called with what others told anew, while somebody looks on.
+    does. ``changed`` is called with what others told since, while somebody looks on.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The status address: its answers over our HTTP server, on a port of its own."""
+"""The status address: its answers over our HTTP server, on its own port."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class StatusServer:
         self._server = HttpServer(config, loop, EventBus(), ClientTable(), files)
 
     def serve(self, listening: socket.socket) -> None:
-        """Answer whoever connects from now on."""
+        """Answer connections from now on."""
         self._server.open(listening)
         self._server.start()
 

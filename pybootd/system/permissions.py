@@ -1,6 +1,6 @@
 """Who may change what a path leads to: a path is used only where nobody else may.
 
-Whoever may write to a folder may put a link in the place of any file in it. So before a file is
+A user who may write to a folder may put a link in the place of any file in it. So before a file is
 opened for writing each part of its path is looked at, and what a stranger could have put there is
 refused.
 """
@@ -36,7 +36,7 @@ class UnsafePathError(Exception):
 def check_path(path: Path, owners: Collection[int], *, links: Collection[int] = (0,)) -> None:
     """Raise UnsafePathError where anybody else could change what an absolute path leads to.
 
-    ``owners`` are the users (uid) to whom its folders and the file itself may belong; root always
+    ``owners`` are the users (uid) that may own its folders and the file itself; root always
     is one. ``links`` are those whose links are followed. What doesn't exist yet is nobody's.
     """
     if any(path.is_relative_to(folder) for folder in _SYSTEM_FOLDERS):

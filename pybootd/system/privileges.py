@@ -1,4 +1,4 @@
-"""Whom the daemon becomes once its ports are bound, and what it may still do then.
+"""Which user the daemon becomes once its ports are bound, and what it may still do then.
 
 capabilities(7) and prctl(2) through ctypes, on Linux; elsewhere every right goes with root.
 """
@@ -201,7 +201,7 @@ def check_writes(writes: Iterable[tuple[str, Path]], *, dropped: bool) -> None:
 
 @contextlib.contextmanager
 def acting_as_owner(folder: Path) -> Iterator[None]:
-    """As root, do what follows as the user to whom the folder belongs: it may have links of theirs.
+    """As root, do what follows as the user that owns the folder: it may have links of theirs.
 
     For commands, which have one thread. Anyone else goes on as they are.
     """

@@ -27,7 +27,7 @@ _handed: dict[socket.socket, str] = {}  # those that nobody has taken, and their
 def inherit_sockets(environment: MutableMapping[str, str] = os.environ) -> list[str]:
     """Take the sockets that LISTEN_FDS counts, if they are meant for this process.
 
-    The variables go, so that nobody whom we start believes they are meant for him. Returns a line
+    The variables go, so that no program that we start takes them for its own. Returns a line
     for each descriptor that is of no use.
     """
     meant = environment.pop("LISTEN_PID", "")
@@ -53,8 +53,7 @@ def take_socket(
 ) -> socket.socket | None:
     """Return a socket of this kind (SOCK_STREAM, SOCK_DGRAM) that was bound for us there, if any.
 
-    For any address (0.0.0.0) that of whoever bound it will do, and without an ``interface`` the one
-    that he bound it to.
+    For any address (0.0.0.0), and without an ``interface``, whatever it is bound to will do.
     """
     for sock in _handed:
         if sock.family != socket.AF_INET or sock.type != kind:

@@ -18,7 +18,7 @@ def test_a_udp_socket_does_not_forbid_fragments() -> None:
         assert sock.getsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER) == IP_PMTUDISC_DONT
 
 
-def test_a_frame_of_our_own_does_not_forbid_fragments() -> None:
+def test_our_own_frame_does_not_forbid_fragments() -> None:
     source, target = IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2")
     packet = encode_datagram(b"offer", source, target, 67, 68)
     assert packet[6:8] == b"\0\0"

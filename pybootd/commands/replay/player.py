@@ -79,7 +79,7 @@ class Player:
                 self._bus.publish(event)
 
     def _read_answer(self, request: Packet, answer: Packet) -> object:
-        """Make the event of an answer; None: it is none of interest."""
+        """Make the event of an answer; None: it is of no interest."""
         client = pxe.read_client(request, "capture")
         kind = int.from_bytes(answer.options.get(options.TYPE, b"")[:1])
         file = pxe.plain(answer.file or answer.options.get(options.BOOT_FILE, b""))

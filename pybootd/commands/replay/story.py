@@ -1,4 +1,4 @@
-"""Each machine's boots as a capture tells them, and what was wrong, of whoever served them."""
+"""Each machine's boots as a capture tells them, and what was wrong, whichever server it was."""
 
 from __future__ import annotations
 

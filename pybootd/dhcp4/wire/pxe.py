@@ -101,7 +101,7 @@ def read_client(
         vendor_class,
         user_class,
         plain(sent[options.HOSTNAME]) if options.HOSTNAME in sent else "",
-        # some firmware lacks 97 or has a class of its own (danderson/pixiecore#21)
+        # some firmware lacks 97 or has its own class (danderson/pixiecore#21)
         bool(architecture) or machine is not None or vendor_class.startswith(classes),
         # FlexBoot sends 175 without 77 (warewulf/warewulf3#104)
         options.IPXE in sent or "iPXE" in user_class.split(),

@@ -90,9 +90,7 @@ class Boot:
                     return True
                 if step.kind is not StepKind.RELEASED:
                     return False
-            elif (
-                step.role is not FileRole.OTHER
-            ):  # a loader that had asked for an address of its own
+            elif step.role is not FileRole.OTHER:  # a loader that had asked for another address
                 return False
         return False
 

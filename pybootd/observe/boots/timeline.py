@@ -23,7 +23,7 @@ STEPS = 250_000  # of all boots together: some 50 MB
 _PER_BOOT = 200  # steps; more are left out of a boot, the first and the last are kept
 _PAUSE = 120.0  # seconds of silence after which an unfinished boot is not gone on with
 _CHAINED = 120.0  # seconds within which iPXE, once loaded, asks for an address
-_REPEATED = 20.0  # seconds within which a client asks anew that did not get our answer
+_REPEATED = 20.0  # seconds within which a client asks again that did not get our answer
 
 NOBODY = IPv4Address(0)
 _MISSES = (StepKind.MISSED, StepKind.FORBIDDEN, StepKind.UNAVAILABLE)
@@ -162,7 +162,7 @@ class Timeline:
                     if record is not None:
                         self._tell_change(record)
                     return
-        if event.outcome is TransferOutcome.PROBED:  # HTTP's HEAD has no start of its own
+        if event.outcome is TransferOutcome.PROBED:  # HTTP's HEAD has no start
             record, boot = self._find_boot_at(event.peer)
             started = events.TransferStarted(
                 event.protocol, event.peer, event.requested, event.served, None
@@ -291,10 +291,10 @@ class Timeline:
         newest = boot.steps[-1]
         quiet = self._clock() - newest.ended
         if is_step(newest, StepKind.CONFIRMED):
-            # the answer got lost: U-Boot then begins anew
+            # the answer got lost: U-Boot then begins again
             lost = bool(boot.boot_file) and client.architecture == boot.architecture
             return not (lost and quiet < _REPEATED)
-        # iPXE, once loaded, asks anew, and U-Boot does for each file: that goes on with the boot
+        # iPXE, once loaded, asks again, and U-Boot does for each file: that goes on with the boot
         if not (client.ipxe or client.vendor_class.startswith("U-Boot")) or quiet >= _CHAINED:
             return True
         before = next(

@@ -122,7 +122,7 @@ def not_fetched(case: Evidence) -> Diagnosis | None:
     boot, newest = case.boot, case.newest
     if not is_step(newest, StepKind.CONFIRMED) or not case.is_silent(QUIET):
         return None
-    # in a row: who begins anew each time may do so on purpose, as U-Boot for each dhcp typed
+    # in a row: one that begins again each time may do so on purpose, as U-Boot for each dhcp typed
     if isinstance(newest, Step) and newest.count >= OFTEN:
         return verdicts.ANSWER_LOST.diagnose(
             "Our answers do not reach it: it asked for its address again and again, and we"

@@ -16,7 +16,7 @@ _SLOW = 100_000.0  # octets a second
 _BLOCKS = (8192, 1468, 1024, 512)  # octets that are worth a try; 1468 fit into packets of 1500
 
 _PORTS = (
-    "transfer has a UDP port of its own here ([tftp] port_range chooses them), and both ways"
+    "transfer has its own UDP port here ([tftp] port_range chooses them), and both ways"
     " to it must be open on every firewall. Large packets may get lost on the way, too: [tftp]"
     " blocksize = 512."
 )

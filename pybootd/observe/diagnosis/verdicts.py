@@ -133,7 +133,7 @@ PROXY_NOT_ASKED = _fault(
     "It never asked the proxy",
     "With mode = proxy, the client took an address and never asked port 4011 for its boot file.",
     "Let UDP port 4011 through the firewall of this host. See that the other DHCP server does not"
-    " send option 60 or a boot file of its own (options 66, 67): the client then looks no further.",
+    " send option 60 or its own boot file (options 66, 67): the client then looks no further.",
 )
 NO_BOOT_FILE = _fault(
     "no-boot-file",

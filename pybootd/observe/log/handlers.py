@@ -64,7 +64,7 @@ def open_log(config: LoggerConfig, debug: bool = False) -> logging.Handler:
 def hold_log(config: LoggerConfig, debug: bool = False) -> None:
     """Keep the lines of the log until ``open_log``; lines that nobody takes go to stderr.
 
-    A log file is opened by the user to whom it belongs, which root becomes once ports are bound.
+    A log file is opened by the user that owns it, which root becomes once ports are bound.
     """
     handler = HeldLines()
     handler.setFormatter(TextLines("stderr", debug))
@@ -118,7 +118,7 @@ class HeldLines(logging.Handler):
 
 
 class LogFile(logging.handlers.WatchedFileHandler):
-    """A log file that is begun anew when it was moved away; looks for that once a second.
+    """A log file that is opened again when it was moved away; looks for that once a second.
 
     Where no new one can be made, for want of rights or of its folder, the old one goes on.
     """
@@ -187,9 +187,9 @@ class Syslog(logging.Handler):
             pass
         except OSError:
             with contextlib.suppress(OSError):
-                anew = self._connect()
+                fresh = self._connect()
                 self._socket.close()
-                self._socket = anew
+                self._socket = fresh
                 self._socket.send(line)
 
     def close(self) -> None:
