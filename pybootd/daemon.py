@@ -31,6 +31,7 @@ from pybootd.files.resolver import Files
 from pybootd.observe.log.event_log import EventLog
 from pybootd.observe.log.handlers import LogError, open_log
 from pybootd.system import privileges, systemd
+from pybootd.system.neighbours import NeighbourTable
 from pybootd.system.systemd import SystemdNotifier
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ class Daemon:
         self.config = config
         self.loop = loop or Loop()
         self.bus = EventBus()
-        self.clients = ClientTable()
+        self._neighbours = NeighbourTable(lambda: self.loop.now)
+        # where we give all addresses ourselves, a lease alone says whose one is
+        seen = None if config.bootp.mode == "dhcp" else self._neighbours.find_hardware_address
+        self.clients = ClientTable(find_neighbour=seen)
         self._faults: list[Finding] = []
         self._services: list[Service] = []
         self._reloads: list[Callable[[Daemon], None]] = []
@@ -277,6 +281,7 @@ class Daemon:
             service.close()
         for files in self._files.values():
             files.close()
+        self._neighbours.close()
         self.loop.close()
 
     def reload(self) -> None:

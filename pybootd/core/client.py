@@ -48,8 +48,18 @@ class Client:
     circuit_id: str = ""
 
     @property
+    def identity(self) -> bytes:
+        """What tells it from other clients: its hardware address, else its client-id."""
+        return make_identity(self.mac, self.client_id)
+
+    @property
     def name(self) -> str:
-        """The MAC as log lines write it: lower case, colons."""
+        """The identity as log lines write it: the MAC in lower case, or ``id:`` and the client-id.
+
+        ``-``: it shows neither.
+        """
+        if self.client_id and not self.mac:
+            return f"id:{self.client_id.hex()}"
         return self.mac.hex(":") or "-"
 
 
@@ -58,11 +68,15 @@ class KnownClient:
     """What we know of a client at an address, across its requests and protocols.
 
     ``booted``: it network-booted from us, so the system that follows is served as well.
+    ``confirmed``: we gave it its address; ``proxied``: we answered it beside another DHCP server,
+    which gives it its address, so that the system's neighbour table tells which that is.
     ``file``: the boot file that an authorization server named. ``variables``: for filters.
     """
 
     client: Client
     address: IPAddress | None = None
+    confirmed: bool = False
+    proxied: bool = False
     booted: bool = False
     uuid: UUID | None = None
     hostname: str = ""

@@ -202,7 +202,7 @@ class Confirmed:
 
     ``booting``: the client is a network boot ROM or loader, not an operating system.
     ``file_server``, ``proxy`` and ``file_reason`` as in Offered; another server confirms
-    the address then, or will.
+    the address then, or will. ``claimed``: that the client has it is not proved, only said.
     """
 
     client: Client
@@ -212,6 +212,7 @@ class Confirmed:
     file_server: str = ""
     proxy: bool = False
     file_reason: BootFileReason | None = None
+    claimed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,9 @@ class DhcpHandler:
             return []
         subnet, server = place
         lease = subnet.pool.find_lease(owner)
-        known = self._clients.by_mac(packet.chaddr)
+        known = self._clients.find_by_identity(
+            make_identity(packet.chaddr, packet.options.get(options.CLIENT_ID))
+        )
         uuid = (known.uuid if known else None) or (lease.uuid if lease else None)
         had = lease.address if lease else None
         client = pxe.read_client(packet, arrival.interface.name, uuid, had, self._boot_classes)
@@ -356,5 +358,5 @@ class DhcpHandler:
             subnet.pool.block_address(address, now)
             return [Publish(AddressConflict(client, address, ConflictCause.DECLINED))]
         subnet.pool.release_lease(lease, now)
-        self.holders.note_release(client.mac)
+        self.holders.note_release(client)
         return [Publish(Released(client, address, client.network_boot), durable=True)]

@@ -257,13 +257,20 @@ class DhcpServer:
 
     def _answer_packet(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
         if arrival.boot_server:
-            return self._handler.proxy.handle_port_4011(packet, arrival, now)
+            beside = self._is_beside_other(arrival)
+            return self._handler.proxy.handle_port_4011(packet, arrival, now, beside_other=beside)
         balance = self._load_balance
         if balance is not None and not balance.takes_request(packet, arrival, now):
             return []
         if self._coordinator is not None:
             return self._coordinator.handle_request(packet, arrival, now)
         return self.decide_packet(packet, arrival, now)
+
+    def _is_beside_other(self, arrival: Arrival) -> bool:
+        """Tell whether another server gives the addresses on the link."""
+        if self._detector is not None:
+            return self._detector.find_role(arrival.interface.index) is not LinkRole.SERVER
+        return self._config.bootp.mode == "proxy"
 
     def decide_packet(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
         """Let the server or the proxy decide, as the mode is."""

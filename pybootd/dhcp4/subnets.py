@@ -216,24 +216,24 @@ class LeaseHolders:
 
     def follow_lease(self, lease: Lease, now: float) -> None:
         """Note whose the address is after another daemon has changed its lease."""
-        known = self._clients.by_address(lease.address)
+        known = self._clients.find_by_address(lease.address)
         if lease.is_active(now):
             self._note_holder(lease)
         elif known is not None and lease.state is not LeaseState.OFFERED:
-            self._clients.place(known, None)
+            self._clients.withdraw_address(known)
 
     def _note_holder(self, lease: Lease) -> None:
-        known = self._clients.seen(Client(lease.mac, lease.uuid))
+        known = self._clients.note_client(Client(lease.mac, lease.uuid, lease.client_id))
         known.booted, known.hostname = lease.booted, lease.hostname
         known.variables = dict(self._profiles.find_profile(known.client).variables)
-        self._clients.place(known, lease.address)
+        self._clients.confirm_address(known, lease.address)
 
     def note_lease(self, request: DhcpRequest, client: Client, lease: Lease) -> None:
         """Note that a client gets the address of its lease."""
-        known = self._clients.seen(client)
+        known = self._clients.note_client(client)
         known.booted = known.booted or lease.booted or client.network_boot
         lease.booted = known.booted
-        self._clients.place(known, lease.address)
+        self._clients.confirm_address(known, lease.address)
         known.hostname = lease.hostname or known.hostname
         known.server = request.server
         known.file = request.boot_file.own or known.file
@@ -243,16 +243,16 @@ class LeaseHolders:
 
     def note_offer_to_pi(self, request: DhcpRequest, lease: Lease) -> None:
         """Know the client at the address offered: a Pi 3's ROM uses it without a REQUEST."""
-        known = self._clients.seen(request.client)
+        known = self._clients.note_client(request.client)
         known.booted, known.server = True, request.server
         known.variables = dict(request.profile.variables)
-        self._clients.place(known, lease.address)
+        self._clients.confirm_address(known, lease.address)
 
-    def note_release(self, mac: bytes) -> None:
-        """Note that the client is at no address any more."""
-        known = self._clients.by_mac(mac)
-        if known is not None:
-            self._clients.place(known, None)
+    def note_release(self, client: Client) -> None:
+        """Note that the client has given back its address."""
+        known = self._clients.find_by_identity(client.identity)
+        if known is not None and known.address == client.address:
+            self._clients.withdraw_address(known)
 
     def forget_addresses(self, addresses: Collection[IPAddress], now: float) -> list[Released]:
         """Take these addresses from their clients: a person took them out of the store."""
@@ -261,10 +261,10 @@ class LeaseHolders:
             subnet = self._subnets.find_subnet(address)
             lease = subnet.pool.forget_lease(address, now) if subnet is not None else None
             if lease is not None and lease.owner:
-                known = self._clients.by_mac(lease.mac)
-                if known is not None and known.address == address:
-                    self._clients.place(known, None)
                 client = Client(lease.mac, lease.uuid, lease.client_id, address=address)
+                known = self._clients.find_by_identity(client.identity)
+                if known is not None and known.address == address:
+                    self._clients.withdraw_address(known)
                 released.append(Released(client, address, booting=False))
         return released
 

@@ -182,7 +182,7 @@ class HttpSession:
 
     def _open_file(self, request: HttpRequest, now: float) -> None:
         context = self._context
-        known = context.clients.by_address(self._address)
+        known = context.clients.find_by_address(self._address)
         try:
             if context.check_ip and known is None:
                 raise Forbidden("this address was not given by this server")

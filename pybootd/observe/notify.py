@@ -66,7 +66,7 @@ class Notifier:
     def _send_notice(self, what: str, client: Client, address: IPAddress) -> None:
         if self._socket is None or not self.targets:
             return
-        known = self._clients.by_mac(client.mac)
+        known = self._clients.find_by_identity(client.identity)
         uuid = client.uuid or (known.uuid if known else None)
         parts = (what, *([str(uuid)] if uuid else []), format_mac(client.mac), str(address))
         datagram = ",".join(parts).encode("ascii")

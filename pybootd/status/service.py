@@ -132,7 +132,7 @@ class StatusService:
 
     def _client_at(self, address: IPAddress) -> KnownClient | None:
         """Say who is at an address, by what it asked here, or by its lease from anywhere."""
-        known = self._clients.by_address(address)
+        known = self._clients.find_by_address(address)
         if known is not None or self._dhcp is None or not isinstance(address, IPv4Address):
             return known
         network = self._dhcp.subnets.find_subnet(address)

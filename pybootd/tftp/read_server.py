@@ -144,7 +144,11 @@ class ReadServer:
             why = "too many transfers"
             self._refuse(arrival, packet.name, ErrorCode.UNDEFINED, why, FileProblem.BUSY)
             return
-        known = self._clients.by_address(_parse_address(arrival.address)) if self._clients else None
+        known = (
+            self._clients.find_by_address(_parse_address(arrival.address))
+            if self._clients
+            else None
+        )
         wanted = FileRequest(packet.name, arrival.address, arrival.local, known)
         try:
             opened = self._files.open(wanted)

@@ -11,7 +11,7 @@ from pybootd.config.client_classes import ClientProfile
 from pybootd.config.loader import Config
 from pybootd.config.options.bootp import BootpConfig
 from pybootd.config.options.files import HttpdConfig
-from pybootd.core.client import Client
+from pybootd.core.client import Client, IPAddress
 from pybootd.core.client_table import ClientTable
 from pybootd.core.mac import MacPrefix
 from pybootd.dhcp4.actions import Action, Publish
@@ -80,7 +80,8 @@ class Desk:
             static=static or {},
             buggy=tuple(buggy),
         )
-        self.clients = ClientTable()
+        self.neighbours: dict[IPAddress, bytes] = {}  # what the system has seen on the link
+        self.clients = ClientTable(find_neighbour=self.neighbours.get)
         self.subnets = Subnets(self.config)
         self.subnets.follow_interfaces([LAN, WAN])
         own = OwnOptions(tuple(settings)) if settings else read_own_options(self.config)

@@ -82,7 +82,7 @@ def test_an_offer_and_its_confirmation() -> None:
     client = Client(MAC, interface="lan0", address=FIRST)
     reason = BootFileReason.DEFAULT
     assert confirmed == Confirmed(client, FIRST, "default.0", False, file_reason=reason)
-    known = desk.clients.by_address(FIRST)
+    known = desk.clients.find_by_address(FIRST)
     assert known is not None
     assert known.server == SERVER
 
@@ -299,7 +299,7 @@ def test_release_works_without_a_server_id() -> None:  # systemd-networkd
     assert isinstance(effect, Publish)
     assert isinstance(effect.event, Released)
     assert not desk.leased(FIRST)
-    assert desk.clients.by_address(FIRST) is None
+    assert desk.clients.find_by_address(FIRST) is None
     assert desk.effects(request(RELEASE, ciaddr=FIRST)) == []
     assert desk.lease().yiaddr == FIRST
 
@@ -596,7 +596,7 @@ def test_a_verdicts_host_name_and_file() -> None:
     desk = Desk(access=Listed(AccessDecision(True, "", hostname="box", file="own.efi")))
     ack = desk.lease(options=PXE | {55: b"\x0c"})
     assert (ack.options[12], ack.file) == (b"box", b"own.efi")
-    known = desk.clients.by_address(FIRST)
+    known = desk.clients.find_by_address(FIRST)
     assert known is not None
     assert (known.hostname, known.file, known.boot_file) == ("box", "own.efi", "own.efi")
 

@@ -52,7 +52,7 @@ def test_the_first_rom_never_requests_but_is_known_by_its_address() -> None:
     """Its files are its own in filters, and the system that it loads is served."""
     desk = Desk(files=NO_FILES, allow_simple_dhcp=False)
     desk.ask(decode(discover(PI_3, MACHINE_3)))
-    known = desk.clients.by_address(FIRST)
+    known = desk.clients.find_by_address(FIRST)
     assert known is not None
     assert known.client.mac == PI_3
     assert desk.lease(mac=PI_3).yiaddr == FIRST

@@ -43,7 +43,9 @@ class ProxyDesk(Desk):
 
 def at_4011(packet: Packet, desk: Desk, port: int = 4011, source: A = HAD) -> Sequence[Action]:
     origin = elsewhere(source=source, unicast=True, port=port, boot_server=True)
-    return desk.handler.proxy.handle_port_4011(decode(encode(packet)), origin, desk.now)
+    beside = desk.config.bootp.mode == "proxy"
+    packet = decode(encode(packet))
+    return desk.handler.proxy.handle_port_4011(packet, origin, desk.now, beside_other=beside)
 
 
 def test_a_bios_hears_of_its_file_at_once() -> None:
@@ -75,17 +77,19 @@ def test_uefi_is_to_ask_port_4011() -> None:
     assert offer.file == b""
     assert events(effects)[0].boot_file == "shim.efi"
 
+    desk.neighbours[HAD] = MAC
     asked = request(REQUEST, options=PXE, ciaddr=HAD)
     effects = at_4011(asked, desk)
     (reply,) = [one for one in effects if isinstance(one, Reply)]
     (event,) = events(effects)
     assert (event.address, event.boot_file, event.proxy) == (HAD, "shim.efi", True)
+    assert not event.claimed
     ack = decode(reply.data)
     assert (reply.to, reply.port, reply.boot_server) == (HAD, 4011, True)
     assert (ack.options[53], ack.yiaddr, ack.siaddr) == (b"\5", NOBODY, SERVER)
     assert (ack.file, ack.options[67]) == (b"shim.efi", b"shim.efi\0")
     assert 51 not in ack.options
-    known = desk.clients.by_address(HAD)
+    known = desk.clients.find_by_address(HAD)
     assert known is not None
     assert (known.client.mac, known.booted, known.boot_file) == (MAC, True, "shim.efi")
 
@@ -184,7 +188,7 @@ def test_no_file_no_answer() -> None:
     assert reason == "there is no file for it"
 
 
-def test_a_client_is_known_by_the_address_that_it_takes() -> None:
+def test_a_client_is_known_by_the_address_at_which_the_system_sees_it() -> None:
     desk = ProxyDesk()
     desk.ask(request(DISCOVER, options=BIOS))
     (event,) = events(
@@ -192,14 +196,18 @@ def test_a_client_is_known_by_the_address_that_it_takes() -> None:
     )
     assert isinstance(event, Confirmed)
     assert (event.address, event.boot_file, event.booting) == (HAD, "pxelinux.0", True)
-    known = desk.clients.by_address(HAD)
+    assert event.claimed  # it says so
+    assert desk.clients.find_by_address(HAD) is None
+    desk.neighbours[HAD] = MAC
+    known = desk.clients.find_by_address(HAD)
     assert known is not None
     assert known.server == SERVER
     # and so is the system that it boots
     (event,) = events(desk.effects(request(REQUEST, wanted=HAD + 1, server=A("192.168.1.2"))))
     assert isinstance(event, Confirmed)
     assert (event.address, event.booting, event.proxy) == (HAD + 1, False, True)
-    assert desk.clients.by_address(HAD + 1) is known
+    desk.neighbours[HAD + 1] = MAC
+    assert desk.clients.find_by_address(HAD + 1) is known
 
 
 def test_the_access_list_is_asked() -> None:

@@ -180,7 +180,7 @@ def test_a_clients_own_goes_before_its_class(desk: Make) -> None:
     some = desk(SOME)
     ack = some.lease(options=PXE)
     assert (ack.yiaddr, ack.file, ack.options[12]) == (A("192.168.1.7"), b"own.0", b"desk")
-    known = some.clients.by_mac(MAC)
+    known = some.clients.find_by_identity(MAC)
     assert known is not None
     assert known.variables == {"disk": "/dev/nvme0n1", "role": "lab"}
     assert (known.hostname, known.file) == ("desk", "own.0")

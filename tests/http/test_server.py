@@ -394,15 +394,15 @@ def test_only_those_who_have_an_address_from_us(root: Path) -> None:
     with running(root, replace(BASE, check_ip=True)) as lab:
         peer = lab.peer("127.0.0.7")
         assert peer.get("1000").status == 403
-        known = lab.clients.seen(Client(b"\x52\x54\x00\x12\x34\x56"))
-        lab.clients.place(known, IPv4Address("127.0.0.7"))
+        known = lab.clients.note_client(Client(b"\x52\x54\x00\x12\x34\x56"))
+        lab.clients.confirm_address(known, IPv4Address("127.0.0.7"))
         assert peer.get("1000").status == 200
         assert lab.peer("127.0.0.8").get("1000").status == 403
 
 
 def test_filters_learn_who_asks(lab: Lab) -> None:
-    known = lab.clients.seen(Client(b"\x52\x54\x00\x12\x34\x56"))
-    lab.clients.place(known, IPv4Address("127.0.0.7"))
+    known = lab.clients.note_client(Client(b"\x52\x54\x00\x12\x34\x56"))
+    lab.clients.confirm_address(known, IPv4Address("127.0.0.7"))
     seen = []
 
     def note(request: FileRequest) -> OpenedFile:

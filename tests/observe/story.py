@@ -31,7 +31,7 @@ class Story:
         self.now = 1000.0
         self.bus = EventBus()
         self.clients = ClientTable()
-        self.timeline = Timeline(self.bus, lambda: self.now, self.clients.by_address, **bounds)
+        self.timeline = Timeline(self.bus, lambda: self.now, self.clients.find_by_address, **bounds)
 
     def tell(self, *told: object, each: float = 0.1) -> None:
         for event in told:

@@ -91,7 +91,7 @@ def test_the_system_that_was_booted_is_named_by_the_uuid_that_its_firmware_showe
     listeners, notifying
 ):
     _, bus, clients = notifying(listeners[0].target)
-    clients.seen(Client(MAC, uuid=SHOWN, network_boot=True))
+    clients.note_client(Client(MAC, uuid=SHOWN, network_boot=True))
     bus.publish(Confirmed(Client(MAC), ADDRESS, "", booting=False))
     expected = b"LEASE,00112233-4455-6677-8899-aabbccddeeff,52:54:00:AB:CD:EF,10.0.0.7"
     assert listeners[0].heard() == expected

@@ -155,9 +155,9 @@ def test_the_head_request_of_http_is_a_probe() -> None:
 
 def test_a_client_whose_first_sign_is_a_file_goes_by_its_mac_where_it_is_known() -> None:
     story = Story()
-    known = story.clients.seen(SYSTEM)
+    known = story.clients.note_client(SYSTEM)
     story.lease(SYSTEM)
-    story.clients.place(known, A)
+    story.clients.confirm_address(known, A)
     story.fetch("linux")
     assert story.boot().stage is FileRole.KERNEL
     assert story.boot().booting

@@ -1,20 +1,24 @@
 """What to boot, beside a DHCP server that stays as it is: proxyDHCP and port 4011 (PXE 2.1, 2.2).
 
-Never an address, never an answer to a client that isn't booting.
+Never an address, never an answer to a client that isn't booting. Which address a client has is told
+by the system's neighbour table alone: what a packet says of it goes to the log and nowhere else.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Address
 
 from pybootd.access.base import AccessDecision
 from pybootd.config.loader import Config
 from pybootd.config.values import ANY
 from pybootd.core.architecture import BIOS
-from pybootd.core.client import KnownClient
+from pybootd.core.client import make_identity
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import Confirmed, Offered, RefusalCause
+from pybootd.core.rate_limit import REMIND_S, once_per
 from pybootd.dhcp4.actions import Action, Publish
 from pybootd.dhcp4.admission import Admission
 from pybootd.dhcp4.bootfile import BootFileHints, choose_boot_file
@@ -24,6 +28,8 @@ from pybootd.dhcp4.subnets import Subnets
 from pybootd.dhcp4.wire import options, pxe
 from pybootd.dhcp4.wire.packet import BOOTREQUEST, NOBODY, MessageType, Packet
 from pybootd.leases.pool import EVERYWHERE, Pool
+
+log = logging.getLogger(__name__)
 
 PORT = 4011
 """Where clients ask that were told of a boot server and of no file."""
@@ -50,11 +56,12 @@ class ProxyHandler:
         self._replies = replies
         self._files, self._httpd = config.bootfile, config.httpd
         self._hints = BootFileHints()
+        self._reminder = once_per(REMIND_S)
         self._any = Subnet(EVERYWHERE, Pool(EVERYWHERE, ANY, 0), config.bootp)
 
     def handle_port_67(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
-        """Say what to do about a request on port 67."""
-        request = self._read_request(packet, arrival)
+        """Say what to do about a request on port 67, where another server gives the addresses."""
+        request = self._read_request(packet, arrival, now)
         if request is None:
             return []
         if request.kind == MessageType.REQUEST:
@@ -63,25 +70,33 @@ class ProxyHandler:
             return []
         return self._admission.ask_access(request, self._make_offer, now)
 
-    def handle_port_4011(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
-        """Say what to do about a request on port 4011."""
-        request = self._read_request(packet, arrival)
+    def handle_port_4011(
+        self, packet: Packet, arrival: Arrival, now: float, *, beside_other: bool = False
+    ) -> list[Action]:
+        """Say what to do about a request on port 4011.
+
+        ``beside_other``: another server gives the addresses on that link.
+        """
+        request = self._read_request(packet, arrival, now)
         if request is None or request.kind not in (MessageType.REQUEST, MessageType.INFORM):
             return []
         if not request.client.network_boot:
             return []
-        return self._admission.ask_access(request, self._make_ack, now)
+        return self._admission.ask_access(request, partial(self._make_ack, beside_other), now)
 
-    def _read_request(self, packet: Packet, arrival: Arrival) -> DhcpRequest | None:
+    def _read_request(self, packet: Packet, arrival: Arrival, now: float) -> DhcpRequest | None:
         kind = int.from_bytes(packet.options.get(options.TYPE, b""))
         server = self._address if self._address != ANY else arrival.local
-        if packet.op != BOOTREQUEST or not packet.chaddr or server == NOBODY:
+        identity = make_identity(packet.chaddr, packet.options.get(options.CLIENT_ID))
+        if packet.op != BOOTREQUEST or not identity or server == NOBODY:
             return None
         place = self._subnets.choose_subnet(packet, arrival)
         if place is None and self._own_networks_only:
             return None
+        if self._is_impostor(packet, arrival, now):
+            return None
         network = place[0] if place is not None else self._any
-        known = self._clients.by_mac(packet.chaddr)
+        known = self._clients.find_by_identity(identity)
         client = pxe.read_client(
             packet,
             arrival.interface.name,
@@ -90,43 +105,61 @@ class ProxyHandler:
             self._boot_classes,
         )
         # an access list that is asked for one port's request must not answer the other's
-        owner = (b"boot:" if arrival.boot_server else b"proxy:") + packet.chaddr
+        owner = (b"boot:" if arrival.boot_server else b"proxy:") + identity
         request = DhcpRequest(packet, arrival, network, server, client, owner, kind)
         if self._profiles:
             request.profile = self._profiles.find_profile(client)
         return request
 
+    def _is_impostor(self, packet: Packet, arrival: Arrival, now: float) -> bool:
+        """Tell whether the sender's address is known to be another machine's than it says."""
+        relayed = packet.giaddr != NOBODY and not arrival.boot_server
+        if relayed or not packet.chaddr or arrival.source == NOBODY:
+            return False
+        if self._clients.has_neighbour(arrival.source, packet.chaddr) is not False:
+            return False
+        if self._reminder.take_token(arrival.source, now):
+            log.warning(
+                "dhcp: %s says that it is %s, but another hardware address is behind it: ignored",
+                arrival.source,
+                packet.chaddr.hex(":"),
+            )
+        return True
+
     def _note_choice(self, request: DhcpRequest) -> list[Action]:
         """See which address a client takes; one that asks no more has all that it needs."""
-        sent = request.packet.options
+        client = request.client
         address = read_requested_ip(request.packet) or request.packet.ciaddr
-        known = self._note_address(request, address)
-        if known is not None and known.booted and not request.client.network_boot:
-            client = replace(request.client, address=address)
-            return [Publish(Confirmed(client, address, "", booting=False, proxy=True))]
-        if known is None or not request.client.network_boot or _asks_again(request):
+        known = self._clients.find_by_identity(client.identity)
+        if address == NOBODY or known is None or not known.booted:
             return []
-        if options.SERVER_ID not in sent or not known.booted:
+        known = self._clients.note_client(client)
+        known.hostname = client.hostname or known.hostname
+        if not client.network_boot:
+            return [self._make_confirmed(request, address, "")]
+        if _asks_again(request) or options.SERVER_ID not in request.packet.options:
             return []
         return [self._make_confirmed(request, address, known.boot_file)]
 
     def _make_confirmed(self, request: DhcpRequest, address: IPv4Address, file: str) -> Publish:
-        elsewhere = self._subnets.other_file_server(request, file)
+        booting = request.client.network_boot
+        elsewhere = self._subnets.other_file_server(request, file) if booting else ""
         client = replace(request.client, address=address)
-        reason = request.boot_file.reason if request.boot_file.told == file else None
-        return Publish(
-            Confirmed(client, address, file, True, elsewhere, proxy=True, file_reason=reason)
+        choice = request.boot_file
+        reason = choice.reason if booting and choice.told == file else None
+        there = self._clients.find_by_address(address)
+        claimed = there is None or there.client.identity != client.identity
+        event = Confirmed(
+            client,
+            address,
+            file,
+            booting,
+            elsewhere,
+            proxy=True,
+            file_reason=reason,
+            claimed=claimed,
         )
-
-    def _note_address(self, request: DhcpRequest, address: IPv4Address) -> KnownClient | None:
-        """Know a client by the address that it takes, so that filters know whose files to give."""
-        known = self._clients.by_mac(request.client.mac)
-        if address == NOBODY or (known is None and not request.client.network_boot):
-            return None
-        known = self._clients.seen(request.client)
-        self._clients.place(known, address)
-        known.hostname = request.client.hostname or known.hostname
-        return known
+        return Publish(event)
 
     def _refuse_without_file(self, request: DhcpRequest, now: float) -> list[Action]:
         return self._admission.refuse_request(
@@ -138,12 +171,19 @@ class ProxyHandler:
     ) -> list[Action]:
         return self._make_answer(request, verdict, MessageType.OFFER, now)
 
-    def _make_ack(self, request: DhcpRequest, verdict: AccessDecision, now: float) -> list[Action]:
-        self._note_address(request, _sender(request))
-        return self._make_answer(request, verdict, MessageType.ACK, now)
+    def _make_ack(
+        self, beside_other: bool, request: DhcpRequest, verdict: AccessDecision, now: float
+    ) -> list[Action]:
+        return self._make_answer(request, verdict, MessageType.ACK, now, beside_other=beside_other)
 
     def _make_answer(
-        self, request: DhcpRequest, verdict: AccessDecision, kind: MessageType, now: float
+        self,
+        request: DhcpRequest,
+        verdict: AccessDecision,
+        kind: MessageType,
+        now: float,
+        *,
+        beside_other: bool = True,
     ) -> list[Action]:
         choice = choose_boot_file(request, verdict, self._files, self._httpd)
         request.boot_file = choice
@@ -152,7 +192,8 @@ class ProxyHandler:
         if not choice.told and not pxe.is_pi(request.packet):
             return [*advice, *self._refuse_without_file(request, now)]
         later = kind is MessageType.OFFER and _asks_again(request)
-        known = self._clients.seen(request.client)
+        known = self._clients.note_client(request.client)
+        known.proxied = known.proxied or beside_other
         known.booted, known.server, known.boot_file = True, request.server, choice.told
         known.file, known.variables = choice.own, dict(request.profile.variables)
         known.hostname = verdict.hostname or request.profile.hostname or known.hostname
@@ -167,8 +208,8 @@ class ProxyHandler:
 
 
 def _sender(request: DhcpRequest) -> IPv4Address:
-    said = request.packet.ciaddr
-    return said if said != NOBODY else request.arrival.source
+    source = request.arrival.source
+    return source if source != NOBODY else request.packet.ciaddr
 
 
 def _asks_again(request: DhcpRequest) -> bool:

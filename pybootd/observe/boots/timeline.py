@@ -106,7 +106,8 @@ class Timeline:
         renewed = self._is_renewed(record, event)
         boot = record.boot if renewed else self._boot_of_request(record, client, asking=False)
         if event.address != NOBODY:
-            self._place_client(record, event.address)
+            if not event.claimed:
+                self._place_client(record, event.address)
             boot.address = event.address
         if event.booting:
             boot.boot_file = keep_text(event.boot_file)
@@ -231,13 +232,13 @@ class Timeline:
     def _find_boot_at(self, peer: str) -> tuple[ClientRecord, Boot]:
         """Find the client at an address, and the boot that it is in."""
         record = self._by_address.get(peer)
-        if record is None:
-            address = ip_address(peer)
-            known = self._who(address)
+        address = ip_address(peer)
+        known = self._who(address)
+        if record is None or (known is not None and known.client.name != record.name):
             record = self._hear_client(known.client) if known else self._make_record(peer)
             self._place_client(record, address)
         self._records.move_to_end(record.name)
-        if not record.boots or (not record.mac and self._is_stale(record.boot)):
+        if not record.boots or (record.name == peer and self._is_stale(record.boot)):
             self._begin_boot(record)
             record.boot.booting = True
             record.boot.address = record.address
