@@ -7,9 +7,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
@@ -25,12 +25,10 @@ from pybootd.core.text import parse_flag
 from pybootd.core.workers import Later
 
 if TYPE_CHECKING:
-    import urllib3
+    from pybootd.access.question import Questioner
 
 log = logging.getLogger(__name__)
 
-MAX_BODY = 16384
-"""Octets that are read of an answer's body: it holds two short lines."""
 MAX_QUESTIONS = 64
 """Questions that may be open at a time: a rack that is switched on asks all at once."""
 MAX_NAME = 255
@@ -59,7 +57,7 @@ class HttpAccess(Access):
         self._always = always_check
         self._granted: BoundedMap[bytes, tuple[BootStage, AccessDecision]] = BoundedMap(max_grants)
         self._lock = threading.Lock()
-        self._http: urllib3.PoolManager | None = None
+        self._asks: Questioner | None = None
 
     @classmethod
     def from_config(cls, section: Section) -> HttpAccess:
@@ -81,18 +79,26 @@ class HttpAccess(Access):
         return cls(location, options.get("pxe", ""), options.get("dhcp", ""), always)
 
     def check(self, client: Client) -> AccessDecision | Later[AccessDecision]:
-        """Repeat the grant of this boot stage, or have the server asked on a worker."""
+        """Repeat the grant of this boot stage, or have the server asked on a worker.
+
+        Clients that have an address already don't wait for those that ask for their first.
+        """
         stage = client.network_boot, client.uuid
         if not self._always:
             with self._lock:
-                granted = self._granted.get(client.mac)
+                granted = self._granted.get(client.identity)
             if granted is not None and granted[0] == stage:
                 return granted[1]
-        return Later(lambda: self._ask_server(client, stage), "access", MAX_QUESTIONS)
+        pool = "access" if client.address is None else "access of known clients"
+        deadline = monotonic() + self.timeout
+        call = partial(self._ask_server, client, stage, deadline)
+        return Later(call, pool, MAX_QUESTIONS, client.identity)
 
     def make_question_url(self, client: Client) -> str:
         """Say what is asked about this client."""
         query = {"mac": format_mac(client.mac, "-")}
+        if client.client_id and not client.mac:
+            query["client_id"] = client.client_id.hex()
         if client.uuid is not None:
             query["uuid"] = str(client.uuid)
         if client.address is not None:
@@ -100,55 +106,32 @@ class HttpAccess(Access):
         base = self._pxe if client.network_boot else self._dhcp
         return f"{base}{'&' if '?' in base else '?'}{urlencode(query)}"
 
-    def _ask_server(self, client: Client, stage: BootStage) -> AccessDecision:
-        """Ask the server (blocks, ``timeout`` seconds at most), and remember a grant."""
+    def _ask_server(self, client: Client, stage: BootStage, deadline: float) -> AccessDecision:
+        """Ask the server (blocks, up to the deadline), and remember a grant."""
         base = self._pxe if client.network_boot else self._dhcp
         try:
-            status, body = self._fetch_answer(self.make_question_url(client))
+            status, body = self._questioner().ask_url(self.make_question_url(client), deadline)
+        except TimeoutError:
+            problem = f"no answer within {self.timeout:g} s"
+            return AccessDecision(None, f"authorization server {base}: {problem}", error=True)
         except OSError as error:
-            return AccessDecision(None, f"authorization server {base}: {error}", error=True)
+            problem = _explain_failure(error)
+            return AccessDecision(None, f"authorization server {base}: {problem}", error=True)
         decision = _read_decision(base, status, body)
         with self._lock:
             if not decision.allow:
-                self._granted.pop(client.mac, None)
+                self._granted.pop(client.identity, None)
             else:
-                self._granted[client.mac] = stage, decision
+                self._granted[client.identity] = stage, decision
         return decision
 
-    def _fetch_answer(self, url: str) -> tuple[int, str]:
-        """Return status and, with 200, the body; raises OSError with a text for people."""
-        import urllib3
+    def _questioner(self) -> Questioner:
+        with self._lock:
+            if self._asks is None:
+                from pybootd.access.question import Questioner  # what it needs is slow to load
 
-        if self._http is None:
-            # one connection an answer: small servers that serve one at a time are common here
-            self._http = urllib3.PoolManager(
-                headers={"Connection": "close", "User-Agent": f"pybootd/{__version__}"}
-            )
-        # a worker has no `now`; this is for a server that trickles its answer
-        deadline = monotonic() + self.timeout
-        silence = f"no answer within {self.timeout:g} s"
-        try:
-            response = self._http.request(
-                "GET",
-                url,
-                preload_content=False,
-                redirect=False,
-                retries=False,
-                timeout=urllib3.Timeout(total=self.timeout),
-            )
-            with contextlib.closing(response):
-                body = b""
-                while response.status == 200 and (chunk := response.read1(MAX_BODY - len(body))):
-                    body += chunk
-                    if monotonic() > deadline:
-                        raise TimeoutError(silence)
-                return response.status, body.decode("utf-8", "replace")
-        except urllib3.exceptions.NewConnectionError as error:
-            raise OSError(_explain_failure(error)) from error
-        except urllib3.exceptions.TimeoutError as error:
-            raise TimeoutError(silence) from error
-        except urllib3.exceptions.HTTPError as error:
-            raise OSError(_explain_failure(error)) from error
+                self._asks = Questioner(f"pybootd/{__version__}")
+            return self._asks
 
 
 def _join_url(location: str, path: str) -> str:
@@ -173,12 +156,9 @@ def _explain_unusable(url: str) -> str:
     return "" if parts.hostname else "it names no host"
 
 
-def _explain_failure(error: BaseException) -> str:
-    """Name what lies at the bottom of urllib3's error, in a few words."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).splitlines()[0]
+def _explain_failure(error: OSError) -> str:
+    """Say in a few words what went wrong."""
+    return (error.strerror or str(error) or type(error).__name__).splitlines()[0]
 
 
 def _read_decision(base: str, status: int, body: str) -> AccessDecision:

@@ -10,6 +10,8 @@ from pybootd.core.client import Client
 from pybootd.core.mac import MacPrefix, parse_mac_prefix
 from pybootd.core.text import parse_flag
 
+_NO_MAC = bytes(6)
+
 
 class MacAccess(Access):
     """``[mac]``: MAC or prefix = boolean; the longest prefix decides.
@@ -46,13 +48,14 @@ class MacAccess(Access):
 
     def check(self, client: Client) -> AccessDecision:
         """Decide by the longest prefix that holds the client's MAC."""
-        if len(client.mac) == 6:
-            for bits, same_length in self._by_length.items():
-                found = same_length.get(_cut(client.mac, bits))
-                if found is not None:
-                    written, allowed = found
-                    word = "allowed" if allowed else "blocked"
-                    return AccessDecision(allowed, f"{written} is {word} in [mac]")
+        # 00/0 is every client, also one without a hardware address of six octets
+        mac = client.mac if len(client.mac) == 6 else None
+        for bits, same_length in self._by_length.items():
+            found = same_length.get(_cut(mac or _NO_MAC, bits)) if mac or not bits else None
+            if found is not None:
+                written, allowed = found
+                word = "allowed" if allowed else "blocked"
+                return AccessDecision(allowed, f"{written} is {word} in [mac]")
         return AccessDecision(None, "not in [mac]")
 
 

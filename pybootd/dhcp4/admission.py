@@ -10,7 +10,7 @@ from pybootd.config.loader import Config
 from pybootd.core.client import KnownClient
 from pybootd.core.events import RefusalCause, Refused
 from pybootd.core.rate_limit import REMIND_S, once_per
-from pybootd.core.workers import TaskResult
+from pybootd.core.workers import TaskResult, TooManyWaitingError
 from pybootd.dhcp4.actions import Action, Publish, Wait
 from pybootd.dhcp4.request import DhcpRequest
 from pybootd.leases.lease import Lease
@@ -63,6 +63,9 @@ class Admission:
             newest = self.waiting.pop(owner)
             try:
                 found = outcome.get()
+            except TooManyWaitingError:
+                reason = "more clients ask than the access list can answer"
+                return self.refuse_all_alike(newest, reason, RefusalCause.NO_ACCESS, now)
             except Exception as error:
                 log.debug("the access list failed", exc_info=True)
                 found = AccessDecision(None, f"access: {error}", error=True)
@@ -92,7 +95,7 @@ class Admission:
         cause: RefusalCause = RefusalCause.OTHER,
     ) -> list[Action]:
         """Leave the request unanswered, and say so once in a while."""
-        if not self._reminder.take_token((request.client.mac, reason), now):
+        if not self._reminder.take_token((request.client.identity, reason), now):
             level = logging.DEBUG
         return [Publish(Refused(request.client, reason, level, cause))]
 

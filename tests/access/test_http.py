@@ -1,9 +1,11 @@
 """``access = http`` against a real HTTP server on the loopback."""
 
 import contextlib
+import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -11,11 +13,11 @@ from uuid import UUID
 
 import pytest
 
-from pybootd.access.http import HttpAccess
+from pybootd.access.http import MAX_QUESTIONS, HttpAccess
 from pybootd.config.ini import ConfigError, Section
 from pybootd.core.client import Client
 from pybootd.core.loop import Loop
-from pybootd.core.workers import Later
+from pybootd.core.workers import MAX_WAITING, Later, TooManyWaitingError
 
 MAC = bytes.fromhex("525400123456")
 SHOWN = UUID("00112233-4455-6677-8899-aabbccddeeff")
@@ -37,6 +39,7 @@ class Server(ThreadingHTTPServer):
         self.stall.set()
         self.ended = threading.Event()
         self.trickle = False
+        self.pause = 0.0
 
     @property
     def location(self):
@@ -48,6 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         server.asked.append(self.path)
         server.stall.wait(10)
+        time.sleep(server.pause)
         with contextlib.suppress(OSError):
             if server.status is None:
                 return  # the connection is cut without an answer
@@ -85,7 +89,9 @@ def access(server, timeout=5.0, **options):
 def ask(access, client):
     answer = access.check(client)
     assert isinstance(answer, Later)
-    assert answer.pool == "access"
+    known = client.address is not None
+    assert answer.pool == ("access of known clients" if known else "access")
+    assert answer.owner == client.identity
     return answer.call()
 
 
@@ -211,6 +217,106 @@ def test_a_trickle_is_an_error_when_the_time_is_over(server):
     assert verdict.reason.endswith("no answer within 0.15 s")
 
 
+class Trickler:
+    """Answers with one octet at a time, for as long as the client reads."""
+
+    def __init__(self, octets):
+        self._octets = octets
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.location = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._ended = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while not self._ended.is_set():
+                threading.Thread(
+                    target=self._trickle, args=self._listener.accept()[:1], daemon=True
+                ).start()
+
+    def _trickle(self, sock):
+        with sock, contextlib.suppress(OSError):
+            for octet in self._octets:
+                if self._ended.wait(0.01):
+                    return
+                sock.sendall(bytes((octet,)))
+
+    def close(self):
+        self._ended.set()
+        self._listener.close()
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 100,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"\n" * 1000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\n\n\r\n" * 200,
+        b"a" * 1000,
+    ],
+    ids=["header", "informational", "body", "chunks", "status"],
+)
+def test_a_trickle_ends_with_the_time_wherever_it_is(octets):
+    """The whole exchange is bounded, and so for how long a worker is held."""
+    with contextlib.closing(Trickler(octets)) as trickler:
+        began = time.monotonic()
+        verdict = ask(access(trickler, timeout=0.3), PXE)
+        took = time.monotonic() - began
+    assert verdict.error
+    assert verdict.reason.endswith("no answer within 0.3 s")
+    assert 0.3 <= took < 1.0
+
+
+def test_a_question_that_has_waited_too_long_is_not_asked(server):
+    call = access(server, timeout=0.01).check(PXE)
+    time.sleep(0.02)  # it waits for a worker
+    verdict = call.call()
+    assert verdict.error
+    assert server.asked == []
+
+
+def test_a_flood_of_new_clients_keeps_known_ones_from_nothing_and_new_ones_for_seconds(server):
+    """What waits is bounded, and who has an address goes first."""
+    server.pause = 0.02
+    with contextlib.closing(Loop()) as loop:
+        loop.open()
+        asking, flood, known, late = access(server), [], [], []
+
+        def submit(number, told, **more):
+            client = Client(number.to_bytes(6), network_boot=True, **more)
+            loop.work(asking.check(client), lambda outcome, now: told.append(outcome))
+
+        for number in range(3000):
+            submit(number, flood)
+        submit(5000, known, address=IPv4Address("10.0.0.7"))
+        loop.turn()
+        refused = [one for one in flood if one.error is not None]
+        assert 3000 - len(flood) <= MAX_WAITING + MAX_QUESTIONS
+        assert refused
+        assert all(isinstance(one.error, TooManyWaitingError) for one in refused)
+        while not known:
+            loop.turn(0.01)
+        assert known[0].get().allow is True
+        assert len(flood) < 3000 - MAX_WAITING // 2  # most of them still wait
+        submit(6000, late)
+        began = time.monotonic()
+        while not late:
+            loop.turn(0.01)
+        assert late[0].get().allow is True
+        assert time.monotonic() - began < 5
+
+
+def test_a_client_without_a_hardware_address_is_named_by_its_client_id(server):
+    """InfiniBand: htype 32, hlen 0 (RFC 4390 2.1)."""
+    asking = access(server)
+    one, two = (Client(b"", client_id=client_id, network_boot=True) for client_id in (b"1", b"2"))
+    assert ask(asking, one).allow is True
+    assert asking.check(one).allow is True  # a grant holds for one of them alone
+    assert ask(asking, two).allow is True
+    assert server.asked == ["/boot?mac=-&client_id=31", "/boot?mac=-&client_id=32"]
+
+
 def test_a_cut_connection_is_an_error(server):
     server.status = None
     verdict = ask(access(server), PXE)
@@ -264,5 +370,5 @@ def test_faults_are_told(options, told):
 
 
 def test_the_http_client_is_loaded_only_to_ask():
-    code = "import sys, pybootd.access.http; sys.exit('urllib3' in sys.modules)"
+    code = "import sys, pybootd.access.http; sys.exit('pybootd.access.question' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

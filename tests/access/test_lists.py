@@ -64,8 +64,12 @@ def test_a_list_that_blocks_a_few_allows_the_rest_by_the_empty_prefix():
 
 
 @pytest.mark.parametrize("hardware", ["", "5254", "5254001234560102"])
-def test_an_address_that_is_no_mac_is_unknown(hardware):
-    assert mac_list(**{"00/0": "on"}).check(mac(hardware)).allow is None
+def test_only_the_empty_prefix_holds_clients_without_a_mac(hardware):
+    """An InfiniBand client shows no hardware address (RFC 4390 2.1)."""
+    assert mac_list(**{"00/0": "on"}).check(mac(hardware)).allow is True
+    assert mac_list(**{"00/0": "off"}).check(mac(hardware)).allow is False
+    for prefix in ("00/1", "00/8", "52-54/16", "00-00-00-00-00-00"):
+        assert mac_list(**{prefix: "on"}).check(mac(hardware)).allow is None
 
 
 def test_every_fault_of_a_mac_list_is_told():

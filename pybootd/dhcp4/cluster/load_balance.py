@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pybootd.core.bounded_map import BoundedMap
+from pybootd.core.client import make_identity
 from pybootd.dhcp4.request import Arrival
 from pybootd.dhcp4.wire import options
 from pybootd.dhcp4.wire.packet import NOBODY, MessageType, Packet
@@ -49,17 +50,18 @@ class LoadBalance:
         kind = int.from_bytes(sent.get(options.TYPE, b""))
         if kind in (MessageType.RELEASE, MessageType.DECLINE):
             return True
+        identity = make_identity(packet.chaddr, sent.get(options.CLIENT_ID))
         if options.SERVER_ID in sent:
-            self._heard.pop(packet.chaddr, None)  # somebody answered
+            self._heard.pop(identity, None)  # somebody answered
             return True
         if origin.unicast and packet.giaddr == NOBODY:
             return True
-        if self._first <= hash_client(sent.get(options.CLIENT_ID) or packet.chaddr) < self._end:
+        if self._first <= hash_client(sent.get(options.CLIENT_ID) or identity) < self._end:
             return True
-        return packet.secs >= DELAY_S or self._has_waited(packet.chaddr, now)
+        return packet.secs >= DELAY_S or self._has_waited(identity, now)
 
-    def _has_waited(self, mac: bytes, now: float) -> bool:
-        heard = self._heard.get(mac)
+    def _has_waited(self, identity: bytes, now: float) -> bool:
+        heard = self._heard.get(identity)
         if heard is None:
-            heard = self._heard[mac] = now
+            heard = self._heard[identity] = now
         return now - heard >= DELAY_S
