@@ -285,7 +285,7 @@ def test_a_flood_of_new_clients_keeps_known_ones_from_nothing_and_new_ones_for_s
 
         def submit(number, told, **more):
             client = Client(number.to_bytes(6), network_boot=True, **more)
-            loop.work(asking.check(client), lambda outcome, now: told.append(outcome))
+            loop.run_in_worker(asking.check(client), lambda outcome, now: told.append(outcome))
 
         for number in range(3000):
             submit(number, flood)

@@ -248,8 +248,8 @@ def test_the_clients_timeout_is_kept(plain: Lab) -> None:
 
 def known_at(lab: Lab, address: str, mac: str) -> None:
     """Have the DHCP server know this machine at the address."""
-    known = lab.clients.seen(machine.Client(bytes.fromhex(mac.replace(":", ""))))
-    lab.clients.place(known, IPv4Address(address))
+    known = lab.clients.note_client(machine.Client(bytes.fromhex(mac.replace(":", ""))))
+    lab.clients.confirm_address(known, IPv4Address(address))
 
 
 @pytest.mark.parametrize("options", [{}, {"blksize": "1024"}, {"windowsize": "4"}], ids=str)
