@@ -130,6 +130,24 @@ def test_the_reference_is_what_the_code_s_tables_make():
     assert done.returncode == 0, f"{done.stdout}{done.stderr}run: make reference"
 
 
+def find_test(named):
+    """Tell whether ``FILE`` or ``FILE::test``, below tests/, is there."""
+    file, _, test = named.partition("::")
+    path = TOP / "tests" / file
+    return path.is_file() and (not test or f"def {test}(" in path.read_text(encoding="utf-8"))
+
+
+def test_every_promise_names_tests_that_are_there():
+    text = (TOP / "docs/security.rst").read_text(encoding="utf-8")
+    promised = text.partition("What is promised\n")[2].partition("What is not\n")[0]
+    promises = re.findall(r"^- \*\*(?:.+\n)(?:  .+\n)*", promised, re.M)
+    assert len(promises) > 15
+    for promise in promises:
+        named = re.findall(r"``(\w+/test_\w+\.py(?:::\w+)?)``", promise)
+        assert named, promise
+        assert not [one for one in named if not find_test(one)], promise
+
+
 def test_every_row_of_the_faults_is_a_test():
     table = (TOP / "docs/faults.rst").read_text(encoding="utf-8")
     rows = re.findall(
