@@ -6,12 +6,12 @@ import errno
 import logging
 import socket
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pybootd.config.options.files import HttpdConfig
+from pybootd.core.bounded_map import Holdings
 from pybootd.core.client_table import ClientTable
-from pybootd.core.events import EventBus, TransferOutcome
+from pybootd.core.events import EndCause, EventBus, TransferOutcome
 from pybootd.core.loop import Loop, Timer
 from pybootd.files.source import FileOpener
 from pybootd.http.response import HttpContext
@@ -28,6 +28,8 @@ CHECK_INTERVAL_S = 1.0
 """Seconds between two looks at which sessions are overdue."""
 ACCEPT_PAUSE_S = 0.2
 """Seconds without new connections when the system has no descriptor left."""
+MIN_IDLE_S = 1.0
+"""Seconds without a request after which a connection gives way to a new one of its address."""
 WARN_INTERVAL_S = 10.0
 """Seconds between two warnings."""
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -36,7 +38,9 @@ _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class HttpServer:
     """Files over HTTP: GET and HEAD, in the loop that serves everything else.
 
-    ``wall`` tells the seconds since the epoch, for dates.
+    ``wall`` tells the seconds since the epoch, for dates. ``ends_oldest``: where an address has
+    as many connections as it may, its oldest gives way, whatever it does; else only one that asks
+    for nothing. ``max_connections`` bounds those of all addresses.
     """
 
     def __init__(
@@ -47,13 +51,16 @@ class HttpServer:
         clients: ClientTable,
         files: FileOpener,
         wall: Callable[[], float] = time.time,
+        *,
+        ends_oldest: bool = False,
     ) -> None:
         self._config = config
         self._loop = loop
         self._context = HttpContext(loop, bus, clients, files, config.check_ip, wall)
+        self._ends_oldest = ends_oldest
         self._sessions: set[HttpSession] = set()
-        self._per_peer: Counter[str] = Counter()
-        self._max_connections = 0
+        self._holdings: Holdings[str, HttpSession] = Holdings()
+        self.max_connections = 0
         self._sock: socket.socket | None = None
         self._check_timer: Timer | None = None
         self._warned_at = float("-inf")
@@ -62,7 +69,7 @@ class HttpServer:
         """Bind the port, or take a socket that listens already. Raises BindError."""
         config = self._config
         # a connection takes its socket and at most one file; the other services need some as well
-        self._max_connections = max(16, (sockets.raise_file_limit() - 64) // 6)
+        self.max_connections = max(16, (sockets.raise_file_limit() - 64) // 6)
         self._sock = listening or sockets.tcp_socket(
             config.address, config.port, BACKLOG, what="http", option="[httpd] port"
         )
@@ -121,10 +128,10 @@ class HttpServer:
             self._begin_session(sock, address[0], now)
 
     def _begin_session(self, sock: socket.socket, peer: str, now: float) -> None:
-        if len(self._sessions) >= self._max_connections:
+        if not self._make_room(now):
             sock.close()
-            self._warn(f"more than {self._max_connections} connections at once", now)
             return
+        has_share = self._make_room_for(peer, now)
         try:
             sock.setblocking(False)
             server = sock.getsockname()[0]
@@ -133,21 +140,53 @@ class HttpServer:
             return
         session = HttpSession(self._context, sock, peer, server, self._forget_session)
         self._sessions.add(session)
-        self._per_peer[peer] += 1
+        self._holdings.add_item(peer, session)
         if self._check_timer is None:
             self._check_timer = self._loop.call_at(now + CHECK_INTERVAL_S, self._check_sessions)
-        if self._per_peer[peer] > self._config.connections:
-            why = f"more than {self._config.connections} connections from {peer}"
-            self._warn(why, now)
-            session.turn_away(why, now)
-        else:
+        if has_share:
             session.start_session(now)
+        else:
+            session.turn_away(self._too_many_of(peer), now)
+
+    def _make_room(self, now: float) -> bool:
+        """Have a connection give way where there are too many; False: none can."""
+        if len(self._sessions) < self.max_connections:
+            return True
+        self._warn(f"more than {self.max_connections} connections at once", now)
+        largest = self._holdings.largest()
+        if len(largest) < 2:
+            largest = dict.fromkeys(session for session in self._sessions if session.is_idle)
+        return self._end_one_of(largest, now, busy=True, min_idle=0.0)
+
+    def _make_room_for(self, peer: str, now: float) -> bool:
+        """Have a connection of this address give way where it has too many; False: none can."""
+        own = self._holdings.items_of(peer)
+        if len(own) < self._config.connections:
+            return True
+        self._warn(self._too_many_of(peer), now)
+        return self._end_one_of(own, now, busy=self._ends_oldest, min_idle=MIN_IDLE_S)
+
+    def _too_many_of(self, peer: str) -> str:
+        return f"more than {self._config.connections} connections from {peer}"
+
+    def _end_one_of(
+        self, sessions: Iterable[HttpSession], now: float, *, busy: bool, min_idle: float
+    ) -> bool:
+        """End the session that has asked for nothing for longest, else (``busy``) the oldest."""
+        sessions = list(sessions)
+        idle = [one for one in sessions if one.is_idle and now - one.idle_since >= min_idle]
+        if idle:
+            chosen = min(idle, key=lambda session: session.idle_since)
+        elif busy and sessions:
+            chosen = sessions[0]
+        else:
+            return False
+        chosen.end_session(TransferOutcome.TIMEOUT, now, EndCause.TOO_MANY)
+        return True
 
     def _forget_session(self, session: HttpSession) -> None:
         self._sessions.discard(session)
-        self._per_peer[session.peer] -= 1
-        if not self._per_peer[session.peer]:
-            del self._per_peer[session.peer]
+        self._holdings.discard_item(session.peer, session)
 
     def _check_sessions(self, now: float) -> None:
         """End the sessions that are overdue: one timer for all of them, none without them."""

@@ -25,6 +25,7 @@ from pybootd.files.source import (
 )
 from pybootd.http.body import BodyWriter, BufferedBody, WriteResult
 from pybootd.http.connection import Connection, HttpRequest, LengthMismatch, Refusal
+from pybootd.http.pace import AnswerPace
 from pybootd.http.response import FileResponse, HttpContext, report_refusal
 from pybootd.system import sockets
 
@@ -34,8 +35,6 @@ IDLE_TIMEOUT_S = 60.0
 """Seconds that a connection may wait for its next request."""
 REQUEST_TIMEOUT_S = 20.0
 """Seconds that a request may take from its first octet to its last."""
-STALL_TIMEOUT_S = 30.0
-"""Seconds between two looks at whether a client takes anything of what it asked for."""
 LINGER_S = 2.0
 """Seconds that a client has for reading an error, while what it still sends is thrown away."""
 
@@ -54,19 +53,20 @@ class HttpSession:
         "_between_requests",
         "_connection",
         "_context",
-        "_last_unsent",
         "_lingering",
         "_on_end",
         "_on_left",
         "_on_readable",
         "_on_writable",
         "_opening",
+        "_pace",
         "_response",
         "_server",
         "_sock",
         "_watched_by",
         "_writer",
         "check_at",
+        "idle_since",
         "peer",
     )
 
@@ -87,9 +87,9 @@ class HttpSession:
         self._on_end: Callable[[HttpSession], None] | None = on_end
         self._connection = Connection()
         self._between_requests = True  # nothing of a request has arrived
-        self._lingering = False
-        self._opening = False
-        self._last_unsent = -1  # octets that the client had still to take at the last check
+        self._lingering = self._opening = False
+        self.idle_since = 0.0  # when the last answer was sent, or the connection was made
+        self._pace = AnswerPace()
         self._writer: BodyWriter | None = None
         self._response: FileResponse | None = None
         self._watched_by: looping.Callback | None = None
@@ -101,7 +101,13 @@ class HttpSession:
     def start_session(self, now: float) -> None:
         """Take requests; one that came with the connection is taken at once."""
         self.check_at = now + IDLE_TIMEOUT_S
+        self.idle_since = now
         self._read_octets(now)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self._writer is None and not self._opening
 
     def turn_away(self, reason: str, now: float) -> None:
         """Answer with 503 whatever is asked for, and end."""
@@ -226,11 +232,10 @@ class HttpSession:
     def _send_file(
         self, request: HttpRequest, opened: OpenedFile, began: float, now: float
     ) -> None:
-        response = self._response = FileResponse(
-            self._context.bus, self.peer, request, opened, began
-        )
+        context = self._context
+        response = self._response = FileResponse(context.bus, self.peer, request, opened, began)
         try:
-            writer = response.make_answer(self._connection, request, self._context.wall())
+            writer = response.make_answer(self._connection, request, context.wall())
         except FileError as error:
             self._end_for_file(error, now)
             return
@@ -242,16 +247,19 @@ class HttpSession:
     def _send_refusal(self, refusal: Refusal, now: float, *, last: bool = False) -> None:
         if last:
             self._connection.close_after_answer()
-        self._send_answer(
-            BufferedBody(self._connection.write_refusal(refusal, self._context.wall())), now
-        )
+        answer = self._connection.write_refusal(refusal, self._context.wall())
+        self._send_answer(BufferedBody(answer), now)
 
     # what leaves
 
     def _send_answer(self, writer: BodyWriter, now: float) -> None:
         self._writer = writer
-        self.check_at = now + STALL_TIMEOUT_S
+        self._begin_pace(0, now)
         self._write_share(now)
+
+    def _begin_pace(self, taken: int, now: float) -> None:
+        self._pace.begin_span(taken, now)
+        self.check_at = self._pace.check_at
 
     def _socket_writable(self, now: float) -> None:
         self._run_guarded(self._write_on, now)
@@ -274,7 +282,8 @@ class HttpSession:
             self._end_for_file(error, now)
             return
         if writer.sent != before:
-            self.check_at = now + STALL_TIMEOUT_S
+            self._pace.note_progress(now)
+            self.check_at = self._pace.check_at
         if result is WriteResult.END:
             self._finish_answer(now)
         elif result is WriteResult.EMPTY:
@@ -307,7 +316,7 @@ class HttpSession:
 
     def _source_ready(self, now: float) -> None:
         if self._on_end is not None:
-            self.check_at = now + STALL_TIMEOUT_S
+            self._begin_pace(self._writer.sent if self._writer else 0, now)
             self._socket_writable(now)
 
     def _finish_answer(self, now: float) -> None:
@@ -315,6 +324,7 @@ class HttpSession:
         self._end_response(now)
         if self._connection.start_next_request():
             self._between_requests = True
+            self.idle_since = now
             self.check_at = now + IDLE_TIMEOUT_S
         elif self._connection.closing:
             self._linger_for_reading(now)
@@ -357,13 +367,11 @@ class HttpSession:
 
     def check_timeout(self, now: float) -> None:
         """End it, unless the client has taken a little of its answer meanwhile."""
-        if self._writer is not None:
-            # a socket calls for more only when a third of what it holds is gone
-            before, self._last_unsent = self._last_unsent, sockets.unsent(self._sock)
-            if self._last_unsent != before:
-                self.check_at = now + STALL_TIMEOUT_S
-                return
-        self.end_session(TransferOutcome.TIMEOUT, now)
+        writer, pace = self._writer, self._pace
+        if writer is None or not pace.is_moving(writer.sent, sockets.unsent(self._sock), now):
+            self.end_session(TransferOutcome.TIMEOUT, now)
+        else:
+            self.check_at = pace.check_at
 
     def end_session(
         self,

@@ -36,7 +36,7 @@ class StatusServer:
         self._guarded = guarded
         # its own bus: who looks is no client that boots
         config, files = HttpdConfig(connections=_CONNECTIONS), _Answers(self.open_answer)
-        self._server = HttpServer(config, loop, EventBus(), ClientTable(), files)
+        self._server = HttpServer(config, loop, EventBus(), ClientTable(), files, ends_oldest=True)
 
     def serve(self, listening: socket.socket) -> None:
         """Answer connections from now on."""

@@ -31,7 +31,7 @@ from pybootd.files.local import LocalFile, LocalSource
 from pybootd.files.resolver import Files
 from pybootd.files.source import FileRequest, Missing, OpenedFile, StreamBody, TextBody, Unavailable
 from pybootd.http import body as body_module
-from pybootd.http import response, session
+from pybootd.http import pace, response, server, session
 from pybootd.http.server import HttpServer
 from pybootd.system.sockets import BindError
 
@@ -53,7 +53,9 @@ class Answer:
 class Lab:
     """A server, what it published, and its time in ``now``."""
 
-    def __init__(self, root: Path, config: HttpdConfig = BASE) -> None:
+    def __init__(
+        self, root: Path, config: HttpdConfig = BASE, *, ends_oldest: bool = False
+    ) -> None:
         self.root = root
         self.now = 1000.0
         self.loop = Loop(lambda: self.now)
@@ -64,7 +66,9 @@ class Lab:
         self._files = Files(LocalSource(root))
         for kind in (TransferStarted, TransferEnded, TransferRefused, Malformed):
             self.bus.subscribe(kind, self.events.append)
-        self.server = HttpServer(config, self.loop, self.bus, self.clients, self)
+        self.server = HttpServer(
+            config, self.loop, self.bus, self.clients, self, ends_oldest=ends_oldest
+        )
         self._peers: list[Peer] = []
 
     def open(self, request: FileRequest) -> OpenedFile | Later[OpenedFile]:
@@ -242,8 +246,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def running(root: Path, config: HttpdConfig = BASE) -> Iterator[Lab]:
-    lab = Lab(root, config)
+def running(root: Path, config: HttpdConfig = BASE, *, ends_oldest: bool = False) -> Iterator[Lab]:
+    lab = Lab(root, config, ends_oldest=ends_oldest)
     lab.start()
     try:
         yield lab
@@ -430,6 +434,62 @@ def test_one_address_has_so_many_connections_and_others_have_theirs(root: Path) 
         assert lab.peer().get("1000").status == 200
 
 
+def test_an_idle_connection_gives_way_to_a_new_one_of_its_address(root: Path) -> None:
+    with running(root, replace(BASE, connections=3)) as lab:
+        peers = [lab.peer() for _ in range(3)]
+        assert [peer.get("1000").status for peer in peers] == [200] * 3
+        lab.wait(server.MIN_IDLE_S + 1)
+        assert peers[0].get("1000").status == 200
+        assert lab.peer().get("1000").status == 200
+        peers[1].take()
+        assert peers[1].over
+        assert peers[0].get("1000").status == 200
+
+
+def test_a_connection_that_dribbles_a_request_is_idle(root: Path) -> None:
+    with running(root, replace(BASE, connections=2)) as lab:
+        slow = [lab.peer() for _ in range(2)]
+        for _ in range(4):
+            lab.wait(0.5)
+            for peer in slow:
+                peer.send(b"G")
+        assert lab.peer().get("1000").status == 200
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_when_all_connections_are_taken_who_has_most_gives_way(root: Path, busy: bool) -> None:
+    with running(root) as lab:
+        lab.server.max_connections = 6
+        honest = lab.peer("127.0.0.8", buffer=4096)
+        honest.ask(str(BIG))
+        greedy = [lab.peer("127.0.0.9", buffer=4096) for _ in range(5)]
+        for peer in greedy:
+            if busy:
+                peer.ask(str(BIG))
+            lab.turn()
+        for number in range(20, 30):
+            assert lab.peer(f"127.0.0.{number}").get("1000").status == 200
+        assert len(lab.server.sessions) <= 6
+        assert honest.answer().body == (root / str(BIG)).read_bytes()
+
+
+def test_the_oldest_connection_gives_way_where_that_is_wanted(root: Path) -> None:
+    """The status address: a stream never ends by itself."""
+    with running(root, replace(BASE, connections=3), ends_oldest=True) as lab:
+        bodies = []
+
+        def open_stream(request: FileRequest) -> OpenedFile:
+            bodies.append(Trickle())
+            return OpenedFile(bodies[-1], "stream")
+
+        lab.opener = open_stream
+        for _ in range(3):
+            lab.peer().ask("x")
+        lab.opener = None
+        assert lab.peer().get("1000").status == 200
+        assert [body.closed for body in bodies] == [True, False, False]
+
+
 # time and back-pressure
 
 
@@ -469,12 +529,40 @@ def test_a_client_that_takes_nothing_is_left(lab: Lab) -> None:
     peer = lab.peer(buffer=65536)
     peer.ask(str(BIG))
     for _ in range(5):  # little: not what the socket would call for
-        lab.wait(session.STALL_TIMEOUT_S - 2)
+        lab.wait(pace.STALL_TIMEOUT_S - 2)
         assert peer.take(100_000)
     assert not lab.ended()
-    lab.wait(session.STALL_TIMEOUT_S * 2 + 2)
+    lab.wait(pace.STALL_TIMEOUT_S * 2 + 2)
     assert [event.outcome for event in lab.ended()] == [TransferOutcome.TIMEOUT]
     assert not lab.server.sessions
+
+
+@pytest.mark.parametrize(("octets", "outcome"), [(60_000, "silent"), (70_000, "done")])
+def test_a_client_that_takes_too_little_for_long_is_left(
+    lab: Lab, octets: int, outcome: str
+) -> None:
+    """So many octets in each span: less than 64 KiB is as late as nothing."""
+    peer = lab.peer(buffer=4096)
+    peer.ask(str(BIG))
+    steps = 30
+    for _ in range(3 * steps):
+        lab.wait(pace.PACE_SPAN_S / steps)
+        taken = 0
+        while taken < octets // steps:
+            taken += peer.take(octets // steps - taken)
+            lab.turn(1)
+            if peer.over:
+                break
+        if lab.ended():
+            break
+    if outcome == "done":
+        assert not lab.ended()
+        assert len(peer.data) > 2 * octets
+        while len(peer.data) < BIG:
+            peer.take()
+            lab.turn(1)
+        lab.turn()
+    assert [event.outcome.value for event in lab.ended()] == [outcome]
 
 
 def test_a_request_that_dribbles_in_is_cut_off(lab: Lab) -> None:
@@ -591,7 +679,7 @@ def test_a_stream_arrives_as_it_comes(lab: Lab, size: int | None) -> None:
     body.give(lab, data[:150_000])
     peer.take()
     assert len(peer.data) > 120_000
-    lab.wait(session.STALL_TIMEOUT_S * 2)  # a source may be slow, its own limits apart
+    lab.wait(pace.STALL_TIMEOUT_S * 2)  # a source may be slow, its own limits apart
     body.give(lab, data[150_000:], end=True)
     answer = peer.answer()
     assert answer.body == data
@@ -685,7 +773,7 @@ def test_a_source_that_has_to_wait_holds_up_nobody(lab: Lab) -> None:
     gone.sock.close()
     lab.opener = None
     assert lab.peer().get("1000").status == 200
-    lab.wait(session.STALL_TIMEOUT_S * 2)
+    lab.wait(pace.STALL_TIMEOUT_S * 2)
     free.set()
     settle(lab, lambda: len(lab.ended()) == 3)
     assert waiting.answer().body == b"late"
