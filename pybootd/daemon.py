@@ -117,7 +117,9 @@ class Daemon:
         try:
             daemon = cls(config, services)
         except ConfigError as error:
-            faults += (fault for fault in error.faults if fault not in faults)
+            # what is wrong with a line already is told once
+            told = {fault.place for fault in faults}
+            faults += (fault for fault in error.faults if fault.place not in told)
         if faults:
             faults += config.warnings
             raise ConfigError(sorted(faults, key=lambda fault: fault.place.line))

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from pybootd.config.guesses import guess_architecture
 from pybootd.config.options.clients import FILE_OR_URL
 from pybootd.config.reader import ConfigReader
-from pybootd.core.architecture import ARCHITECTURE_CODES, parse_architecture
+from pybootd.core.architecture import ARCHITECTURE_CODES, architecture_name, parse_architecture
 from pybootd.core.text import did_you_mean
 
 # iPXE as its binaries are named: undionly.kpxe, ipxe-arm64.efi
@@ -53,9 +54,15 @@ def read_bootfile(reading: ConfigReader) -> BootFileConfig:
             words[option.lower()] = name
             continue
         try:
-            files[parse_architecture(option)] = name
+            code = parse_architecture(option)
+            if code in files:
+                problem = f"{architecture_name(code)} is written twice: keep one"
+                reading.faults.append(section.fault(option, problem))
+            files[code] = name
         except ValueError as error:
-            guess = did_you_mean(option, (*words, *ARCHITECTURE_CODES))
+            guess = guess_architecture(option) or did_you_mean(
+                option, (*words, *ARCHITECTURE_CODES)
+            )
             reading.faults.append(section.fault(option, str(error), guess))
     if not words["ipxe"]:
         _warn_of_loops(reading)

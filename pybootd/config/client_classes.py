@@ -7,18 +7,28 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from pybootd.config import values
+from pybootd.config.guesses import guess_network, normalize_name
 from pybootd.config.ini import Section
 from pybootd.config.options.table import options_of
 from pybootd.config.reader import ConfigReader, split_dhcp_option
+from pybootd.config.values import ValueParser
 from pybootd.core.architecture import ARCHITECTURE_CODES, architecture_name
 from pybootd.core.client import Client
 from pybootd.core.text import compile_wildcard, did_you_mean
 
+T = TypeVar("T")
+
 # variables that every client has: no section can set them
 _GIVEN = ("file", "filename", "mac", "ip", "uuid", "arch", "server")
+# what is written in place of an option of [client], without -, _ and dots
+_NEAR = {
+    "address": ("addr", "fixedaddress", "ipaddr", "ipaddress", "staticip"),
+    "boot_file": ("bootfilename", "bootfiles", "bootimage", "kernelfile"),
+    "hostname": ("host", "hostnames", "clienthostname"),
+}
 _X64, _EBC = ARCHITECTURE_CODES["efi-x86_64"], ARCHITECTURE_CODES["efi-ebc"]
 
 
@@ -138,10 +148,9 @@ def read_subnets(reading: ConfigReader, start: IPv4Address | None) -> tuple[Subn
     for section, name in _sections(reading, "subnet"):
         own = reading.read_options(section, options_of("subnet"))
         try:
-            network = IPv4Network(name)
+            network = IPv4Network(name if "/" in name else "")
         except ValueError:
-            problem = f"{name!r} is no network: write [subnet 192.168.2.0/24]"
-            reading.faults.append(section.fault("", problem))
+            reading.faults.append(section.fault("", *guess_network(name)))
             continue
         for problem in _unfit(network, own, found, start):
             reading.faults.append(section.fault("pool_start", problem))
@@ -167,28 +176,44 @@ def _unfit(
             yield f"{network} and [subnet {other.network}] overlap"
 
 
-def read_profiles(reading: ConfigReader) -> tuple[ClientProfiles, dict[bytes, IPv4Address]]:
+def read_profiles(
+    reading: ConfigReader,
+) -> tuple[ClientProfiles, dict[bytes, tuple[IPv4Address, Section]]]:
     """Read every ``[client]`` and ``[class]``; the addresses that clients are to have, too."""
     clients: dict[bytes, ClientProfile] = {}
-    addresses: dict[bytes, IPv4Address] = {}
+    addresses: dict[bytes, tuple[IPv4Address, Section]] = {}
     for section, name in _sections(reading, "client"):
+        if not name:
+            problem = "names no machine: write [client AA-BB-CC-DD-EE-FF]"
+            reading.faults.append(section.fault("", problem))
+            continue
         mac = reading.parse_value(section, "", values.MAC, name)
-        address = _text(section, "address")
-        kept = reading.parse_value(section, "address", values.ADDRESS, address) if address else None
+        kept = _read_option(reading, section, "address", values.ADDRESS)
         profile = _profile(reading, section, ("address",))
         if mac is None:
             continue
         if mac in clients:
             reading.faults.append(section.fault("", "this client has a section already: keep one"))
         clients[mac] = profile
-        if kept is not None:
-            addresses[mac] = kept
+        if kept is None:
+            continue
+        for other, there in addresses.values():
+            if other == kept:
+                problem = f"{kept} is kept for [{there.name}] in line {there.line}, too"
+                reading.faults.append(section.fault(reading.written(section, "address"), problem))
+        addresses[mac] = kept, section
     classes = tuple(_class(reading, *one) for one in _sections(reading, "class"))
     return ClientProfiles(MappingProxyType(clients), classes), addresses
 
 
-def _text(section: Section, wanted: str) -> str:
-    return next((text for name, text in section.options.items() if name.lower() == wanted), "")
+def _read_option(
+    reading: ConfigReader, section: Section, option: str, parser: ValueParser[T]
+) -> T | None:
+    """Read one option of a section; None where it isn't written, or is at fault."""
+    written = reading.written(section, option)
+    if written not in section.options:
+        return None
+    return reading.parse_value(section, written, parser, section.options[written])
 
 
 def _class(reading: ConfigReader, section: Section, name: str) -> ClientClass:
@@ -200,12 +225,22 @@ def _class(reading: ConfigReader, section: Section, name: str) -> ClientClass:
         if word.lower() != "match":
             continue
         matches.append(option.lower())
+        if not what:
+            reading.faults.append(
+                section.fault(option, "names no field: write match FIELD = pattern")
+            )
+            continue
         if what not in FIELDS:
             problem = f"{what!r} can't be matched; there are {', '.join(FIELDS)}"
             reading.faults.append(section.fault(option, problem, did_you_mean(what, FIELDS)))
             continue
         if what in ("mac", "uuid"):
             pattern = pattern.lower()
+        if re.search(r"^\^|\.\*|\$$", pattern):
+            problem = (
+                f"{pattern!r} is no regular expression: * stands for any text, ? for one letter"
+            )
+            reading.warnings.append(section.warning(option, problem))
         rules.append(
             (what, compile_wildcard(pattern.replace("-", ":") if what == "mac" else pattern))
         )
@@ -229,15 +264,27 @@ def _profile(reading: ConfigReader, section: Section, passed: tuple[str, ...]) -
         elif name in _GIVEN:
             problem = f"{{{name}}} is a variable that every client has: take another name"
             reading.faults.append(section.fault(option, problem))
-        elif name in options_of("subnet"):
-            problem = f"is only a variable here, {{{option}}}: clients are not told of it"
-            reading.warnings.append(section.warning(option, problem))
-            variables[option] = text
         else:
+            if strange := _explain_variable(option):
+                reading.warnings.append(section.warning(option, *strange))
             variables[option] = text
+    declared = options_of("client")
     return ClientProfile(
-        _text(section, "hostname"),
-        _text(section, "boot_file"),
+        _read_option(reading, section, "hostname", declared["hostname"].parser) or "",
+        _read_option(reading, section, "boot_file", declared["boot_file"].parser) or "",
         MappingProxyType(variables),
         (section.name,),
     )
+
+
+def _explain_variable(option: str) -> tuple[str, str] | None:
+    """Say that an option is a variable, and most likely not meant as one; None: it may be."""
+    name = normalize_name(option)
+    if option.lower() in options_of("subnet"):
+        return f"is only a variable here, {{{option}}}: clients are not told of it", ""
+    if re.fullmatch(r"(dhcp)?option[:=]?\d+|\d+", name):
+        return "is only a variable here", f"option {re.sub('[^0-9]', '', name)} = value"
+    for known in ("address", "boot_file", "hostname"):
+        if name in (normalize_name(known), *_NEAR[known]):
+            return f"is only a variable here, {{{option}}}", known
+    return None

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pybootd.config.guesses import guess_header, guess_setting
+from pybootd.config.options.table import SECTION_KINDS, SECTION_NAMES, all_options
 from pybootd.core.finding import Finding, Grade, Place
 
 SEARCHED = (Path("./pybootd.ini"), Path("/etc/pybootd.ini"))
@@ -69,9 +71,7 @@ def read_ini(path: Path) -> tuple[dict[str, Section], list[Finding]]:
 def parse_ini(text: str, path: Path) -> tuple[dict[str, Section], list[Finding]]:
     """Read text into its sections, as they were written, and the faults of its form."""
     scan = _Scan(path)
-    kept = [
-        line if scan.keep(number, line) else "" for number, line in enumerate(text.split("\n"), 1)
-    ]
+    kept = [scan.read_line(number, line) for number, line in enumerate(text.split("\n"), 1)]
     parser = configparser.ConfigParser(
         delimiters=("=",),
         comment_prefixes=("#", ";"),
@@ -102,29 +102,33 @@ class _Scan:
         self._indent = -1  # of that line; -1: none
         self._kept = True  # whether configparser sees that line, and so what continues it
 
-    def keep(self, number: int, line: str) -> bool:
-        """Note the line; False when configparser must not see it."""
+    def read_line(self, number: int, line: str) -> str:
+        """Note the line; return it as configparser is to see it, "" where it must not."""
         content = line.strip()
         if not content or content[0] in "#;":
-            return True
+            return line
         if "\0" in line:
             self._fault(number, "", "a NUL character stands here")
-            return False
+            return ""
         indent = len(line) - len(line.lstrip())
         if indent > self._indent >= 0:
             if self._kept:
-                self._continues(number, content)
-            return self._kept
+                self._note_continuation(number, content)
+            return line if self._kept else ""
         self._indent = -1
         header = _HEADER.match(content)
         if header:
-            return self._header(number, header["name"])
-        self._kept = self._option(number, content)
+            return self._begin_section(number, header["name"], content[header.end() :].strip())
+        if "=" not in content and (name := guess_header(content, SECTION_NAMES, SECTION_KINDS)):
+            shown = self._begin_section(number, name, "")
+            self._fault(number, "", f"{content!r}: a section's name stands in brackets", shown)
+            return shown
+        self._kept = self._note_option(number, content)
         if self._section:
             self._begun, self._indent = number, indent
-        return self._kept
+        return line if self._kept else ""
 
-    def _continues(self, number: int, content: str) -> None:
+    def _note_continuation(self, number: int, content: str) -> None:
         """Warn of what was most likely meant as its own line."""
         header = _HEADER.fullmatch(content)
         option, equals, _ = content.partition("=")
@@ -138,20 +142,31 @@ class _Scan:
         where = Place(self.path, number, *place)
         self.faults.append(Finding(Grade.WARNING, problem, place=where))
 
-    def _header(self, number: int, name: str) -> bool:
+    def _begin_section(self, number: int, name: str, behind: str) -> str:
+        """Note a header; return it with single blanks."""
+        name = " ".join(name.split()) or name
         self._section = name
+        if behind and behind[0] not in "#;":
+            place = Place(self.path, number, name)
+            problem = f"{behind!r} behind the section's name is ignored: write it in the next line"
+            self.faults.append(Finding(Grade.WARNING, problem, place=place))
         if name in self.headers:
             self._fault(number, "", f"section written twice, first in line {self.headers[name]}")
-            return True
-        self.headers[name] = number
-        self.lines[name] = {}
-        return True
+        else:
+            self.headers[name] = number
+            self.lines[name] = {}
+        return f"[{name}]"
 
-    def _option(self, number: int, content: str) -> bool:
+    def _note_option(self, number: int, content: str) -> bool:
         option, equals, _ = content.partition("=")
         option = option.rstrip()
         if not equals or not option:
-            self._fault(number, "", f"{content!r} is no setting: write option = value")
+            if content.startswith(("//", "--", "/*", "<!--")):
+                problem, meant = f"{content!r}: a comment begins with ; or #", ""
+            else:
+                problem = f"{content!r} is no setting: write option = value"
+                meant = guess_setting(content, {one.name for one in all_options()})
+            self._fault(number, "", problem, meant)
         elif not self._section:
             self._fault(number, option, "stands before the first [section]")
         elif option in self.lines[self._section]:
@@ -162,9 +177,9 @@ class _Scan:
             return True
         return False
 
-    def _fault(self, number: int, option: str, problem: str) -> None:
+    def _fault(self, number: int, option: str, problem: str, meant: str = "") -> None:
         place = Place(self.path, number, self._section, option)
-        self.faults.append(Finding(Grade.FAULT, problem, place=place))
+        self.faults.append(Finding(Grade.FAULT, problem, meant=meant, place=place))
 
 
 def find_file(given: str | None) -> Path:

@@ -7,23 +7,24 @@ at what was meant.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-from pybootd.config import client_classes, legacy, values
+from pybootd.config import checks, client_classes, legacy, values
 from pybootd.config.bootfile import BootFileConfig, read_bootfile
 from pybootd.config.cache import read_cache, resolve_credentials
 from pybootd.config.client_classes import ClientProfiles, SubnetConfig
+from pybootd.config.guesses import explain_root, guess_labelled
 from pybootd.config.ini import ConfigError, Section, read_ini
 from pybootd.config.options import table
 from pybootd.config.options.bootp import BootpConfig
 from pybootd.config.options.files import CacheConfig, HttpdConfig, TftpConfig
 from pybootd.config.options.service import LoggerConfig, SecurityConfig, StatusConfig
 from pybootd.config.reader import ConfigReader
-from pybootd.core.finding import Finding, Grade, Place
+from pybootd.config.static import StaticAddresses
+from pybootd.core.finding import Finding, Grade
 from pybootd.core.mac import MacPrefix
 from pybootd.core.text import did_you_mean
 
@@ -105,24 +106,48 @@ class _Reader(ConfigReader):
             self._require(services)
         bootp = self._bootp()
         self.read_section("http")
-        own, addresses = client_classes.read_profiles(self)
-        return Config(
+        profiles, addresses = client_classes.read_profiles(self)
+        static = StaticAddresses(self, addresses)
+        subnets = client_classes.read_subnets(self, bootp.pool_start)
+        config = Config(
             path=self.path,
             logger=self._logger(),
             bootp=bootp,
             bootfile=read_bootfile(self),
-            static=self._static(addresses),
+            static=static.by_mac,
             buggy=self._buggy(),
-            subnets=client_classes.read_subnets(self, bootp.pool_start),
-            profiles=own,
+            subnets=subnets,
+            profiles=profiles,
             tftp=table.build_config("tftp", self._files("tftp", bootp)),
             httpd=table.build_config("httpd", self._files("httpd", bootp)),
             security=self._security(),
             status=table.build_config("status", self.read_section("status")),
             **read_cache(self),
             sections=self.sections,
-            warnings=tuple(self.warnings),
         )
+        self._check_together(config, static, services)
+        return replace(config, warnings=tuple(self.warnings))
+
+    def _check_together(
+        self, config: Config, static: StaticAddresses, services: Collection[str]
+    ) -> None:
+        """Note what only several sections together show."""
+        bootp = config.bootp
+        network = checks.bootp_network(bootp)
+        found = {name: getattr(bootp, name) for name in table.SECTIONS["bootp"].options}
+        checks.check_pool(self, self.section("bootp"), network, found, config.static)
+        for subnet in config.subnets:
+            section = self.section(subnet.section.lower())
+            checks.check_pool(self, section, subnet.network, subnet.own, config.static)
+        subnets = tuple(subnet.network for subnet in config.subnets)
+        static.check_networks(self, checks.served_networks(bootp, subnets))
+        if {"bootp", "tftp"} <= set(services):
+            self.faults += checks.check_ports(self, "bootp", "tftp", bootp, config.tftp)
+        if config.httpd.enable or "httpd" in services:
+            same = checks.check_ports(self, "httpd", "status", config.httpd, config.status)
+            # without its port the status page is left out
+            self.warnings += [replace(one, grade=Grade.WARNING) for one in same]
+        checks.check_meaningless(self, config.bootp, config.logger)
 
     def _note(self, section: Section) -> None:
         """Keep a section under its own name, whatever alias it was written with."""
@@ -137,7 +162,8 @@ class _Reader(ConfigReader):
         else:
             aliases = (alias for one in table.SECTIONS.values() for alias in one.aliases)
             guess = did_you_mean(section.name, (*table.SECTIONS, *aliases))
-            hint = f"[{guess}]" if guess else ""
+            hint = guess_labelled(section.name, table.SECTION_KINDS)
+            hint = hint or (f"[{guess}]" if guess else "")
             self.warnings.append(section.warning("", "unknown section, ignored", hint))
 
     def _require(self, services: Collection[str]) -> None:
@@ -180,32 +206,10 @@ class _Reader(ConfigReader):
             self.warnings.append(section.warning("allow_simple_dhcp", problem))
         if made.max_lease_time < made.lease_time:
             problem = f"{made.max_lease_time} is less than lease_time, {made.lease_time}"
-            self.faults.append(section.fault("max_lease_time", problem))
+            self.faults.append(section.fault(self.written(section, "max_lease_time"), problem))
         if made.pool_start and int(made.pool_start) + made.pool_count > 0xFFFFFFFF:
             self.faults.append(section.fault("pool_count", "the pool leads out of IPv4"))
         return made
-
-    def _static(self, addresses: Mapping[bytes, IPv4Address]) -> Mapping[bytes, IPv4Address]:
-        """Read the addresses kept for MACs, beside those that ``[client]`` sections keep."""
-        section = self.section("static_dhcp")
-        found = dict(addresses)
-        twice = {one for one in found.values() if list(found.values()).count(one) > 1}
-        for address in twice:
-            problem = f"{address} is kept for two clients"
-            self.faults.append(Finding(Grade.FAULT, problem, place=Place(self.path)))
-        for option, text in section.options.items():
-            mac = self.parse_value(section, option, values.MAC, option)
-            kept = self.parse_value(section, option, values.ADDRESS, text)
-            if mac is None or kept is None:
-                continue
-            if mac in addresses:
-                self.faults.append(
-                    section.fault(option, "its [client] section has an address, too")
-                )
-            elif kept in found.values():
-                self.faults.append(section.fault(option, f"{kept} is kept for another MAC, too"))
-            found[mac] = kept
-        return MappingProxyType(found)
 
     def _buggy(self) -> tuple[tuple[MacPrefix, bool], ...]:
         section = self.section("buggy_clients")
@@ -228,6 +232,10 @@ class _Reader(ConfigReader):
         """Read the options of a service that has files below a root."""
         found = self.read_section(name)
         root = found.get("root", "")
+        strange = explain_root(root)
+        if strange and not self.absolute_path(Path(root)).exists():
+            section = self.section(name)
+            self.faults.append(section.fault(self.written(section, "root"), *strange))
         if root and "://" not in root:
             found["root"] = str(self.absolute_path(Path(root)))
         found |= resolve_credentials(self, found)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from pybootd.config.guesses import explain_address, explain_netmask, guess_number, unquote
 from pybootd.core.mac import parse_mac, parse_mac_prefix
 from pybootd.core.text import did_you_mean, parse_flag
 
@@ -18,6 +20,11 @@ T_co = TypeVar("T_co", covariant=True)
 ANY = IPv4Address("0.0.0.0")
 
 DATABASES = ("postgresql://", "postgres://")  # how URLs begin that libpq knows
+MAX_NAME = 253  # characters of a domain name: RFC 1035 2.3.4
+MAX_SERVER_NAME = 63  # octets of the field sname, less a closing NUL
+MAX_INTERFACE_NAME = 15  # octets: IFNAMSIZ of Linux, less a closing NUL
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOSTNAME = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 MAX_SECONDS = 0xFFFFFFFF  # of a lease: RFC 2131 3.3, which is for ever
 
 Gateway = IPv4Address | Literal["none", "self"]
@@ -37,12 +44,12 @@ class ValueParser(Generic[T_co]):
     free: bool = False
 
 
-class UnknownWord(ValueError):
-    """A value that is not one of the words there are; ``meant`` is the nearest of them."""
+class BadValueError(ValueError):
+    """A text that is no value of its option; ``meant`` is what was most likely meant, or ""."""
 
-    def __init__(self, text: str, words: tuple[str, ...]) -> None:
-        super().__init__(f"{text!r}: expected one of {', '.join(words)}")
-        self.meant = did_you_mean(text, words)
+    def __init__(self, problem: str, meant: str = "") -> None:
+        super().__init__(problem)
+        self.meant = meant
 
 
 def parse_word(text: str) -> str:
@@ -52,9 +59,63 @@ def parse_word(text: str) -> str:
     return text
 
 
+def parse_hostname(text: str) -> str:
+    """Read a host name or a domain: labels of letters, digits, ``-`` and ``_`` (RFC 1123 2.1)."""
+    if len(parse_word(text)) > MAX_NAME or not _HOSTNAME.fullmatch(text):
+        problem = f"{text!r} is no host name: letters, digits, - and dots"
+        raise BadValueError(problem, _guess_hostname(text))
+    return text
+
+
+def parse_domain(text: str) -> str:
+    """Read a domain, or several that blanks separate."""
+    if not all(_HOSTNAME.fullmatch(part) for part in parse_word(text).split()):
+        problem = f"{text!r} is no domain: letters, digits, - and dots"
+        raise BadValueError(problem, _guess_hostname(text))
+    return text
+
+
+def parse_server_name(text: str) -> str:
+    """Read a name for the field ``sname`` of a reply (RFC 2131 2)."""
+    if not parse_word(text).isascii() or not text.isprintable() or len(text) > MAX_SERVER_NAME:
+        raise ValueError(
+            f"{text!r} is no server name: {MAX_SERVER_NAME} characters of ASCII at most"
+        )
+    return text
+
+
+def parse_interfaces(text: str) -> tuple[str, ...]:
+    """Read names of interfaces that commas separate."""
+    found = parse_names(text)
+    for name in found:
+        if re.search(r"\s", name):
+            raise BadValueError(f"{name!r}: separate names by commas", ", ".join(name.split()))
+        if len(name.encode()) > MAX_INTERFACE_NAME or "/" in name:
+            raise ValueError(f"{name!r} is no name of an interface: see ip link")
+    return found
+
+
+def parse_access(text: str) -> str:
+    """Read the name of one access list."""
+    if text.lower() in ("none", "off", "no", "all", "any", "everybody"):
+        raise ValueError(f"{text!r} is no access list: leave the line out to serve everybody")
+    if re.search("[,;]", text):
+        raise ValueError(f"{text!r}: write one access list alone")
+    return parse_word(text)
+
+
 def parse_path(text: str) -> Path:
     """Read a path, as it is written."""
     return Path(parse_word(text))
+
+
+def parse_folders(text: str) -> tuple[Path, ...]:
+    """Read whole paths of folders that commas separate."""
+    found = tuple(Path(part.strip()) for part in text.split(",") if part.strip())
+    for path in found:
+        if not path.is_absolute():
+            raise ValueError(f"{str(path)!r} is no whole path: write /dir")
+    return found
 
 
 def parse_leases(text: str) -> str:
@@ -78,7 +139,7 @@ def parse_address(text: str) -> IPv4Address:
     try:
         return IPv4Address(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no IPv4 address, such as 192.168.1.1") from None
+        raise BadValueError(*explain_address(text)) from None
 
 
 def parse_netmask(text: str) -> IPv4Address:
@@ -90,12 +151,18 @@ def parse_netmask(text: str) -> IPv4Address:
             return mask
     except ValueError:
         pass
-    raise ValueError(f"{text!r} is no netmask, such as 255.255.255.0")
+    problem = f"{text!r} is no netmask, such as 255.255.255.0"
+    raise BadValueError(problem, explain_netmask(text))
 
 
 def parse_addresses(text: str) -> tuple[IPv4Address, ...]:
     """Read addresses that commas or semicolons separate."""
-    return tuple(parse_address(part) for part in _parts(text))
+    try:
+        return tuple(parse_address(part) for part in _parts(text))
+    except BadValueError as error:
+        if re.search(r"[,;]", text):
+            raise BadValueError(str(error)) from None  # the guess is of one part
+        raise
 
 
 def parse_name_servers(text: str) -> tuple[IPv4Address, ...]:
@@ -121,7 +188,8 @@ def parse_gateway(text: str) -> Gateway:
     try:
         return parse_address(text)
     except ValueError:
-        raise ValueError(f"{text!r} is neither an IPv4 address nor none nor self") from None
+        problem = f"{text!r} is neither an IPv4 address nor none nor self"
+        raise BadValueError(problem, did_you_mean(text, ("none", "self"))) from None
 
 
 def parse_endpoints(text: str) -> tuple[tuple[str, int], ...]:
@@ -188,7 +256,8 @@ def choice(*words: str) -> ValueParser[str]:
 
     def parse(text: str) -> str:
         if text.lower() not in words:
-            raise UnknownWord(text, words)
+            problem = f"{text!r}: expected one of {', '.join(words)}"
+            raise BadValueError(problem, did_you_mean(text, words))
         return text.lower()
 
     return ValueParser(parse, f"{', '.join(words[:-1])} or {words[-1]}")
@@ -199,7 +268,8 @@ def integer(low: int, high: int) -> ValueParser[int]:
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-            raise ValueError(f"{text!r} is not an integer, from {low} to {high}")
+            problem = f"{text!r} is not an integer, from {low} to {high}"
+            raise BadValueError(problem, guess_number(text, low, high))
         if not low <= int(text) <= high:
             raise ValueError(f"{text} is not from {low} to {high}")
         return int(text)
@@ -212,9 +282,8 @@ def seconds(low: float, high: float) -> ValueParser[float]:
 
     def parse(text: str) -> float:
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
-            raise ValueError(
-                f"{text!r} is no number of seconds: write one from {low:g} to {high:g}"
-            )
+            problem = f"{text!r} is no number of seconds, from {low:g} to {high:g}"
+            raise BadValueError(problem, guess_number(text, low, high, fractions=True))
         if not low <= float(text) <= high:
             raise ValueError(f"{text} s is not from {low:g} to {high:g}")
         return float(text)
@@ -238,6 +307,13 @@ def _parts(text: str) -> list[str]:
     return [part for part in parts if part]
 
 
+def _guess_hostname(text: str) -> str:
+    """Replace what a host name can't hold."""
+    plain = unicodedata.normalize("NFKD", unquote(text)).encode("ascii", "ignore").decode()
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-.")
+    return plain if _HOSTNAME.fullmatch(plain) else ""
+
+
 def _join(values: tuple[Any, ...]) -> str:
     return ", ".join(map(str, values))
 
@@ -254,12 +330,18 @@ WORD = ValueParser(parse_word, "text", free=True)
 AS_WRITTEN = ValueParser(str, "text", free=True)
 PATH = ValueParser(parse_path, "a path", free=True)
 PATH_TEXT = ValueParser(parse_word, "a path", free=True)
+FOLDERS = ValueParser(parse_folders, "whole paths, separated by commas", _join)
 LEASES = ValueParser(parse_leases, "a path, ``memory``, or a URL of PostgreSQL")
 ADDRESS = ValueParser(parse_address, "an IPv4 address")
 ADDRESSES = ValueParser(parse_addresses, "IPv4 addresses, separated by commas", _join)
 NAME_SERVERS = ValueParser(
     parse_name_servers, "IPv4 addresses, separated by commas, or auto", _join
 )
+HOSTNAME = ValueParser(parse_hostname, "letters, digits, - and dots")
+DOMAIN = ValueParser(parse_domain, "letters, digits, - and dots")
+SERVER_NAME = ValueParser(parse_server_name, "63 characters of ASCII at most")
+INTERFACES = ValueParser(parse_interfaces, "names, separated by commas", _join)
+ACCESS = ValueParser(parse_access, "``mac``, ``uuid``, ``http``, or a plug-in's name")
 NETMASK = ValueParser(parse_netmask, "a netmask")
 NAMES = ValueParser(parse_names, "names, separated by commas", _join)
 GATEWAY: ValueParser[Gateway] = ValueParser(parse_gateway, "an IPv4 address, none or self")

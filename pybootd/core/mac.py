@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+_MAC_DIGITS = re.compile("[0-9A-Fa-f]{12}")
+
 
 def format_mac(mac: bytes, separator: str = ":") -> str:
     """Write a hardware address in upper-case hexadecimal pairs; no octets: ``-``."""
@@ -14,7 +16,9 @@ def format_mac(mac: bytes, separator: str = ":") -> str:
 def parse_mac(text: str) -> bytes:
     """Read ``AA-BB-CC-DD-EE-FF`` or ``aa:bb:cc:dd:ee:ff``; raises ValueError."""
     if not re.fullmatch(r"[0-9A-Fa-f]{2}([-:][0-9A-Fa-f]{2}){5}", text):
-        raise ValueError(f"{text!r} is no MAC address: write AA-BB-CC-DD-EE-FF")
+        digits = re.sub(r"[-:. ]", "", text)
+        meant = "-".join(re.findall("..", digits)) if _MAC_DIGITS.fullmatch(digits) else ""
+        raise ValueError(f"{text!r} is no MAC address: write {meant or 'AA-BB-CC-DD-EE-FF'}")
     return bytes.fromhex(text.replace("-", "").replace(":", ""))
 
 

@@ -170,7 +170,7 @@ def test_a_fault_of_no_section_hides_no_other(tmp_path: Path) -> None:
     clients = "".join(f"[client 52-54-00-00-00-0{n}]\naddress = 10.0.0.9\n" for n in (1, 2))
     write(tmp_path, f"[bootp]\npool_start = 10.0.0.1\n{clients}[tftp]\nroot = ./none\n")
     said = pybootd("--check", cwd=tmp_path).stdout
-    assert "10.0.0.9 is kept for two clients" in said
+    assert "10.0.0.9 is kept for [client 52-54-00-00-00-01]" in said
     assert "none does not exist" in said
 
 

@@ -253,13 +253,16 @@ def test_the_circuit_id_as_text_or_in_hexadecimal(desk: Make) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("[subnet 10.0.0.1/24]\n", ":5: [subnet 10.0.0.1/24]: '10.0.0.1/24' is no network: write"),
+        (
+            "[subnet 10.0.0.1/24]\n",
+            ":5: [subnet 10.0.0.1/24]: '10.0.0.1/24' is an address in a network",
+        ),
         ("[subnet 10.1.0.0/24]\npool_start = 10.2.0.1\n", ":6: [subnet 10.1.0.0/24] pool_start: "),
         ("[subnet 192.168.1.0/24]\npool_start = 192.168.1.5\n", "the pool of [bootp] begins in"),
         ("[subnet 10.1.0.0/24]\n[subnet 10.1.0.0/16]\n", ":6: [subnet 10.1.0.0/16] pool_start: "),
         ("[client nobody]\n", "[client nobody]: 'nobody' is no MAC address"),
         ("[client 52:54:00:12:34:56]\n[client 52-54-00-12-34-56]\n", "has a section already"),
-        ("[client 52-54-00-12-34-56]\naddress = x\n", "'x' is no IPv4 address"),
+        ("[client 52-54-00-12-34-56]\naddress = x\n", "'x' is a name: write an IPv4 address"),
         ("[client 52-54-00-12-34-56]\nuuid = x\n", "{uuid} is a variable that every client has"),
         ("[class x]\nhostname = x\n", "[class x]: fits no client: write a line such as"),
         ("[class x]\nmatch vender_class = x\n", "(did you mean vendor_class?)"),
@@ -273,7 +276,7 @@ def test_the_circuit_id_as_text_or_in_hexadecimal(desk: Make) -> None:
         (
             "[client 52-54-00-12-34-56]\naddress = 192.168.1.9\n"
             "[client 52-54-00-12-34-57]\naddress = 192.168.1.9\n",
-            "192.168.1.9 is kept for two clients",
+            "192.168.1.9 is kept for [client 52-54-00-12-34-56] in line 5",
         ),
     ],
 )

@@ -25,7 +25,7 @@ class BootpConfig:
         restart=True,
     )
     access: str = option(
-        values.WORD,
+        values.ACCESS,
         "",
         "Who may boot: the list ``mac``, ``uuid`` or ``http``, or the name of an installed"
         " plug-in.",
@@ -75,7 +75,7 @@ class BootpConfig:
         restart=True,
     )
     interface: tuple[str, ...] = option(
-        values.NAMES,
+        values.INTERFACES,
         (),
         "Interfaces that are served, and no others.",
         default_text="all",
@@ -114,9 +114,11 @@ class BootpConfig:
         example="192.168.1.2",
         also=("subnet",),
     )
-    servername: str = option(values.WORD, "pybootd", "Name of the server that clients are told.")
+    servername: str = option(
+        values.SERVER_NAME, "pybootd", "Name of the server that clients are told."
+    )
     domain: str = option(
-        values.WORD,
+        values.DOMAIN,
         "",
         "DNS domain that clients are told.",
         default_text="none",

@@ -30,7 +30,7 @@ _ALLOWED = "``on``: may boot; ``off``: may not."
 FILE_OR_URL = ValueParser(values.parse_word, "a file or a URL", free=True)
 _HOSTNAME = Option(
     "hostname",
-    values.WORD,
+    values.HOSTNAME,
     "Host name that is given to the client.",
     default_text="none",
     example="rack7",

@@ -20,7 +20,8 @@ class TftpConfig:
     """``[tftp]``. ``timeout`` in seconds; ``port_range`` is inclusive, None lets the system choose.
 
     ``root`` is an absolute path or a URL prefix; ``filters`` are asked in this order; ``cache``
-    and ``upload_size`` are in octets; ``upload`` is as it was written, "" where nobody may write.
+    and ``upload_size`` are in octets; ``upload`` is as it was written, "" where nobody may write;
+    ``links`` are absolute.
     """
 
     root: str = option(
@@ -98,6 +99,13 @@ class TftpConfig:
         "Requests that one address may make without going on to fetch a file, ten times as many at"
         " once; what is beyond is dropped. ``0``: no limit.",
         unit="requests a second",
+    )
+    links: tuple[Path, ...] = option(
+        values.FOLDERS,
+        (),
+        "Folders outside ``root`` that links in it may lead to.",
+        default_text="none: a link that leads out of ``root`` is refused",
+        example="/var/cache/labgrid",
     )
     upload: str = option(
         values.PATH_TEXT,

@@ -36,6 +36,11 @@ SECTIONS: Mapping[str, SectionDeclaration] = MappingProxyType(
     }
 )
 
+SECTION_NAMES = frozenset(SECTIONS) | {name for one in SECTIONS.values() for name in one.aliases}
+"""Every name that a section may be written with."""
+SECTION_KINDS = frozenset(one.name for one in SECTIONS.values() if one.label)
+"""The sections whose names have a label behind them."""
+
 
 def section_name(written: str) -> str:
     """Return a section's own name, whatever alias or letter case it is written with."""
