@@ -110,12 +110,13 @@ class ClientProfiles:
 
 
 def _architectures(client: Client) -> tuple[str, ...]:
-    code = client.architecture
-    if code is None:
+    if client.architecture is None:
         return ("",)
-    names = (architecture_name(code), f"{code:05d}")
-    # RFC 4578 erratum 4624: some x64 firmware says 9
-    return (*names, architecture_name(_X64), f"{_X64:05d}") if code == _EBC else names
+    codes = [client.architecture, *client.other_architectures]
+    if _EBC in codes:  # RFC 4578 erratum 4624: some x64 firmware says 9
+        codes.append(_X64)
+    names = (text for code in codes for text in (architecture_name(code), f"{code:05d}"))
+    return tuple(names)
 
 
 FIELDS: Mapping[str, Callable[[Client], tuple[str, ...]]] = MappingProxyType(

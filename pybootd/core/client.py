@@ -29,7 +29,8 @@ class Client:
     ``mac`` is chaddr cut to hlen; ``network_boot`` says that the request carries PXE or HTTP Boot
     information; ``plain_bootp`` that it had no option 53; ``relay`` is giaddr if set; ``address``
     the address that it has or had, if known; ``circuit_id`` says which port of
-    the relay it is at (RFC 3046), as text, or in hexadecimal where it is none.
+    the relay it is at (RFC 3046), as text, or in hexadecimal where it is none. ``architecture``
+    is the one that runs now, ``other_architectures`` are those that it names behind it.
     """
 
     mac: bytes
@@ -46,6 +47,7 @@ class Client:
     interface: str = ""
     address: IPAddress | None = None
     circuit_id: str = ""
+    other_architectures: tuple[int, ...] = ()
 
     @property
     def identity(self) -> bytes:

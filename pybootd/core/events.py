@@ -350,7 +350,7 @@ class Uploaded:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """Bytes that are no packet of the protocol."""
+    """Bytes that are no packet of the protocol; ``peer``: the sender's address, of DHCP its MAC."""
 
     protocol: str
     peer: str

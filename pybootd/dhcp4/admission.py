@@ -1,4 +1,4 @@
-"""Who is served: those that boot from the network, and what the access list lets in."""
+"""Who is served: clients that boot from the network, and that the access list lets in."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Admission:
             return self.refuse_request(
                 request, verdict.reason, now, logging.ERROR, RefusalCause.NO_ACCESS
             )
-        # a reservation speaks for its MAC where nobody denies it
+        # a reservation speaks for its MAC where no list denies it
         allowed = request.client.mac in self._static if verdict.allow is None else verdict.allow
         if not allowed:
             return self.refuse_request(request, verdict.reason, now, cause=RefusalCause.ACCESS)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_HINTS = 100
 """Architectures that hints are given for: a flood of made-up ones ends there."""
 # RFC 4578 erratum 4624: the RFC swaps them; x64 firmware sends 7, some sends 9
-_SAME_FILE = {7: 9, 9: 7}
+_SAME_FILE: dict[int | None, int] = {7: 9, 9: 7}
 
 
 class BootFileChoice(NamedTuple):  # a frozen dataclass takes thrice as long to make
@@ -85,10 +85,9 @@ def _find_entry(
         return named, BootFileReason.ACCESS_LIST, "[bootp] access"
     if own:
         return own, BootFileReason.CLIENT, "boot_file of its [client] or [class]"
-    code = client.architecture
-    if code is not None:
-        for entry in (code, _SAME_FILE.get(code, code)):
-            file = files.by_architecture.get(entry)
+    for code in (client.architecture, *client.other_architectures):
+        for entry in (code, _SAME_FILE.get(code)):
+            file = files.by_architecture.get(entry) if entry is not None else ""
             if file:
                 return file, BootFileReason.ARCHITECTURE, f"[bootfile] {entry:05d}"
     if files.default:

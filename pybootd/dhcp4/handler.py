@@ -26,10 +26,13 @@ from pybootd.dhcp4.own_options import OwnOptions
 from pybootd.dhcp4.proxy.handler import ProxyHandler
 from pybootd.dhcp4.reply import ReplyBuilder
 from pybootd.dhcp4.request import (
+    BOOTP,
     Arrival,
     DhcpRequest,
-    read_address,
+    read_ciaddr,
+    read_kind,
     read_requested_ip,
+    read_server_id,
     read_server_id_override,
 )
 from pybootd.dhcp4.subnets import LeaseHolders, Subnets
@@ -37,8 +40,6 @@ from pybootd.dhcp4.wire import options, pxe
 from pybootd.dhcp4.wire.packet import BOOTREQUEST, NOBODY, MessageType, Packet
 from pybootd.leases.lease import FOREVER, Lease, LeaseState
 
-BOOTP = 0
-"""The kind of a request without option 53."""
 PROBE_TIME_S = 0.3
 """Seconds that an offer waits for the answer of a host that uses the address already."""
 
@@ -75,7 +76,7 @@ class DhcpHandler:
 
     def handle_request(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
         """Say what to do about one request, in the order in which to do it."""
-        kind = int.from_bytes(packet.options.get(options.TYPE, b""))
+        kind = read_kind(packet)
         if packet.op != BOOTREQUEST:
             return []
         if kind in (MessageType.DECLINE, MessageType.RELEASE):
@@ -91,8 +92,10 @@ class DhcpHandler:
         )
         uuid = (known.uuid if known else None) or (lease.uuid if lease else None)
         had = lease.address if lease else None
+        ciaddr = read_ciaddr(packet, kind, arrival)
+        had = had or (ciaddr if ciaddr != NOBODY else None)
         client = pxe.read_client(packet, arrival.interface.name, uuid, had, self._boot_classes)
-        request = DhcpRequest(packet, arrival, subnet, server, client, owner, kind)
+        request = DhcpRequest(packet, arrival, subnet, server, client, owner, kind, ciaddr)
         if self._profiles:
             request.profile = self._profiles.find_profile(client)
         if kind == MessageType.REQUEST and not self.names_this_server(packet):
@@ -110,11 +113,10 @@ class DhcpHandler:
 
     def names_this_server(self, packet: Packet) -> bool:
         """Tell whether the request names us, or no server at all."""
-        named = packet.options.get(options.SERVER_ID)
-        if named is None or named in self._subnets.server_ids:
-            return True
-        other = read_server_id_override(packet)
-        return other is not None and named == other.packed
+        named = read_server_id(packet)
+        return (
+            named is None or named in self._subnets.own or named == read_server_id_override(packet)
+        )
 
     def waiting_requests(self) -> list[DhcpRequest]:
         """Return the requests whose answers wait for an access list or a probe."""
@@ -143,13 +145,18 @@ class DhcpHandler:
             return self._offer_address(request, verdict, now, until)
         if request.kind == BOOTP:
             return self._answer_bootp(request, now)
-        packet = request.packet
-        requested_ip = read_requested_ip(packet)
-        if options.SERVER_ID in packet.options:
-            return self._confirm_selected(request, requested_ip or packet.ciaddr, now)
-        if packet.ciaddr != NOBODY:
-            return self._extend_lease(request, packet.ciaddr, now)
-        return [] if requested_ip is None else self._confirm_rebooted(request, requested_ip, now)
+        return self._decide_dhcp_request(request, now)
+
+    def _decide_dhcp_request(self, request: DhcpRequest, now: float) -> list[Action]:
+        """Decide a DHCPREQUEST by the state that its client is in (RFC 2131 4.3.2)."""
+        if request.ciaddr != NOBODY:  # RENEWING, REBINDING
+            return self._extend_lease(request, request.ciaddr, now)
+        requested_ip = read_requested_ip(request.packet)
+        if read_server_id(request.packet) is None:  # INIT-REBOOT
+            return self._confirm_rebooted(request, requested_ip, now) if requested_ip else []
+        if requested_ip is None and request.packet.ciaddr != NOBODY:
+            requested_ip = request.packet.ciaddr  # RFC 1541 had no better place for it
+        return self._confirm_selected(request, requested_ip, now) if requested_ip else []
 
     def _offer_address(
         self, request: DhcpRequest, verdict: AccessDecision, now: float, probe_until: float
@@ -164,7 +171,7 @@ class DhcpHandler:
         lease.booted |= pi  # it may use what it is offered, which every daemon has to know
         here = request.packet.giaddr == NOBODY  # a relay's network is out of ARP's reach
         if self._bootp.conflict_check and here and not lease.checked and now < probe_until:
-            return self._probe_address(request, verdict, lease, probe_until)
+            return self._probe_before_offer(request, verdict, lease, probe_until)
         seconds = self._lease_seconds(request, lease, now)
         reply = self._replies.build_reply(request, MessageType.OFFER, lease.ipv4, seconds)
         pool.note_offer_sent(lease, idle=not pi)
@@ -196,7 +203,7 @@ class DhcpHandler:
         reason, cause = f"no free address left in {pool}", RefusalCause.POOL
         return self._admission.refuse_all_alike(request, reason, cause, now)
 
-    def _probe_address(
+    def _probe_before_offer(
         self, request: DhcpRequest, verdict: AccessDecision, lease: Lease, probe_until: float
     ) -> list[Action]:
         owner, address, pool = request.owner, lease.ipv4, request.subnet.pool
@@ -277,7 +284,7 @@ class DhcpHandler:
         packet = request.packet
         if packet.sname not in (b"", self._bootp.servername.encode()):
             return []  # RFC 951 7.3: it wants another server
-        if packet.ciaddr != NOBODY:
+        if request.ciaddr != NOBODY:
             return [self._replies.build_reply(request, None, NOBODY, FOREVER)]
         move = not self.offline
         lease = request.subnet.pool.offer_address(request.owner, request.client.mac, now, move=move)
@@ -336,8 +343,7 @@ class DhcpHandler:
     ) -> list[Action]:
         if lease is not None and lease.state is LeaseState.OFFERED:
             request.subnet.pool.withdraw_offer(lease, now)
-        other = read_address(request.packet.options[options.SERVER_ID])
-        return [Publish(ChoseAnother(request.client, other))]
+        return [Publish(ChoseAnother(request.client, read_server_id(request.packet)))]
 
     def _end_lease(self, packet: Packet, arrival: Arrival, kind: int, now: float) -> list[Action]:
         """Note a DECLINE or RELEASE; from anyone but the owner it does nothing."""

@@ -8,11 +8,12 @@ from ipaddress import IPv4Address
 
 from pybootd.config.loader import Config
 from pybootd.dhcp4.own_options import OptionSet, OwnOptions
-from pybootd.dhcp4.request import DhcpRequest, Subnet, read_server_id_override
+from pybootd.dhcp4.request import BOOTP, DhcpRequest, Subnet, read_server_id_override
 from pybootd.dhcp4.wire import options, pxe
 from pybootd.dhcp4.wire.packet import (
     BOOTREPLY,
     BROADCAST_FLAG,
+    MINIMUM,
     NOBODY,
     MessageType,
     Packet,
@@ -40,6 +41,7 @@ _UNASKED = (
     options.T1,
     options.T2,
 )
+_BOOTP_FIRST = (options.MASK, options.ROUTER, options.DNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,11 @@ class ReplyBuilder:
             sent = self._begin_options(request, kind)
             if address != NOBODY:
                 sent[options.LEASE_TIME] = _whole(seconds).to_bytes(4)
-        self._echo_options(sent, asked)  # before what may be left out
+            self._echo_options(sent, asked)  # before what may be left out
         timed = options.LEASE_TIME in sent
         sent |= self._common_part(request, seconds if timed else None)
+        if kind is None:  # BOOTP has little room, and more need of a mask than of what it knows
+            self._echo_options(sent, asked)
         if options.UUID in asked.options and options.UUID in sent:
             sent[options.UUID] = asked.options[options.UUID]  # its own, not its class's
         packet = self._begin_packet(request, kind, sent)
@@ -163,7 +167,7 @@ class ReplyBuilder:
             ciaddr = siaddr = NOBODY
             sname = file = b""
         else:
-            ciaddr = NOBODY if kind is MessageType.OFFER else asked.ciaddr
+            ciaddr = NOBODY if kind is MessageType.OFFER else request.ciaddr
             siaddr = request.subnet.settings.next_server or request.server
             sname = self._servername
             file = (request.boot_file.told if boot_file is None else boot_file).encode()
@@ -198,6 +202,7 @@ class ReplyBuilder:
             asked.options.get(options.WANTED),
             options.UUID in asked.options,
             client.vendor_class,
+            client.plain_bootp,
             client.network_boot,
             client.ipxe,
             boot_file,
@@ -245,11 +250,12 @@ class ReplyBuilder:
         gateway = router if settings.gateway == "self" else settings.gateway
         have = {
             options.MASK: subnet.network.netmask.packed,
-            options.BROADCAST: subnet.network.broadcast_address.packed,
             options.DNS: b"".join(address.packed for address in settings.dns),
             options.NTP: b"".join(address.packed for address in settings.ntp),
             options.DOMAIN: settings.domain.encode(),
         }
+        if subnet.network.prefixlen < 31:  # RFC 3021: a /31 has no broadcast address
+            have[options.BROADCAST] = subnet.network.broadcast_address.packed
         if isinstance(gateway, IPv4Address):
             have[options.ROUTER] = gateway.packed
         return {code: value for code, value in have.items() if value}
@@ -268,7 +274,7 @@ class ReplyBuilder:
             sent |= pxe.reply_options(request.packet, client, boot_file)
             if client.ipxe:
                 sent[options.IPXE] = own.values.get(options.IPXE, pxe.NO_PROXY)
-        for code in _wanted(request.packet.options.get(options.WANTED)):
+        for code in _wanted_codes(request):
             if code in have and (code not in sent or code in own.values):
                 sent[code] = have[code]
         if boot_file and client.network_boot:
@@ -290,7 +296,8 @@ class ReplyBuilder:
     ) -> Reply:
         """Encode the reply and say where it goes, RFC 2131 4.1."""
         asked, arrival = request.packet, request.arrival
-        data = encode(reply, _room(request))
+        bootp = request.kind == BOOTP
+        data = encode(reply, _room(request), overload=not bootp)
         port, mac = self._port + 1, b""
         if arrival.boot_server:
             # iPXE asks 4011 from 68, OVMF from 4011 (captured)
@@ -300,8 +307,8 @@ class ReplyBuilder:
             to, port = asked.giaddr, self._port
         elif broadcast:
             to = BROADCAST
-        elif asked.ciaddr != NOBODY:
-            to = asked.ciaddr  # even with the broadcast bit
+        elif request.ciaddr != NOBODY:
+            to = request.ciaddr  # even with the broadcast bit
         elif reply.yiaddr == NOBODY:
             to = arrival.source if arrival.source != NOBODY else BROADCAST
         elif (
@@ -324,24 +331,28 @@ class ReplyBuilder:
 def _router(request: DhcpRequest) -> IPv4Address | None:
     """Return the router that ``gateway = self`` means: the relay, or we, if on the network."""
     asked, network = request.packet, request.subnet.network
+    alone = network.prefixlen == 32  # no router can be on it
     for address in (asked.giaddr, request.server_id):
-        if address != NOBODY and address in network:
+        if address != NOBODY and (alone or address in network):
             return address
     return None
 
 
 def _room(request: DhcpRequest) -> int:
     """Say how many octets the client takes, BOOTP header and all, on a link of this MTU."""
-    if request.client.plain_bootp and options.SIZE not in request.packet.options:
-        return 300  # RFC 1542 2.1: a vendor field of 64 octets
+    if request.kind == BOOTP:
+        return MINIMUM  # RFC 1542 2.1: a vendor field of 64 octets
     said = int.from_bytes(request.packet.options.get(options.SIZE, b"")[:2])
     # OVMF says 65280: no more than the link carries unfragmented
     return max(_SMALLEST, min(said, request.arrival.interface.mtu)) - _HEADERS
 
 
-def _wanted(asked: bytes | None) -> Sequence[int]:
+def _wanted_codes(request: DhcpRequest) -> Sequence[int]:
     """Return the options wanted, in order; the mask before the router (RFC 2132 3.3)."""
-    if asked is None:
+    asked = request.packet.options.get(options.WANTED)
+    if request.kind == BOOTP:  # what stands first has the best chance of the little room
+        return (*_BOOTP_FIRST, *(asked or _UNASKED))
+    if not asked:  # an empty list asks for nothing in particular
         return _UNASKED
     if options.MASK in asked and options.ROUTER in asked:
         return (options.MASK, *asked)

@@ -10,11 +10,15 @@ from pybootd.config.options.bootp import BootpConfig
 from pybootd.core.client import Client
 from pybootd.dhcp4.bootfile import NO_BOOT_FILE, BootFileChoice
 from pybootd.dhcp4.wire import options
-from pybootd.dhcp4.wire.packet import NOBODY, Packet
+from pybootd.dhcp4.wire.packet import NOBODY, MessageType, Packet
 from pybootd.dhcp4.wire.pxe import parse_relay_agent
 from pybootd.leases.pool import Pool
 from pybootd.system.interfaces import Interface
 
+BOOTP = 0
+"""The kind of a request without option 53."""
+NO_REQUEST = -1
+"""The kind of a message whose option 53 is no message type, or may have been cut off."""
 # sub-options of option 82
 _LINK_SELECTION, _SERVER_ID_OVERRIDE = 5, 11  # RFC 3527, RFC 5107
 
@@ -49,7 +53,8 @@ class DhcpRequest:
     """One request with all that is known of who sent it and where it belongs.
 
     ``server``: our own address for its subnet; ``owner``: its identity; ``kind``: its type, 0 for
-    BOOTP. Once the client is admitted, ``hostname`` and ``boot_file`` say what it is given.
+    BOOTP; ``ciaddr``: where the client can be reached, as ``read_ciaddr`` says. Once the client is
+    admitted, ``hostname`` and ``boot_file`` say what it is given.
     """
 
     packet: Packet
@@ -59,6 +64,7 @@ class DhcpRequest:
     client: Client
     owner: bytes
     kind: int
+    ciaddr: IPv4Address = NOBODY
     profile: ClientProfile = NO_PROFILE
     hostname: str = ""
     boot_file: BootFileChoice = NO_BOOT_FILE
@@ -67,6 +73,34 @@ class DhcpRequest:
     def server_id(self) -> IPv4Address:
         """Name the server id of replies: ours, unless a relay stands in for us (RFC 5107)."""
         return read_server_id_override(self.packet) or self.server
+
+
+def read_kind(packet: Packet) -> int:
+    """Return what kind of request it is: a MessageType, BOOTP, or NO_REQUEST."""
+    octets = packet.options.get(options.TYPE)
+    if octets is None:
+        return NO_REQUEST if packet.cut_off else BOOTP
+    return (octets[0] if octets else 0) or NO_REQUEST
+
+
+def read_ciaddr(packet: Packet, kind: int, arrival: Arrival) -> IPv4Address:
+    """Return the address at which the client can be reached, NOBODY for none.
+
+    Only a client that has an address says it in ciaddr: in RENEWING, REBINDING and INFORM (RFC 2131
+    4.3.2, 4.3.5), and in BOOTP (RFC 951 3). In other messages firmware repeats an old one. A client
+    that renews names neither server nor address; one that does so nevertheless sends from ciaddr.
+    """
+    if packet.ciaddr == NOBODY or kind == MessageType.INFORM or kind == BOOTP:
+        return packet.ciaddr
+    if kind != MessageType.REQUEST:
+        return NOBODY
+    names = options.SERVER_ID in packet.options or options.REQUESTED in packet.options
+    return NOBODY if names and arrival.source != packet.ciaddr else packet.ciaddr
+
+
+def read_server_id(packet: Packet) -> IPv4Address | None:
+    """Return the server that the client chose (option 54); None: it names none."""
+    return read_address(packet.options.get(options.SERVER_ID))
 
 
 def read_server_id_override(packet: Packet) -> IPv4Address | None:
@@ -92,5 +126,7 @@ def read_requested_ip(packet: Packet) -> IPv4Address | None:
 
 
 def read_address(value: bytes | None) -> IPv4Address | None:
-    """Read an option that holds one address; None: it is missing, or isn't one."""
-    return IPv4Address(value) if value is not None and len(value) == 4 else None
+    """Read an option that holds one address, the first of several; None: it holds none."""
+    if not value or len(value) % 4:
+        return None
+    return IPv4Address(value[:4])

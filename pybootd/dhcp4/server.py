@@ -82,6 +82,7 @@ class DhcpServer:
 
             self._detector = Detector(loop, bus, self._ethernet)
         self._reminder = once_per(REMIND_S)
+        self._malformed = once_per(REMIND_S)  # apart, so that strangers silence nothing else
 
     def _apply_config(self, config: Config, access: Access | None) -> None:
         """Make all that follows from the configuration; raises ConfigError."""
@@ -212,8 +213,8 @@ class DhcpServer:
     def _follow_interfaces(self, now: float) -> None:
         served = self._interfaces.list_served()
         devices = {one.index: one.name for one in served}
-        self._ports.follow_interfaces(devices)
-        self._boot_ports.follow_interfaces(devices)
+        self._ports.follow_devices(devices)
+        self._boot_ports.follow_devices(devices)
         if self._detector is not None:
             self._detector.follow_links(served, now)
 
@@ -245,8 +246,10 @@ class DhcpServer:
         try:
             packet = decode(datagram.data)
         except DhcpPacketError as error:
-            if self._reminder.take_token(("malformed", datagram.address), now):
-                self._bus.publish(Malformed("dhcp", datagram.address, str(error)))
+            # most have no address yet; and each sender is told of by itself
+            sender = error.mac.hex(":") or datagram.address
+            if self._malformed.take_token(sender, now):
+                self._bus.publish(Malformed("dhcp", sender, str(error)))
             return []
         arrival = self._interfaces.trace_arrival(datagram, now)
         if arrival is None:

@@ -86,7 +86,7 @@ class DhcpSockets:
         if sock in self._sockets.values():  # it may be closed by now
             self._watch_socket(sock)
 
-    def follow_interfaces(self, devices: Mapping[int, str]) -> None:
+    def follow_devices(self, devices: Mapping[int, str]) -> None:
         """Serve these interfaces from now on, where single ones are served."""
         if 0 in self._sockets:
             return
@@ -210,7 +210,7 @@ class Ethernet:
         return True
 
     def _discard_arp(self) -> None:
-        """Forget the ARP traffic that nobody asked for."""
+        """Forget the ARP traffic that came unasked."""
         with contextlib.suppress(BlockingIOError, InterruptedError):
             while self._arp is not None:
                 self._arp.recv(_ARP_FRAME)

@@ -14,7 +14,14 @@ from pybootd.config.values import ANY
 from pybootd.core.client import Client, IPAddress
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import Released
-from pybootd.dhcp4.request import Arrival, DhcpRequest, Subnet, read_selected_subnet
+from pybootd.dhcp4.request import (
+    Arrival,
+    DhcpRequest,
+    Subnet,
+    read_ciaddr,
+    read_kind,
+    read_selected_subnet,
+)
 from pybootd.dhcp4.wire.packet import NOBODY, Packet
 from pybootd.leases.lease import Lease, LeaseState
 from pybootd.leases.pool import EVERYWHERE, Pool
@@ -32,7 +39,6 @@ class Subnets:
         self._config = config
         self.changed: dict[int, Lease] = {}
         self.own: frozenset[IPv4Address] = frozenset()
-        self.server_ids: frozenset[bytes] = frozenset()  # the same, as option 54 has them
         self._subnets: list[Subnet] = []
         self._main: Subnet | None = None  # that of [bootp]
         self._homeless: list[Lease] = []
@@ -46,7 +52,6 @@ class Subnets:
         """Take note of the host's interfaces: at start, and when they have changed."""
         addresses = [own for interface in interfaces for own in interface.addresses]
         self.own = frozenset(own.ip for own in addresses)
-        self.server_ids = frozenset(own.packed for own in self.own)
         self._by_interface.clear()
         self._by_relay.clear()
         bootp = self._config.bootp
@@ -100,20 +105,29 @@ class Subnets:
     def find_complaints(self, interfaces: Iterable[Interface]) -> list[str]:
         """Say what is odd about the pool of ``[bootp]``, beside the interfaces that are served.
 
-        And which kept addresses nobody can get.
+        And which kept addresses no client can get.
         """
         bootp, main = self._config.bootp, self._main
         if bootp.pool_start is None or bootp.mode != "dhcp":
             return []
         addresses = [(one.name, own) for one in interfaces for own in one.addresses]
-        if main is None or not any(own.ip in main.network for _, own in addresses):
+        served = main is not None and any(
+            own.ip in main.network or (main.network.prefixlen == 32 and own.network.prefixlen == 32)
+            for _, own in addresses
+        )
+        if main is None or not served:
             have = ", ".join(f"{name} {own.network}" for name, own in addresses)
             where = f"of {main.network}" if main and bootp.netmask else f"of {bootp.pool_start}"
             return [
                 f"[bootp] pool_start: no interface is on the network {where}, so no client gets an "
                 f"address from that pool; there are: {have or 'none with an address'}"
             ]
-        if isinstance(bootp.gateway, IPv4Address) and bootp.gateway not in main.network:
+        alone = main.network.prefixlen == 32  # its router can be nowhere but outside
+        if (
+            isinstance(bootp.gateway, IPv4Address)
+            and not alone
+            and bootp.gateway not in main.network
+        ):
             return [f"[bootp] gateway: {bootp.gateway} is not in {main.network}, out of reach"]
         if (held := main.pool.last - main.pool.first + 1) < bootp.pool_count:
             network = main.network
@@ -142,13 +156,13 @@ class Subnets:
             return self._choose_behind_relay(selected or packet.giaddr, arrival)
         if arrival.unicast and packet.ciaddr != NOBODY:
             # a client that got its lease through a relay renews it straight with us
-            found = self.find_subnet(packet.ciaddr)
+            found = self.find_subnet(read_ciaddr(packet, read_kind(packet), arrival))
             if found is not None:
                 return found, arrival.local
         index = arrival.interface.index
         if index not in self._by_interface:
             self._by_interface[index] = self._choose_on_interface(arrival.interface)
-        return self._by_interface[index]
+        return self._by_interface[index] or self._choose_single_host(packet.chaddr, arrival)
 
     def _choose_behind_relay(
         self, relay: IPv4Address, arrival: Arrival
@@ -168,6 +182,21 @@ class Subnets:
                 if found is not None:
                     return found, own.ip
         return None
+
+    def _choose_single_host(
+        self, mac: bytes, arrival: Arrival
+    ) -> tuple[Subnet, IPv4Address] | None:
+        """Return the /32 of a client on a link where our address is in no subnet.
+
+        Of several it is the one where the client's reserved address is.
+        """
+        hosts = [one for one in self._subnets if one.network.prefixlen == 32]
+        if not hosts or arrival.local == NOBODY:
+            return None
+        kept = self._config.static.get(mac)
+        reserved = [one for one in hosts if kept is not None and kept in one.network]
+        found = reserved or [one for one in hosts if _reaches(arrival.interface, one)]
+        return (found[0], arrival.local) if len(found) == 1 else None
 
     def _make_subnet(self, subnet: SubnetConfig) -> Subnet:
         bootp, own = self._config.bootp, dict(subnet.own)
@@ -267,6 +296,12 @@ class LeaseHolders:
                     self._clients.withdraw_address(known)
                 released.append(Released(client, address, booting=False))
         return released
+
+
+def _reaches(interface: Interface, subnet: Subnet) -> bool:
+    """Tell whether a single host may be on the interface: unnumbered, or on its network."""
+    host = subnet.network.network_address
+    return any(own.network.prefixlen == 32 or host in own.network for own in interface.addresses)
 
 
 def _find_main_network(

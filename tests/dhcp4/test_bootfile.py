@@ -8,11 +8,13 @@ import pytest
 
 import pybootd
 from pybootd.config.bootfile import BootFileConfig, is_ipxe
+from pybootd.config.loader import load
 from pybootd.config.options.files import HttpdConfig
 from pybootd.core.client import Client
 from pybootd.core.events import BootFileHint, BootFileReason, Offered
 from pybootd.dhcp4.bootfile import describe_hint
-from pybootd.dhcp4.wire.packet import MessageType
+from pybootd.dhcp4.wire.packet import MessageType, Packet
+from pybootd.dhcp4.wire.pxe import read_client
 
 from .desk import MAC, Desk, choose, events, request
 
@@ -170,3 +172,66 @@ def test_the_choice_has_one_caller_each_in_handler_and_proxy() -> None:
         and getattr(node.func, "id", getattr(node.func, "attr", "")) == "choose_boot_file"
     ]
     assert callers == ["dhcp4/handler.py", "dhcp4/proxy/handler.py"]
+
+
+LISTS = [
+    # what the client names; what has an entry; what decides
+    ((7,), {7: "a"}, 7),
+    ((7, 0), {7: "a", 0: "b"}, 7),
+    ((0, 7), {7: "a", 0: "b"}, 0),
+    ((11, 7), {7: "a", 0: "b"}, 7),
+    ((11, 16, 0), {7: "a", 0: "b"}, 0),
+    ((9, 7), {7: "a", 9: "b"}, 9),
+    ((9, 0), {7: "a", 0: "b"}, 7),  # 9 is x64, too (RFC 4578 erratum 4624)
+    ((224, 65535), {7: "a"}, None),
+    ((224, 225, 7, 0), {0: "b"}, 0),
+    ((), {7: "a"}, None),
+    ((0, 0, 0), {0: "b"}, 0),
+]
+
+
+@pytest.mark.parametrize(("named", "entries", "decides"), LISTS)
+@pytest.mark.parametrize("stray", [b"", b"\0"])
+def test_the_first_architecture_that_has_an_entry_decides(
+    named: tuple[int, ...], entries: dict[int, str], decides: int | None, stray: bytes
+) -> None:
+    octets = b"".join(code.to_bytes(2) for code in named)
+    packet = Packet(chaddr=MAC, options={93: octets + stray})
+    client = read_client(packet, "lan0")
+    assert client.architecture == (named[0] if named else None)
+    choice = choose(BootFileConfig("any", by_architecture=entries), client)
+    assert choice.file == ("any" if decides is None else entries[decides])
+
+
+@pytest.mark.parametrize(
+    ("vendor_class", "code"),
+    [
+        (b"PXEClient:Arch:00007:UNDI:003000", 7),
+        (b"PXEClient:Arch:00007", 7),
+        (b"HTTPClient:Arch:00016:UNDI:003001", 16),
+        (b"PXEClient:Arch:7:UNDI", None),
+        (b"PXEClient:Arch:000071", None),
+        (b"PXEClient:Arch:", None),
+        (b"PXEClient", None),
+        (b"MSFT 5.0", None),
+    ],
+)
+def test_without_option_93_the_architecture_is_in_option_60(
+    vendor_class: bytes, code: int | None
+) -> None:
+    def read(more: dict[int, bytes]) -> int | None:
+        packet = Packet(chaddr=MAC, options={60: vendor_class} | more)
+        return read_client(packet, "lan0").architecture
+
+    assert read({}) == code
+    assert read({93: b""}) == code
+    assert read({93: b"\0"}) == code
+    assert read({93: b"\0\x0b"}) == 11
+
+
+def test_a_class_fits_any_architecture_that_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "pybootd.ini"
+    path.write_text("[class arm]\nmatch architecture = efi-arm64\nboot_file = arm.efi\n")
+    profiles = load(path, ()).profiles
+    assert profiles.find_profile(Client(MAC, architecture=7, other_architectures=(11,))).boot_file
+    assert not profiles.find_profile(Client(MAC, architecture=7)).boot_file

@@ -136,13 +136,13 @@ class One:
         return self.received() is None
 
     def offer(self, mac: bytes = MAC) -> A:
-        answer = self.ask(request(MessageType.DISCOVER, mac=mac, ciaddr=CLIENT))
+        answer = self.ask(request(MessageType.DISCOVER, mac=mac, flags=0x8000))
         assert answer.options[53] == b"\2"
         return answer.yiaddr
 
     def choose(self, address: A, mac: bytes = MAC) -> tuple[int, A]:
         answer = self.ask(
-            request(MessageType.REQUEST, mac=mac, wanted=address, server=HERE, ciaddr=CLIENT)
+            request(MessageType.REQUEST, mac=mac, wanted=address, server=HERE, flags=0x8000)
         )
         return answer.options[53][0], answer.yiaddr
 
@@ -215,7 +215,7 @@ def test_at_once_too(site: Site) -> None:
     macs = [b"\2\0\0\0\0" + bytes((n,)) for n in range(150)]
     for server in servers:
         for mac in macs:
-            server.send(request(MessageType.DISCOVER, mac=mac, ciaddr=CLIENT))
+            server.send(request(MessageType.DISCOVER, mac=mac, flags=0x8000))
     offers: dict[bytes, set[A]] = {mac: set() for mac in macs}
     count = 0
 
@@ -247,7 +247,7 @@ def test_what_comes_soon_after_a_request_goes_in_one_round_trip(
     moment = one.loop.now + 1  # from here on no timer runs: the database is known to answer
     monkeypatch.setattr(one.sharing.store, "prepare_exchange", counted)
     monkeypatch.setattr(one.loop, "_clock", lambda: moment)
-    one.send(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
+    one.send(request(MessageType.DISCOVER, mac=OTHER, flags=0x8000))
     site.turn(lambda: batches and not one.sharing.exchanging)
     for number in range(5):
         one.send(request(MessageType.DISCOVER, mac=bytes((2, number)) * 3, ciaddr=CLIENT))
@@ -283,7 +283,7 @@ def test_a_full_pool_and_one_that_another_daemon_released(site: Site) -> None:
     one, two = site.add(pool_count=1), site.add(pool_count=1)
     address = one.lease()
     site.agree()
-    assert two.silent(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
+    assert two.silent(request(MessageType.DISCOVER, mac=OTHER, flags=0x8000))
     assert admin.remove_database_leases(site.url, MAC) == [address]
     site.agree()
     assert two.lease(OTHER) == address
@@ -315,14 +315,14 @@ def test_what_was_offered_to_several_is_the_first_ones_that_requests_it(site: Si
     assert one.choose(address, OTHER)[0] == MessageType.NAK
     site.agree()
     assert [server.state(address) for server in site.servers] == [(LeaseState.BOUND, MAC)] * 2
-    assert two.silent(request(MessageType.DISCOVER, mac=THIRD, ciaddr=CLIENT))
+    assert two.silent(request(MessageType.DISCOVER, mac=THIRD, flags=0x8000))
 
 
 def test_one_takes_back_what_another_confirms_at_the_same_moment(site: Site) -> None:
     one, two = site.add(pool_count=1), site.add(pool_count=1)
     address = one.offer()
     site.agree()
-    one.send(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
+    one.send(request(MessageType.DISCOVER, mac=OTHER, flags=0x8000))
     assert two.choose(address) == (MessageType.ACK, address)
     site.agree()
     assert [server.state(address) for server in site.servers] == [(LeaseState.BOUND, MAC)] * 2
@@ -366,10 +366,10 @@ def test_a_client_that_goes_to_another_network_and_back(site: Site) -> None:
     had: dict[IPv4Network, A] = {}
     for daemon, net in ((one, nets[0]), (two, nets[1]), (two, nets[0]), (one, nets[1])):
         there = {118: net[0].packed}  # RFC 3011
-        offered = daemon.ask(request(MessageType.DISCOVER, ciaddr=CLIENT, options=there)).yiaddr
+        offered = daemon.ask(request(MessageType.DISCOVER, flags=0x8000, options=there)).yiaddr
         assert offered in net
         asked = request(
-            MessageType.REQUEST, wanted=offered, server=HERE, ciaddr=CLIENT, options=there
+            MessageType.REQUEST, wanted=offered, server=HERE, flags=0x8000, options=there
         )
         assert daemon.ask(asked).options[53] == b"\5"
         assert had.setdefault(net, offered) == offered
@@ -405,8 +405,8 @@ def test_known_clients_are_served_while_the_database_is_away(
         # no more than what the others know of
         assert 400 < int.from_bytes(answer.options[51]) <= 500
         assert two.offer() == address
-        assert one.silent(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
-        assert two.silent(request(MessageType.DISCOVER, mac=THIRD, ciaddr=CLIENT))
+        assert one.silent(request(MessageType.DISCOVER, mac=OTHER, flags=0x8000))
+        assert two.silent(request(MessageType.DISCOVER, mac=THIRD, flags=0x8000))
         one.send(request(MessageType.RELEASE, ciaddr=address, server=HERE))
         site.turn(lambda: one.state(address) == (LeaseState.RELEASED, MAC))
     back(site, one, two)
@@ -448,7 +448,7 @@ def test_a_start_without_it_serves_what_the_copy_knows(site: Site, own: Cluster)
         again = site.add(lease_copy=first.server._config.bootp.lease_copy)
         assert again.server.handler.offline
         assert again.ask(again.renewal(address)).options[53] == b"\5"
-        assert again.silent(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
+        assert again.silent(request(MessageType.DISCOVER, mac=OTHER, flags=0x8000))
     finally:
         own.start()
     back(site, again)
@@ -500,7 +500,7 @@ def test_a_stuck_database_is_as_good_as_none(site: Site, own: Cluster) -> None:
         assert one.ask(one.renewal(address)).options[53] == b"\5"
         assert one.server.handler.offline
         assert one.ask(one.renewal(address)).options[53] == b"\5"
-        assert one.silent(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
+        assert one.silent(request(MessageType.DISCOVER, mac=OTHER, flags=0x8000))
     back(site, one)
     assert one.lease(OTHER) != address
 
@@ -512,11 +512,11 @@ def test_no_more_requests_wait_for_the_database_than_there_is_room_for(
     one = site.add()
     with psycopg.connect(site.url) as file:
         file.execute("SELECT pybootd.take_turn()")  # nothing is written before it ends
-        one.send(request(MessageType.DISCOVER, ciaddr=CLIENT))
+        one.send(request(MessageType.DISCOVER, flags=0x8000))
         site.turn(lambda: one.sharing.exchanging)
         for number, mac in enumerate(strangers(20, 1)):
             unknown = request(
-                MessageType.REQUEST, mac=mac, wanted=FIRST + number, server=HERE, ciaddr=CLIENT
+                MessageType.REQUEST, mac=mac, wanted=FIRST + number, server=HERE, flags=0x8000
             )
             one.send(unknown)
         site.turn(lambda: one.sharing.waiting_requests >= 5)
@@ -547,6 +547,6 @@ def test_a_silent_database_delays_only_clients_that_need_it(site: Site) -> None:
         assert one.ask(one.renewal(address)).options[53] == b"\5"
         assert one.server.handler.offline
         assert not two.server.handler.offline
-        assert one.silent(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT))
+        assert one.silent(request(MessageType.DISCOVER, mac=OTHER, flags=0x8000))
     back(site, one)
     assert one.lease(OTHER) != address

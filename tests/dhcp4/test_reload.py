@@ -38,7 +38,7 @@ def reload(rig: Rig, access: Access | None = None, **bootp: object) -> None:
 
 
 def discover(rig: Rig, mac: bytes = MAC) -> Packet:
-    offer = rig.ask(request(MessageType.DISCOVER, mac=mac, ciaddr=CLIENT))
+    offer = rig.ask(request(MessageType.DISCOVER, mac=mac, flags=0x8000))
     assert offer is not None
     return offer
 
@@ -50,7 +50,7 @@ def kind_and_address(packet: Packet | None) -> tuple[int, A] | None:
 def test_leases_and_offers_outlive_it(rig: Rig) -> None:
     leased, offered = A("127.0.1.1"), A("127.0.1.2")
     discover(rig)
-    rig.ask(request(MessageType.REQUEST, wanted=leased, server=HERE, ciaddr=CLIENT))
+    rig.ask(request(MessageType.REQUEST, wanted=leased, server=HERE, flags=0x8000))
     assert discover(rig, OTHER).yiaddr == offered
     reload(rig, lease_time=600, max_lease_time=600)
     assert discover(rig, b"\2" * 6).yiaddr == A("127.0.1.3")
@@ -58,7 +58,7 @@ def test_leases_and_offers_outlive_it(rig: Rig) -> None:
     assert kind_and_address(renewed) == (MessageType.ACK, leased)
     assert renewed is not None
     assert int.from_bytes(renewed.options[51]) == 600
-    chosen = request(MessageType.REQUEST, mac=OTHER, wanted=offered, server=HERE, ciaddr=CLIENT)
+    chosen = request(MessageType.REQUEST, mac=OTHER, wanted=offered, server=HERE, flags=0x8000)
     assert kind_and_address(rig.ask(chosen)) == (MessageType.ACK, offered)
 
 
@@ -77,7 +77,7 @@ def test_an_offer_that_is_not_taken_still_comes_back_in_need(rig: Rig) -> None:
 
 def test_an_address_that_left_the_pool_is_refused_and_another_is_given(rig: Rig) -> None:
     leased = discover(rig).yiaddr
-    rig.ask(request(MessageType.REQUEST, wanted=leased, server=HERE, ciaddr=CLIENT))
+    rig.ask(request(MessageType.REQUEST, wanted=leased, server=HERE, flags=0x8000))
     reload(rig, pool_start=A("127.0.2.1"))
     refused = rig.ask(request(MessageType.REQUEST, ciaddr=leased))
     assert refused is not None
@@ -120,7 +120,7 @@ class Asks(Access):
 def test_who_waits_for_an_answer_is_asked_about_again(rig: Rig, first: bool, second: bool) -> None:
     before, after = Asks(first), Asks(second)
     reload(rig, before)
-    rig.send(request(MessageType.DISCOVER, ciaddr=CLIENT))
+    rig.send(request(MessageType.DISCOVER, flags=0x8000))
     rig.loop.turn(1.0)
     reload(rig, after)
     before.may_answer.set()

@@ -101,10 +101,10 @@ def rig() -> Iterator[Rig]:
 
 
 def test_a_lease(rig: Rig) -> None:
-    offer = rig.ask(request(MessageType.DISCOVER, ciaddr=CLIENT))
+    offer = rig.ask(request(MessageType.DISCOVER, flags=0x8000))
     assert offer is not None
     assert (offer.yiaddr, offer.options[54]) == (A("127.0.1.1"), HERE.packed)
-    ack = rig.ask(request(MessageType.REQUEST, wanted=offer.yiaddr, server=HERE, ciaddr=CLIENT))
+    ack = rig.ask(request(MessageType.REQUEST, wanted=offer.yiaddr, server=HERE, flags=0x8000))
     assert ack is not None
     assert ack.options[53] == b"\5"
     assert rig.store.saved == [1]
@@ -143,7 +143,7 @@ def test_no_ack_without_a_lease_on_disk(rig: Rig, caplog: pytest.LogCaptureFixtu
     for _ in range(3):
         assert rig.ask(packet) is None
     assert (
-        rig.ask(request(MessageType.DISCOVER, mac=OTHER, ciaddr=CLIENT)) is not None
+        rig.ask(request(MessageType.DISCOVER, mac=OTHER, flags=0x8000)) is not None
     )  # offers go on
     assert not rig.seen
     assert caplog.text.count("no lease is confirmed: no space left on device") == 1
@@ -159,7 +159,23 @@ def test_octets_that_are_no_packet_are_told_once(rig: Rig) -> None:
         rig.send(b"nonsense")
     rig.loop.turn(1.0)
     assert rig.seen == [Malformed("dhcp", str(HERE), "8 octets are too few for a BOOTP message")]
-    assert rig.ask(request(MessageType.DISCOVER, ciaddr=CLIENT)) is not None
+    assert rig.ask(request(MessageType.DISCOVER, flags=0x8000)) is not None
+
+
+def test_each_sender_of_nonsense_is_told_of_by_its_mac(rig: Rig) -> None:
+    cut = encode(request(MessageType.DISCOVER))[:200]
+    for number in (1, 2, 1, 3, 1, 2):
+        rig.send(cut[:28] + MAC[:5] + bytes((number,)) + cut[34:])
+    rig.send(b"\1" * 20)
+    rig.loop.turn(1.0)
+    told = [(event.peer, event.reason) for event in rig.seen if isinstance(event, Malformed)]
+    reason = "200 octets are too few for a BOOTP message"
+    assert told == [
+        ("52:54:00:12:34:01", reason),
+        ("52:54:00:12:34:02", reason),
+        ("52:54:00:12:34:03", reason),
+        (str(HERE), "20 octets are too few for a BOOTP message"),
+    ]
 
 
 def test_a_bug_costs_one_datagram(
@@ -167,9 +183,9 @@ def test_a_bug_costs_one_datagram(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(rig.server.handler, "handle_request", lambda *_: 1 // 0)
-        assert rig.ask(request(MessageType.DISCOVER, ciaddr=CLIENT)) is None
+        assert rig.ask(request(MessageType.DISCOVER, flags=0x8000)) is None
     assert "ZeroDivisionError" in caplog.text
-    assert rig.ask(request(MessageType.DISCOVER, ciaddr=CLIENT)) is not None
+    assert rig.ask(request(MessageType.DISCOVER, flags=0x8000)) is not None
 
 
 def test_a_port_that_is_taken(rig: Rig) -> None:

@@ -23,7 +23,14 @@ from pybootd.dhcp4.actions import Action, Publish
 from pybootd.dhcp4.admission import Admission
 from pybootd.dhcp4.bootfile import BootFileHints, choose_boot_file
 from pybootd.dhcp4.reply import ReplyBuilder
-from pybootd.dhcp4.request import Arrival, DhcpRequest, Subnet, read_requested_ip
+from pybootd.dhcp4.request import (
+    Arrival,
+    DhcpRequest,
+    Subnet,
+    read_ciaddr,
+    read_kind,
+    read_requested_ip,
+)
 from pybootd.dhcp4.subnets import Subnets
 from pybootd.dhcp4.wire import options, pxe
 from pybootd.dhcp4.wire.packet import BOOTREQUEST, NOBODY, MessageType, Packet
@@ -85,7 +92,7 @@ class ProxyHandler:
         return self._admission.ask_access(request, partial(self._make_ack, beside_other), now)
 
     def _read_request(self, packet: Packet, arrival: Arrival, now: float) -> DhcpRequest | None:
-        kind = int.from_bytes(packet.options.get(options.TYPE, b""))
+        kind = read_kind(packet)
         server = self._address if self._address != ANY else arrival.local
         identity = make_identity(packet.chaddr, packet.options.get(options.CLIENT_ID))
         if packet.op != BOOTREQUEST or not identity or server == NOBODY:
@@ -106,7 +113,8 @@ class ProxyHandler:
         )
         # an access list that is asked for one port's request must not answer the other's
         owner = (b"boot:" if arrival.boot_server else b"proxy:") + identity
-        request = DhcpRequest(packet, arrival, network, server, client, owner, kind)
+        ciaddr = packet.ciaddr if arrival.boot_server else read_ciaddr(packet, kind, arrival)
+        request = DhcpRequest(packet, arrival, network, server, client, owner, kind, ciaddr)
         if self._profiles:
             request.profile = self._profiles.find_profile(client)
         return request

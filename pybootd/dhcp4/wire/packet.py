@@ -23,7 +23,14 @@ _FILE_ROOM, _SNAME_ROOM = 128, 64
 
 
 class DhcpPacketError(Exception):
-    """Bytes that are no BOOTP or DHCP message; the text says why, for people."""
+    """Bytes that are no BOOTP or DHCP message; the text says why, for people.
+
+    ``mac`` is the sender's hardware address as the bytes have it, empty where they end before it.
+    """
+
+    def __init__(self, problem: str, mac: bytes = b"") -> None:
+        super().__init__(problem)
+        self.mac = mac
 
 
 class MessageType(IntEnum):
@@ -46,7 +53,8 @@ class Packet:
     ``chaddr`` is cut to hlen; ``sname`` and ``file`` end before their first NUL. ``options`` holds
     every option in the order in which it came, long ones joined (RFC 3396), those in ``sname`` and
     ``file`` included (option 52, which itself is not kept). ``cookie`` False: a vendor field that
-    is not in RFC 1048 form, or none; it is not kept.
+    is not in RFC 1048 form, or none; it is not kept. ``cut_off``: the options stop in the middle of
+    one, or without an END in a message that is shorter than BOOTP's; it counts in no comparison.
     """
 
     op: int = BOOTREQUEST
@@ -64,6 +72,7 @@ class Packet:
     file: bytes = b""
     options: dict[int, bytes] = field(default_factory=dict)
     cookie: bool = True
+    cut_off: bool = field(default=False, compare=False)
 
 
 def _address(octets: bytes) -> IPv4Address:
@@ -71,20 +80,22 @@ def _address(octets: bytes) -> IPv4Address:
 
 
 def decode(data: bytes) -> Packet:
-    """Read one message; raises PacketError."""
+    """Read one message, and of its options all that can be read; raises DhcpPacketError."""
     if len(data) < _FIXED:
-        raise DhcpPacketError(f"{len(data)} octets are too few for a BOOTP message")
+        problem = f"{len(data)} octets are too few for a BOOTP message"
+        raise DhcpPacketError(problem, _read_mac(data))
     (op, htype, hlen, hops, xid, secs, flags, ci, yi, si, gi, chaddr, sname, file) = (
         _HEADER.unpack_from(data)
     )
     if op not in (BOOTREQUEST, BOOTREPLY):
-        raise DhcpPacketError(f"op {op} is neither request nor reply")
+        raise DhcpPacketError(f"op {op} is neither request nor reply", _read_mac(data))
     if hlen > 16:
-        raise DhcpPacketError(f"hardware address of {hlen} octets")
+        raise DhcpPacketError(f"hardware address of {hlen} octets", _read_mac(data))
     options: dict[int, bytes] = {}
-    cookie = data[_FIXED:_START] == COOKIE
+    cookie, cut_off = data[_FIXED:_START] == COOKIE, False
     if cookie:
-        _read_options(data, _START, options)
+        ended = _read_options(data, _START, options)
+        cut_off = ended is None or (not ended and bool(options) and len(data) < MINIMUM)
         overload = options.pop(_OVERLOAD, None)
         if overload is not None:
             file, sname = _read_overloaded(overload, file, sname, options)
@@ -104,10 +115,17 @@ def decode(data: bytes) -> Packet:
         file.partition(b"\0")[0],
         options,
         cookie,
+        cut_off,
     )
 
 
-def _read_options(data: bytes, at: int, options: dict[int, bytes]) -> None:
+def _read_mac(data: bytes) -> bytes:
+    """Return the hardware address of what may be no message; empty where it is cut off."""
+    return data[28:34] if len(data) >= 34 else b""
+
+
+def _read_options(data: bytes, at: int, options: dict[int, bytes]) -> bool | None:
+    """Read options up to the END: True; False: there is none; None: the last one is cut off."""
     end = len(data)
     while at < end:
         code = data[at]
@@ -115,13 +133,14 @@ def _read_options(data: bytes, at: int, options: dict[int, bytes]) -> None:
         if code == _PAD:
             continue
         if code == _END:
-            return
+            return True
         if at == end or at + 1 + data[at] > end:
-            raise DhcpPacketError(f"option {code} runs past the end")
+            return None  # a stray octet, or an option that was cut: the others count
         value = data[at + 1 : at + 1 + data[at]]
         at += 1 + len(value)
         # RFC 3396 5: one option in several pieces is the pieces joined
         options[code] = options[code] + value if code in options else value
+    return False
 
 
 def _read_overloaded(
@@ -129,7 +148,7 @@ def _read_overloaded(
 ) -> tuple[bytes, bytes]:
     """Read the options that stand in ``file``, then in ``sname`` (RFC 2132 9.3, RFC 3396 5)."""
     if overload not in (b"\1", b"\2", b"\3"):
-        raise DhcpPacketError("option 52 is neither 1, 2 nor 3")
+        return file, sname  # an illegal value: the fields are what they were without it
     if overload[0] & 1:
         _read_options(file, 0, options)
         file = b""
@@ -140,12 +159,13 @@ def _read_overloaded(
     return file, sname
 
 
-def encode(packet: Packet, limit: int = 65507) -> bytes:
+def encode(packet: Packet, limit: int = 65507, *, overload: bool = True) -> bytes:
     """Write the message, padded to 300 octets and never over ``limit`` (octets, at least 300).
 
-    Options that don't fit go to ``file`` and ``sname`` where these are empty (option 52); those
-    that don't fit there either are left out. Option 82 is the last (RFC 3046 2.1), and left out
-    where it alone is over the limit. Raises ValueError when a field is longer than its place.
+    Options that don't fit go to ``file`` and ``sname`` where these are empty (option 52), with
+    ``overload``; those that don't fit there either are left out. Option 82 is the last (RFC 3046
+    2.1), and left out where it alone is over the limit. Raises ValueError when a field is longer
+    than its place.
     """
     if len(packet.sname) > _SNAME_ROOM or len(packet.file) > _FILE_ROOM:
         raise ValueError("sname holds 64 octets at most, file 128")
@@ -164,7 +184,7 @@ def encode(packet: Packet, limit: int = 65507) -> bytes:
             ]
         )
         if len(vendor) + _START + 1 > limit:
-            file, sname, vendor = _place(packet, limit - _START - 1)
+            file, sname, vendor = _place(packet, limit - _START - 1, overload)
         vendor = COOKIE + vendor + b"\xff"
     header = _HEADER.pack(
         packet.op,
@@ -192,7 +212,7 @@ def _piece(code: int, value: bytes) -> bytes:
     return b"".join(_piece(code, value[at : at + _LONGEST]) for at in range(0, length, _LONGEST))
 
 
-def _place(packet: Packet, room: int) -> tuple[bytes, bytes, bytes]:
+def _place(packet: Packet, room: int, may_overload: bool) -> tuple[bytes, bytes, bytes]:
     """Share the options among the three fields; returns ``file``, ``sname`` and the options."""
     last = packet.options.get(_RELAY_AGENT)
     tail = b"" if last is None else _piece(_RELAY_AGENT, last)
@@ -201,7 +221,8 @@ def _place(packet: Packet, room: int) -> tuple[bytes, bytes, bytes]:
     everything = [(c, v) for c, v in packet.options.items() if c != _RELAY_AGENT]
     needed = sum(len(_piece(code, value)) for code, value in everything)
     # three octets for option 52; RFC 3396 5 reads options, file, sname in this order
-    overload = needed > room - len(tail) >= 3 and not (packet.file and packet.sname)
+    free = may_overload and not (packet.file and packet.sname)
+    overload = free and needed > room - len(tail) >= 3
     fields = [bytearray(), bytearray(), bytearray()]
     rooms = [
         room - len(tail) - (3 if overload else 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from uuid import UUID
 
 from pybootd.core.client import Client, IPAddress
@@ -14,6 +15,7 @@ from pybootd.dhcp4.wire.packet import NOBODY, Packet
 FETCH_FILE = b"\x06\x01\x08\xff"
 # what network boot clients call themselves (RFC 4578 2.4, UEFI 2.10 24.7)
 CLASSES = ("PXEClient", "HTTPClient")
+_ARCHITECTURE = re.compile(r":Arch:([0-9]{5})\b")  # RFC 4578 2.4
 _BOOT_ITEM = 71  # PXE 2.1 table 2-1
 # iPXE's option 175, item 0xb0, no-pxedhcp: it need not wait for a proxyDHCP server
 NO_PROXY = b"\xb0\x01\x01"
@@ -75,6 +77,16 @@ def _circuit(value: bytes) -> str:
     )
 
 
+def _read_architectures(octets: bytes, vendor_class: str) -> tuple[int, ...]:
+    """Read option 93, a list with what runs now first (RFC 4578 2.1); without one, option 60."""
+    if len(octets) == 2:
+        return (octets[0] << 8 | octets[1],)
+    if len(octets) > 2:
+        return tuple(int.from_bytes(octets[at : at + 2]) for at in range(0, len(octets) - 1, 2))
+    named = _ARCHITECTURE.search(vendor_class) if ":Arch:" in vendor_class else None
+    return (int(named[1]),) if named else ()
+
+
 def read_client(
     packet: Packet,
     interface: str,
@@ -90,26 +102,28 @@ def read_client(
     sent = packet.options
     vendor_class = plain(sent[options.CLASS]) if options.CLASS in sent else ""
     user_class = parse_user_class(sent[options.USER_CLASS]) if options.USER_CLASS in sent else ""
-    architecture = sent.get(options.ARCHITECTURE, b"")
+    architectures = _read_architectures(sent.get(options.ARCHITECTURE, b""), vendor_class)
     machine = sent.get(options.UUID)
     return Client(
         packet.chaddr,
         (parse_uuid(machine) if machine else None) or uuid,
         sent.get(options.CLIENT_ID),
-        # RFC 4578 2.1: a list, the first is what runs now
-        int.from_bytes(architecture[:2]) if len(architecture) >= 2 else None,
+        architectures[0] if architectures else None,
         vendor_class,
         user_class,
         plain(sent[options.HOSTNAME]) if options.HOSTNAME in sent else "",
         # some firmware lacks 97 or has its own class (danderson/pixiecore#21)
-        bool(architecture) or machine is not None or vendor_class.startswith(classes),
+        bool(sent.get(options.ARCHITECTURE))
+        or machine is not None
+        or vendor_class.startswith(classes),
         # FlexBoot sends 175 without 77 (warewulf/warewulf3#104)
         options.IPXE in sent or "iPXE" in user_class.split(),
         options.TYPE not in sent,
         packet.giaddr if packet.giaddr != NOBODY else None,
         interface,
-        address or (packet.ciaddr if packet.ciaddr != NOBODY else None),
+        address,
         _circuit(parse_relay_agent(packet).get(1, b"")) if options.RELAY_AGENT in sent else "",
+        architectures[1:],
     )
 
 
