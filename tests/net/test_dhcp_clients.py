@@ -290,3 +290,39 @@ def test_clients_renew_rebind_and_start_over_on_another_network(
     with DaemonProcess(server, path, tmp_path / "log", (67,), "-p"):
         wait(lambda: all(address_of(host).startswith("10.8.") for host in hosts.values()), 60.0)
     assert all(MessageType.NAK in captures[kind].kinds() for kind in hosts)
+
+
+ZTP = """[options]
+150 = 10.7.0.5
+[class phones]
+match vendor_class = Cisco Systems, Inc. IP Phone*
+option tftp-server-name = 10.7.0.6
+[class switches]
+match vendor_class = Arista;*
+option bootfile-name = !http://10.7.0.5/ztp
+option 43 = 0104c0a80101
+"""
+
+
+@pytest.mark.net("udhcpc")
+@pytest.mark.parametrize(
+    ("vendor", "flags", "told"),
+    [
+        ("Cisco Systems, Inc. IP Phone CP-7960", ("-O", "tftp"), {"tftp": "10.7.0.6"}),
+        ("Cisco Systems, Inc. IP Phone CP-7960", ("-O", "150"), {"opt150": "0a070005"}),
+        ("Arista;DCS-7050S-64;01.23;JPE1", (), {"bootfile": "http://10.7.0.5/ztp"}),
+        ("Arista;DCS-7050S-64;01.23;JPE1", ("-O", "43"), {"opt43": "0104c0a80101"}),
+        ("another", ("-O", "tftp", "-O", "bootfile"), {"tftp": None, "bootfile": None}),
+    ],
+)
+def test_a_phone_or_a_switch_is_told_what_is_set_for_it(
+    lab: Lab, vendor: str, flags: tuple[str, ...], told: dict[str, str | None]
+) -> None:
+    """Zero-touch provisioning of machines that boot nothing from here."""
+    script, seen = lab.folder / "script", lab.folder / "seen"
+    script.write_text(f"#!/bin/sh\n[ $1 = bound ] && env >{seen}.new && mv {seen}.new {seen}\n")
+    script.chmod(0o755)
+    with lab.serving(ZTP):
+        lab.client.run("udhcpc", "-i", "eth0", "-n", "-q", "-V", vendor, *flags, "-s", script)
+    found = dict(line.partition("=")[::2] for line in seen.read_text().splitlines())
+    assert {name: found.get(name) for name in told} == told
