@@ -25,6 +25,9 @@ put 644 etc/pybootd.socket usr/share/doc/pybootd/examples/pybootd.socket
 put 644 etc/pybootd.bash usr/share/bash-completion/completions/pybootd
 put 644 README.rst usr/share/doc/pybootd/README.rst
 put 644 CHANGES.rst usr/share/doc/pybootd/CHANGES.rst
+find docs -name '*.rst' -o -name '*.png' | while read -r page; do  # what the README points to
+    put 644 "$page" "usr/share/doc/pybootd/$page"
+done
 put 644 packaging/debian/copyright usr/share/doc/pybootd/copyright
 put 644 pybootd/etc/pybootd.ini usr/share/doc/pybootd/examples/pybootd.ini
 mkdir -p "$tree/usr/share/man/man8"
