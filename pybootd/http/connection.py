@@ -31,7 +31,7 @@ _CONDITIONS = frozenset(
         *(b"if-range", b"range"),
     )
 )
-_ABOUT = frozenset((b"authorization", b"host"))
+_ABOUT = frozenset((b"authorization", b"host", b"via"))
 _NO_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 _UNQUOTED = re.compile(rb"[ \x80-\xff]")
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)

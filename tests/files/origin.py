@@ -39,6 +39,7 @@ class Site(ThreadingHTTPServer):
         self.root = root
         self.requests: list[tuple[str, str]] = []
         self.authorizations: list[str] = []  # of each request, "" for none
+        self.vias: list[str] = []
         self.go_on = threading.Event()  # what "/held/..." waits for
         self.sent = 0
         self.log: Path | None = None  # where a line "STATUS PATH" is written for each answer
@@ -84,6 +85,7 @@ class Visit(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.requests.append((self.path, self.headers.get("Range", "")))
         self.server.authorizations.append(self.headers.get("Authorization", ""))
+        self.server.vias.append(self.headers.get("Via", ""))
         self.manners: dict[str, str] = {}
         parts = unquote(urlsplit(self.path).path, errors="surrogateescape").strip("/").split("/")
         while parts and parts[0] in MANNERS:
@@ -100,11 +102,25 @@ class Visit(BaseHTTPRequestHandler):
             )
         elif "secret" in self.manners and not self.headers.get("Authorization"):
             self.answer(401, b"who are you?\n")
+        elif "drip-head" in self.manners:
+            self.drip(b"HTTP/1.1 200 OK\r\nX: ")
+        elif "drip" in self.manners:
+            self.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n")
+        elif "drip-chunk" in self.manners:
+            self.drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         elif "hangup" in self.manners:
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
         else:
             self.file(parts)
+
+    def drip(self, head: bytes) -> None:
+        """Send the head, then an octet now and then, until the other side has enough of it."""
+        self.close_connection = True
+        with suppress(OSError):
+            self.connection.sendall(head)
+            while not self.server.go_on.wait(0.2):
+                self.connection.sendall(b"0")
 
     def file(self, parts: list[str]) -> None:
         if parts[0] == "octets":
@@ -187,6 +203,9 @@ class Visit(BaseHTTPRequestHandler):
 MANNERS = {
     "chunked": False,
     "cut": True,
+    "drip": False,
+    "drip-chunk": False,
+    "drip-head": False,
     "encoding": True,
     "etag": False,
     "gzip": False,

@@ -20,12 +20,15 @@ from pybootd.files.checksums import altered_error
 from pybootd.files.remote.cache_store import CacheEntry, CacheFull, CacheStore, PartialFile
 from pybootd.files.remote.download import ANSWER_TIMEOUT_S
 from pybootd.files.remote.origin import HttpOrigin, OriginResponse, Version
+from pybootd.files.remote.shares import Requester, count_held, find_victim
 from pybootd.files.source import Body, FileError, StreamBody, Unavailable
 
 log = logging.getLogger(__name__)
 
 MAX_FILLS = 64
 """Files that are fetched into the cache at a time."""
+MAX_FILLS_PER_CLIENT = 32
+"""Files that are fetched into the cache at a time for one client."""
 FRESH_S = 0.5
 """Seconds that an answer holds for the next request: firmware asks twice for what it wants."""
 DOWN_S = 10.0
@@ -40,10 +43,12 @@ class UncachedOrigin(Protocol):
     def call_in_loop(self, callback: Callable[[float], None]) -> None:
         """Call back in the loop's thread."""
 
-    def open_uncached(self, url: str) -> StreamBody:
+    def open_uncached(self, url: str, requester: Requester) -> StreamBody:
         """Pass a file on. Raises FileError."""
 
-    def open_rest(self, url: str, offset: int, version: Version) -> StreamBody:
+    def open_rest(
+        self, url: str, offset: int, version: Version, requester: Requester
+    ) -> StreamBody:
         """Pass the rest of a file on. Raises FileError."""
 
 
@@ -53,7 +58,15 @@ class CacheFill:
     What changes is touched under ``lock``.
     """
 
-    def __init__(self, cache: FileCache, url: str, entry: CacheEntry | None, pin: str) -> None:
+    def __init__(
+        self,
+        cache: FileCache,
+        url: str,
+        entry: CacheEntry | None,
+        pin: str,
+        requester: Requester,
+    ) -> None:
+        self.requester = requester
         self.lock = threading.Condition()
         self.url = url
         self.entry = entry
@@ -65,6 +78,7 @@ class CacheFill:
         self.error: FileError | None = None
         self.over_at: float | None = None
         self.readers: set[FillBody] = set()
+        self.shared = False  # other clients ask for it, too
         self._cache = cache
         self._response: OriginResponse | None = None
 
@@ -72,6 +86,10 @@ class CacheFill:
     def over(self) -> bool:
         """Nothing more will arrive."""
         return self.over_at is not None
+
+    def is_for_requester_alone(self) -> bool:
+        """Tell whether no other client waits for it or reads it."""
+        return not self.shared
 
     def wait_until_readable(self, *, whole: bool) -> None:
         """Block until the answer is there, or all of it; raises FileError."""
@@ -117,9 +135,11 @@ class CacheFill:
     def _fetch_file(self) -> None:
         origin, store, entry = self._cache.uncached.origin, self._cache.store, self.entry
         if entry is None:
-            response: OriginResponse | None = origin.request_file(self.url)
+            response: OriginResponse | None = origin.request_file(self.url, via=self.requester.via)
         else:
-            response = origin.request_if_changed(self.url, entry.etag, entry.modified)
+            response = origin.request_if_changed(
+                self.url, entry.etag, entry.modified, self.requester.via
+            )
         if response is None:
             return  # what is kept is still the same
         self._response, self.entry = response, None
@@ -203,7 +223,9 @@ class FillBody(StreamBody):
         if there < count and error is not None:
             raise error
         if there < count and fill.spilled:
-            self._rest = self._uncached.open_rest(fill.url, self._offset, self._version)
+            self._rest = self._uncached.open_rest(
+                fill.url, self._offset, self._version, fill.requester
+            )
             return self._rest.read(count)
         data = os.pread(self._descriptor, count, self._offset)
         self._offset += len(data)
@@ -243,7 +265,7 @@ class FileCache:
         self._down: dict[str, float] = {}  # host -> when it is asked again for what is kept
         self._closed = False
 
-    def open_url(self, url: str, pin: str = "") -> Body:
+    def open_url(self, url: str, pin: str, requester: Requester) -> Body:
         """Open a file; with a pin, whole and with that checksum. Raises FileError."""
         body: Body | None
         if pin and (body := self.store.open_file(pin)):
@@ -252,14 +274,14 @@ class FileCache:
         if not pin and monotonic() < self._down.get(host, 0.0) and (body := self._open_stale(url)):
             return body
         for _ in range(2):
-            fill = self._start_or_join_fill(url, pin)
+            fill = self._start_or_join_fill(url, pin, requester)
             try:
                 fill.wait_until_readable(whole=bool(pin))
             except Unavailable as error:
                 return self._open_despite(url, host, pin, error)
             self._note_up(host)
             if fill.spilled:
-                return self._open_uncached(url, pin)
+                return self._open_uncached(url, pin, requester)
             if reader := fill.open_reader():
                 return reader
             entry = fill.entry
@@ -268,7 +290,7 @@ class FileCache:
             if entry is not None and (body := self.store.open_file(entry.digest)):
                 return body
             self._forget_fill(fill)  # what was kept is damaged: it is fetched again
-        return self._open_uncached(url, pin)
+        return self._open_uncached(url, pin, requester)
 
     def close(self) -> None:
         """End every fill."""
@@ -278,7 +300,7 @@ class FileCache:
         for fill in fills:
             fill.stop_fill(Unavailable("the daemon stops", FileProblem.STOPPED))
 
-    def _start_or_join_fill(self, url: str, pin: str) -> CacheFill:
+    def _start_or_join_fill(self, url: str, pin: str, requester: Requester) -> CacheFill:
         """Join the fill that is under way, or was a moment ago, or begin one."""
         with self._lock:
             now = monotonic()
@@ -286,28 +308,42 @@ class FileCache:
                 del self._fills[old.url]
             fill = self._fills.get(url)
             if fill is not None and fill.pin == pin and not (fill.error and fill.part):
+                fill.shared |= fill.requester.peer != requester.peer
                 return fill
             if self._closed:
                 raise Unavailable("the daemon stops", FileProblem.STOPPED)
-            if sum(not one.over for one in self._fills.values()) >= MAX_FILLS:
-                text = f"{url}: {MAX_FILLS} fills are under way, and no more at once"
-                raise Unavailable(text, FileProblem.BUSY)
+            self._make_room(url, requester.peer)
             entry = None if pin else self.store.find_entry(url)
-            fill = self._fills[url] = CacheFill(self, url, entry, pin)
+            fill = self._fills[url] = CacheFill(self, url, entry, pin, requester)
         # daemon: one that hangs must not hold up the end of the process
         threading.Thread(target=fill.run_fill, name="fetch", daemon=True).start()
         return fill
+
+    def _make_room(self, url: str, peer: str) -> None:
+        """See that one more fill may begin; the newest of the greediest client gives way."""
+        running = [one for one in self._fills.values() if not one.over]
+        if count_held(running, peer) >= MAX_FILLS_PER_CLIENT:
+            text = f"{url}: {MAX_FILLS_PER_CLIENT} files are being fetched for this client"
+            raise Unavailable(text, FileProblem.BUSY)
+        if len(running) < MAX_FILLS:
+            return
+        text = f"{url}: {MAX_FILLS} files are being fetched, and no more at once"
+        victim = find_victim([one for one in running if one.is_for_requester_alone()], peer)
+        if victim is None:
+            raise Unavailable(text, FileProblem.BUSY)
+        del self._fills[victim.url]
+        victim.stop_fill(Unavailable("it gave way to another client's", FileProblem.BUSY))
 
     def _forget_fill(self, fill: CacheFill) -> None:
         with self._lock:
             if self._fills.get(fill.url) is fill:
                 del self._fills[fill.url]
 
-    def _open_uncached(self, url: str, pin: str) -> StreamBody:
+    def _open_uncached(self, url: str, pin: str, requester: Requester) -> StreamBody:
         if pin:
             text = f"{url} is pinned, and can't be kept on disk to be checked"
             raise Unavailable(text, FileProblem.UNCHECKED)
-        return self.uncached.open_uncached(url)
+        return self.uncached.open_uncached(url, requester)
 
     def _open_stale(self, url: str) -> Body | None:
         entry = self.store.find_entry(url)

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from pybootd.core.events import FileProblem
 from pybootd.files.remote.origin import HttpOrigin, OriginResponse, Version
+from pybootd.files.remote.shares import Requester
 from pybootd.files.source import FileError, StreamBody, Unavailable
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ class DownloadBody(StreamBody):
 
     download: Download
 
-    def __init__(self, source: DownloadHost) -> None:
+    def __init__(self, source: DownloadHost, requester: Requester) -> None:
+        self.requester = requester
         self.size: int | None = None
         self.offset = 0
         self.callback: Callable[[float], None] | None = None
@@ -136,9 +138,17 @@ class Download:
     What changes is touched under ``lock``, by its own thread and by the readers'.
     """
 
-    def __init__(self, source: DownloadHost, url: str, start: int, version: Version | None) -> None:
+    def __init__(
+        self,
+        source: DownloadHost,
+        url: str,
+        start: int,
+        version: Version | None,
+        requester: Requester,
+    ) -> None:
         self.lock = threading.Condition()
         self.url = url
+        self.requester = requester
         self.version = version
         self.readers: set[DownloadBody] = set()
         self.chunks: list[bytes] = []
@@ -156,6 +166,11 @@ class Download:
         return self.ended or self.error is not None
 
     # for readers
+
+    def is_for_requester_alone(self) -> bool:
+        """Tell whether no other client reads it."""
+        with self.lock:
+            return all(one.requester.peer == self.requester.peer for one in self.readers)
 
     def add_reader(self, reader: DownloadBody) -> bool:
         """Take a new reader in; False when it is too late for one."""
@@ -223,7 +238,9 @@ class Download:
         self._source.forget_download(self)
 
     def _fetch_file(self) -> None:
-        response = self._source.origin.request_file(self.url, self.end, self.version)
+        response = self._source.origin.request_file(
+            self.url, self.end, self.version, self.requester.via
+        )
         with self.lock:
             self._response, self.version, self.answered = response, response.version, True
             self._notify_readers()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from time import monotonic
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
@@ -15,11 +17,20 @@ from urllib3 import exceptions as http
 
 from pybootd import __version__
 from pybootd.core.events import FileProblem
+from pybootd.files.remote.connections import BoundedPoolManager, limit_answer
 from pybootd.files.remote.credentials import origin_of
+from pybootd.files.remote.watchdog import watchdog
 from pybootd.files.source import FileError, Forbidden, Missing, Unavailable
 
 MAX_PIECE = 65536
 """Octets that are read at once, at most."""
+
+PSEUDONYM = f"pybootd-{secrets.token_hex(4)}"
+"""How this process names itself in ``Via``, so that it knows its own requests again."""
+SLOW_S, MIN_OCTETS = 30.0, 32 << 10
+"""A web server is given up that sends fewer octets than this in so many seconds."""
+PATIENCE = 1.5
+"""Times the silence that is allowed which a whole head, or a part of a body, may take."""
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 _MAX_RESUMES = 3  # connections that one download may lose and take up again
@@ -66,6 +77,7 @@ class OriginResponse:
         self._offset = 0
         self._resumes = 0
         self._stopped = False
+        self._waited, self._came = 0.0, 0  # seconds, and octets in them
 
     def read_piece(self) -> bytes:
         """Return the next octets, none at the end; raises Unavailable when it breaks off."""
@@ -91,7 +103,7 @@ class OriginResponse:
     def _read_some(self, most: int) -> bytes:
         while True:
             try:
-                data = self._response.read1(most, decode_content=self._decode)
+                data = self._wait_for_octets(most)
             except http.HTTPError as error:
                 if not self._resume_response(error):
                     text = f"{self.url}: {self._explain_break(error)}"
@@ -99,6 +111,26 @@ class OriginResponse:
             else:
                 self._offset += len(data)
                 return data
+
+    def _wait_for_octets(self, most: int) -> bytes:
+        """Read what is there next; raises HTTPError, and Unavailable when it comes too slowly."""
+        before = monotonic()
+        with watchdog.limit_wait(self._origin.silence * PATIENCE, self._response.shutdown) as limit:
+            try:
+                data = self._response.read1(most, decode_content=self._decode)
+            finally:
+                # an octet now and then is as late as none
+                if limit.expired:
+                    text = f"{self.url}: too slow after {self._offset} octets"
+                    raise Unavailable(text, FileProblem.ORIGIN_BROKE_OFF)
+        self._waited += monotonic() - before
+        self._came += len(data)
+        if self._came >= MIN_OCTETS:
+            self._waited, self._came = 0.0, 0
+        elif self._waited > SLOW_S and data:
+            text = f"{self.url}: {self._came} octets in {SLOW_S:g} s, after {self._offset} octets"
+            raise Unavailable(text, FileProblem.ORIGIN_BROKE_OFF)
+        return data
 
     def _resume_response(self, error: http.HTTPError) -> bool:
         """Take up a download whose connection was lost, where the web server can."""
@@ -134,9 +166,9 @@ class HttpOrigin:
         self.connect = connect
         self.silence = silence
         self.credentials: Mapping[str, str] = NOTHING
-        self._pool = urllib3.PoolManager(
+        self._pool = BoundedPoolManager(
             num_pools=16,
-            maxsize=16,
+            maxsize=64,
             timeout=urllib3.Timeout(connect=connect, read=silence),
             retries=urllib3.Retry(None, connect=False, read=False, other=False, redirect=5),
             # nothing but the file's own octets: a size is known, and a download can be resumed
@@ -144,10 +176,11 @@ class HttpOrigin:
         )
 
     def request_file(
-        self, url: str, offset: int = 0, version: Version | None = None
+        self, url: str, offset: int = 0, version: Version | None = None, via: str = ""
     ) -> OriginResponse:
         """Ask for a file, from ``offset`` octets on if it still is that version.
 
+        ``via`` is the field of the request for which it is asked.
         Raises Missing, Forbidden, Unavailable (it changed, too).
         """
         if version is not None and offset and version.condition and version.size is not None:
@@ -155,7 +188,7 @@ class HttpOrigin:
                 answer = OriginResponse(self, url, self.request_rest(url, offset, version))
                 answer.version, answer._offset = version, offset
                 return answer
-        answer = OriginResponse(self, url, self._request_url(url))
+        answer = OriginResponse(self, url, self._request_url(url, {"Via": via}))
         try:
             if version is not None and answer.version != version:
                 raise Unavailable(f"{url}: changed at its origin", FileProblem.CHANGED)
@@ -176,14 +209,17 @@ class HttpOrigin:
         response.close()
         raise Unavailable(f"{url}: the rest can't be had", FileProblem.ORIGIN_BROKE_OFF)
 
-    def request_if_changed(self, url: str, etag: str, modified: str) -> OriginResponse | None:
+    def request_if_changed(
+        self, url: str, etag: str, modified: str, via: str = ""
+    ) -> OriginResponse | None:
         """Ask for a file unless it is still the one with these validators (RFC 9110 13.1).
 
         None: it is. Raises as ``request_file`` does.
         """
         condition = {"If-None-Match": etag} if etag else {"If-Modified-Since": modified}
         both = (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
-        response = self._request_url(url, condition if etag or modified else NOTHING, both)
+        extra = {"Via": via, **(condition if etag or modified else NOTHING)}
+        response = self._request_url(url, extra, both)
         if response.status == HTTPStatus.NOT_MODIFIED:
             response.drain_conn()
             return None
@@ -201,6 +237,7 @@ class HttpOrigin:
     ) -> urllib3.BaseHTTPResponse:
         """Send a request and return the answer, its body unread; raises FileError."""
         headers = {**self._pool.headers, **extra}
+        headers["Via"] = ", ".join(filter(None, (extra.get("Via"), f"1.1 {PSEUDONYM}")))
         if secret := self.credentials and self.credentials.get(origin_of(url)):
             # urllib3 leaves it out of what a redirection to another host, port or scheme asks
             headers["Authorization"] = secret
@@ -219,7 +256,8 @@ class HttpOrigin:
         raise _make_refusal(url, response)
 
     def _send_request(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
-        return self._pool.request("GET", url, headers=headers, preload_content=False)
+        with limit_answer(self.silence * PATIENCE):
+            return self._pool.request("GET", url, headers=headers, preload_content=False)
 
     def _explain_failure(self, error: Exception) -> str:
         """Say in a few words why there is no answer."""

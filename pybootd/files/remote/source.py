@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import quote, urlsplit
 
 from pybootd.config.ini import ConfigError, Section
@@ -14,7 +15,8 @@ from pybootd.files.filters import is_url
 from pybootd.files.remote.cache import FileCache
 from pybootd.files.remote.cache_store import CacheStore
 from pybootd.files.remote.download import Download, DownloadBody
-from pybootd.files.remote.origin import HttpOrigin, Version
+from pybootd.files.remote.origin import PSEUDONYM, HttpOrigin, Version
+from pybootd.files.remote.shares import Requester, count_held, find_victim
 from pybootd.files.source import (
     Body,
     FileError,
@@ -26,6 +28,10 @@ from pybootd.files.source import (
 
 MAX_DOWNLOADS = 64
 """Downloads at a time."""
+MAX_VIA = 1000
+"""Characters of the field ``Via``: a request that came through more programs goes in a circle."""
+MAX_DOWNLOADS_PER_CLIENT = 32
+"""Downloads at a time that one client has asked for."""
 
 
 class RemoteSource(Source):
@@ -41,7 +47,7 @@ class RemoteSource(Source):
         self._window_lock = threading.Lock()
         self._loop: Loop | None = None
         self._lock = threading.Lock()
-        self._downloads: set[Download] = set()
+        self._downloads: dict[Download, None] = {}  # in the order in which they began
         self._by_url: dict[str, Download] = {}
         self._cache: FileCache | None = None
 
@@ -86,12 +92,18 @@ class RemoteSource(Source):
 
     def open(self, name: str, request: FileRequest) -> Later[Body]:
         """Ask for the file, or follow those who just did; a worker waits for the answer."""
+        via = request.about.get("via", "")
+        if PSEUDONYM in via or len(via) > MAX_VIA:
+            text = f"{name}: its web server leads back to pybootd"
+            raise Unavailable(text, FileProblem.ORIGIN_ANSWER)
+        requester = Requester(request.peer, via)
         url = name if is_url(name) else self.prefix + quote(name, errors="surrogateescape")
         # workers for each host: one that is silent delays no other
         pool = f"fetch {urlsplit(url).netloc}"
         # who waits for all of a file keeps no worker from those who wait for an answer
         pool += " whole" if request.pin else ""
-        return Later(lambda: self._open_url(url, request.pin), pool)
+        call = partial(self._open_url, url, request.pin, requester)
+        return Later(call, pool, MAX_DOWNLOADS, request.peer)
 
     def call_in_loop(self, callback: Callable[[float], None]) -> None:
         """Call back in the loop's thread."""
@@ -107,13 +119,13 @@ class RemoteSource(Source):
     def forget_download(self, download: Download) -> None:
         """Let go of a download that is over."""
         with self._lock:
-            self._downloads.discard(download)
+            self._downloads.pop(download, None)
             if self._by_url.get(download.url) is download:
                 del self._by_url[download.url]
 
-    def open_uncached(self, url: str) -> DownloadBody:
+    def open_uncached(self, url: str, requester: Requester) -> DownloadBody:
         """Follow those who just asked for the file, or ask for it; blocks. Raises FileError."""
-        reader = DownloadBody(self)
+        reader = DownloadBody(self, requester)
         with self._lock:
             download = self._by_url.get(url)
             if download is None or not download.add_reader(reader):
@@ -125,9 +137,11 @@ class RemoteSource(Source):
             raise
         return reader
 
-    def open_rest(self, url: str, offset: int, version: Version) -> DownloadBody:
+    def open_rest(
+        self, url: str, offset: int, version: Version, requester: Requester
+    ) -> DownloadBody:
         """Pass on what comes after ``offset`` octets of this version. Raises FileError."""
-        reader = DownloadBody(self)
+        reader = DownloadBody(self, requester)
         reader.size, reader.offset = version.size, offset
         with self._lock:
             self._start_download(reader, url, version)
@@ -139,24 +153,39 @@ class RemoteSource(Source):
         with self._lock:
             self._start_download(reader, left.url, left.version)
 
-    def _open_url(self, url: str, pin: str) -> Body:
+    def _open_url(self, url: str, pin: str, requester: Requester) -> Body:
         if self._cache is not None:
-            return self._cache.open_url(url, pin)
+            return self._cache.open_url(url, pin, requester)
         if pin:
             text = f"{url} is pinned, and without [cache] dir it can't be checked"
             raise Unavailable(text, FileProblem.UNCHECKED)
-        return self.open_uncached(url)
+        return self.open_uncached(url, requester)
 
     def _start_download(self, reader: DownloadBody, url: str, version: Version | None) -> Download:
         """Start a download for a reader, from where it is."""
         if self.closed:
             raise Unavailable("the daemon stops", FileProblem.STOPPED)
-        if len(self._downloads) >= MAX_DOWNLOADS:
-            text = f"{url}: {MAX_DOWNLOADS} downloads are under way, and no more are made at once"
-            raise Unavailable(text, FileProblem.BUSY)
-        download = Download(self, url, reader.offset, version)
+        self._make_room(url, reader.requester.peer)
+        download = Download(self, url, reader.offset, version, reader.requester)
         reader.read_from(download)
-        self._downloads.add(download)
+        self._downloads[download] = None
         # daemon: one that hangs must not hold up the end of the process
         threading.Thread(target=download.run_download, name="download", daemon=True).start()
         return download
+
+    def _make_room(self, url: str, peer: str) -> None:
+        """See that one more download may begin; the newest of the greediest client gives way."""
+        if count_held(self._downloads, peer) >= MAX_DOWNLOADS_PER_CLIENT:
+            text = f"{url}: {MAX_DOWNLOADS_PER_CLIENT} downloads are under way for this client"
+            raise Unavailable(text, FileProblem.BUSY)
+        if len(self._downloads) < MAX_DOWNLOADS:
+            return
+        text = f"{url}: {MAX_DOWNLOADS} downloads are under way, and no more are made at once"
+        alone = [one for one in self._downloads if one.is_for_requester_alone()]
+        victim = find_victim(alone, peer)
+        if victim is None:
+            raise Unavailable(text, FileProblem.BUSY)
+        del self._downloads[victim]
+        if self._by_url.get(victim.url) is victim:
+            del self._by_url[victim.url]
+        victim.fail_download(Unavailable("it gave way to another client's", FileProblem.BUSY))
