@@ -12,6 +12,7 @@ from pybootd.core.client import KnownClient
 from pybootd.core.events import EndCause, EventBus, FileProblem, TransferOutcome
 from pybootd.core.loop import Loop
 from pybootd.tftp.blocks import Buffer
+from pybootd.tftp.proof import UnprovenBound
 from pybootd.tftp.tid import PeerAddress, TransferPorts
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class TftpContext:
     loop: Loop
     bus: EventBus
     ports: TransferPorts
+    bound: UnprovenBound
     offload: bool = sys.platform == "linux"
     without_offload: set[int] = field(default_factory=set)
     send_queue: list[tuple[HasDescriptor, Buffer]] = field(default_factory=list)

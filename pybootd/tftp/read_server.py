@@ -223,7 +223,8 @@ class ReadServer:
     ) -> None:
         body = opened.body
         try:
-            wire = self._context.ports.open_socket(request.peer, request.local)
+            proven = request.known is not None
+            wire = self._context.ports.open_socket(request.peer, request.local, proven=proven)
         except OSError as error:
             body.close()
             why = f"no socket for it: {error.strerror or error}"
@@ -273,7 +274,10 @@ class ReadServer:
             largest = min(largest, largest_block(wire[0]))
         if packet.mode == "netascii":
             body = NetasciiStream(body)
-        terms = negotiate(packet.options, largest, config.windowsize, body.size)
+        window, bound = config.windowsize, self._context.bound
+        if bound.is_needed and request.known is None:
+            window = min(window, bound.max_window)
+        terms = negotiate(packet.options, largest, window, body.size)
         blocks: BlockSource
         if isinstance(body, StaticBody):
             blocks = CachedBlocks(self._cache.acquire_file(body, terms.blocksize))

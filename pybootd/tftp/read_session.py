@@ -7,8 +7,8 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 
-from pybootd.core.events import EndCause, TransferEnded, TransferOutcome
-from pybootd.files.source import FileError
+from pybootd.core.events import EndCause, FileProblem, TransferEnded, TransferOutcome
+from pybootd.files.source import FileError, Unavailable
 from pybootd.tftp.blocks import BlockSource, Buffer, CachedBlocks
 from pybootd.tftp.context import TftpContext, TftpRequest, TransferEnd
 from pybootd.tftp.offload import OffloadRefusedError, PacketWriter
@@ -48,7 +48,7 @@ class ReadSession:
 
     # fmt: off
     __slots__ = (
-        "_cached_blocks",
+        "_bound", "_cached_blocks",
         "_context",
         "_expected_ack",
         "_first_ready",
@@ -110,7 +110,10 @@ class ReadSession:
         self._ready_packets: Sequence[Buffer] = ()
         self._ready_acks: Sequence[bytes] = ()
         self._slice_packets: Callable[[int, int], Buffer | None] | None = None
-        self._cached_blocks = blocks if isinstance(blocks, CachedBlocks) else None
+        # what leaves to an address that may be forged is counted, on the slow path
+        self._bound = context.bound if context.bound.is_needed and not request.known else None
+        counted = self._bound is not None
+        self._cached_blocks = blocks if isinstance(blocks, CachedBlocks) and not counted else None
         self._lockstep_blocks = self._cached_blocks if terms.windowsize == 1 else None
 
     def start_transfer(self, now: float) -> None:
@@ -269,6 +272,10 @@ class ReadSession:
     def _send_blocks(self, first: int, count: int) -> int:
         """Send blocks; return how many left, fewer where the source or the system has no more."""
         self.sender.source_empty = False
+        if self._bound is not None:
+            octets, host = count * (self.terms.blocksize + DATA_HEADER), self.request.peer[0]
+            if not self._bound.take_octets(host, octets, self._context.loop.now):
+                raise Unavailable(self._bound.explain(), FileProblem.BUSY)
         sent = 0
         while sent < count:
             most = min(self._writer.packets_per_send, count - sent)

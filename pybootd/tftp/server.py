@@ -16,6 +16,7 @@ from pybootd.core.rate_limit import REMIND_S, RateLimit, once_per
 from pybootd.files.source import FileError, FileOpener, Unavailable
 from pybootd.system import sockets
 from pybootd.tftp.context import TftpContext
+from pybootd.tftp.proof import UnprovenBound
 from pybootd.tftp.read_server import ReadServer
 from pybootd.tftp.tid import TransferPorts
 from pybootd.tftp.wire.packet import (
@@ -66,7 +67,7 @@ class TftpServer:
         self._bus = bus
         self._uploads = uploads
         self.ports = TransferPorts(loop, config.port_range)
-        self._context = TftpContext(loop, bus, self.ports)
+        self._context = TftpContext(loop, bus, self.ports, UnprovenBound(config.port_range))
         self._context.offload = self._context.offload and config.offload
         self.read_server = ReadServer(
             self._context, config, clients, files, self._refuse_request, self._give_token_back

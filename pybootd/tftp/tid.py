@@ -1,8 +1,10 @@
 """Transfer identifiers (RFC 1350 4): the ports that transfers use, and who else writes to them.
 
 A transfer's socket is connected, so the system hands it its client's datagrams alone. A second
-socket on the same port gets what strangers send there, to answer ERROR 5. Both are kept for the
-next transfers for a moment, so that a small file costs no new socket.
+socket on the same port gets what strangers send there, to answer ERROR 5. Both are kept for a
+moment for the next transfers of the same address, so that a small file costs no new socket; not for
+those of others, for who answers to a port proves that it is there, so nobody else may know its
+number (``proof``).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import functools
 import random
 import socket
 from collections import deque
+from collections.abc import Iterable
 from ipaddress import ip_address
 
 from pybootd.core.loop import Loop, Timer
@@ -78,6 +81,7 @@ class TransferPort:
 
     __slots__ = (
         "family",
+        "host",
         "idle_until",
         "number",
         "peers",
@@ -90,6 +94,7 @@ class TransferPort:
         self.stranger_socket = sock
         self.family = sock.family
         self.number: int = sock.getsockname()[1]
+        self.host = ""  # the address that it served last
         self.peers: set[PeerAddress] = set()
         self.recent_peers: deque[PeerAddress] = deque(maxlen=8)
         self.spare_socket: tuple[socket.SocketType, str] | None = None
@@ -102,7 +107,8 @@ class TransferPorts:
     def __init__(self, loop: Loop, port_range: tuple[int, int] | None) -> None:
         self._loop = loop
         self._port_range = port_range
-        self._idle: deque[TransferPort] = deque()
+        self._idle: dict[TransferPort, None] = {}  # the longest idle first
+        self._idle_of: dict[str, deque[TransferPort]] = {}  # the same by the address served last
         self._in_use: dict[tuple[int, int], TransferPort] = {}  # by family and number
         self._timer: Timer | None = None
 
@@ -111,12 +117,14 @@ class TransferPorts:
         """The ports that no transfer uses, the longest idle first."""
         return tuple(self._idle)
 
-    def open_socket(self, peer: PeerAddress, local: str) -> tuple[socket.SocketType, TransferPort]:
+    def open_socket(
+        self, peer: PeerAddress, local: str, *, proven: bool = False
+    ) -> tuple[socket.SocketType, TransferPort]:
         """Open a transfer's socket from this own address (empty: any) to its client.
 
-        Raises OSError.
+        ``proven``: the client needs no port that no other knows. Raises OSError.
         """
-        port = self._pick_port(peer)
+        port = self._pick_port(peer, proven)
         spare, port.spare_socket = port.spare_socket, None
         if spare is not None:
             if spare[1] == local and _reconnect(spare[0], peer):
@@ -136,19 +144,34 @@ class TransferPorts:
             raise
         return sock, port
 
-    def _pick_port(self, peer: PeerAddress) -> TransferPort:
+    def _pick_port(self, peer: PeerAddress, proven: bool) -> TransferPort:
         family = sockets.family_of(peer[0])
-        # not the port of this client's earlier transfer: its late datagrams may still come
-        for _ in range(len(self._idle)):
-            port = self._idle.popleft()
-            if peer not in port.recent_peers and port.family == family:
-                break
-            self._idle.append(port)
-        else:
+        port = self._reuse_port(peer, self._idle_of.get(peer[0], ()), family)
+        if port is None and proven:
+            port = self._reuse_port(peer, self._idle, family)
+        if port is None:
             port = self._bind_port(peer, family)
         port.peers.add(peer)
+        port.host = peer[0]
         self._in_use[port.family, port.number] = port
         return port
+
+    def _reuse_port(
+        self, peer: PeerAddress, ports: Iterable[TransferPort], family: socket.AddressFamily
+    ) -> TransferPort | None:
+        for port in ports:
+            # not the port of this client's earlier transfer: its late datagrams may still come
+            if peer not in port.recent_peers and port.family == family:
+                self._take_idle(port)
+                return port
+        return None
+
+    def _take_idle(self, port: TransferPort) -> None:
+        del self._idle[port]
+        ports = self._idle_of[port.host]
+        ports.remove(port)
+        if not ports:
+            del self._idle_of[port.host]
 
     def _bind_port(self, peer: PeerAddress, family: socket.AddressFamily) -> TransferPort:
         sock = _udp_socket(family)
@@ -190,7 +213,7 @@ class TransferPorts:
             return min(usable, key=lambda port: len(port.peers))
         for port in self._idle:
             if port.family == family:
-                self._idle.remove(port)
+                self._take_idle(port)
                 return port
         raise OSError("no port of [tftp] port_range is free")
 
@@ -220,18 +243,16 @@ class TransferPorts:
             self._close_port(port)
             return
         port.idle_until = now + KEEP_IDLE_PORT_S
-        self._idle.append(port)
+        self._idle[port] = None
+        self._idle_of.setdefault(port.host, deque()).append(port)
         if self._timer is None:
             self._timer = self._loop.call_at(port.idle_until, self._close_idle_ports)
 
     def _close_idle_ports(self, now: float) -> None:
         self._timer = None
-        for _ in range(len(self._idle)):
-            port = self._idle.popleft()
-            if port.idle_until <= now:
-                self._close_port(port)
-            else:
-                self._idle.append(port)
+        for port in [port for port in self._idle if port.idle_until <= now]:
+            self._take_idle(port)
+            self._close_port(port)
         if self._idle:
             self._timer = self._loop.call_at(
                 min(port.idle_until for port in self._idle), self._close_idle_ports
@@ -247,8 +268,9 @@ class TransferPorts:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._idle:
-            self._close_port(self._idle.popleft())
+        for port in list(self._idle):
+            self._take_idle(port)
+            self._close_port(port)
 
     def _answer_stranger(self, port: TransferPort) -> None:
         arrival = sockets.receive(port.stranger_socket, 64)

@@ -64,19 +64,23 @@ class TftpConfig:
     timeout: float = option(
         values.seconds(0.01, 255),
         1.0,
-        "How long to wait for a client before a block is sent again.",
+        "How long to wait for a client before a block is sent again; each further wait is twice"
+        " as long.",
         unit="seconds",
     )
     retries: int = option(
-        values.integer(0, 100), 5, "How often a block is sent again before the transfer ends."
+        values.integer(0, 100),
+        5,
+        "How often a block is sent again before the transfer ends; a client that has answered is"
+        " waited for up to 30 seconds, as it may be writing its flash.",
     )
     port_range: tuple[int, int] | None = option(
         values.PORT_RANGE,
         None,
         "Ports for transfers, for firewalls and containers. Clients share them where there are too"
-        " few.",
+        " few; with fewer than 1,024, what an address without a lease is sent is bounded.",
         default_text="any",
-        example="20000-20999",
+        example="20000-21023",
         restart=True,
     )
     fragments: bool = option(
