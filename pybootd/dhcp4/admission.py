@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pybootd.access.base import Access, AccessDecision
 from pybootd.config.loader import Config
-from pybootd.core.client import KnownClient
+from pybootd.core.client import Client, KnownClient
 from pybootd.core.events import RefusalCause, Refused
 from pybootd.core.rate_limit import REMIND_S, once_per
 from pybootd.core.workers import TaskResult, TooManyWaitingError
@@ -65,7 +65,7 @@ class Admission:
                 found = outcome.get()
             except TooManyWaitingError:
                 reason = "more clients ask than the access list can answer"
-                return self.refuse_all_alike(newest, reason, RefusalCause.NO_ACCESS, now)
+                return self.refuse_all_alike(newest.client, reason, RefusalCause.NO_ACCESS, now)
             except Exception as error:
                 log.debug("the access list failed", exc_info=True)
                 found = AccessDecision(None, f"access: {error}", error=True)
@@ -100,8 +100,8 @@ class Admission:
         return [Publish(Refused(request.client, reason, level, cause))]
 
     def refuse_all_alike(
-        self, request: DhcpRequest, reason: str, cause: RefusalCause, now: float
+        self, client: Client, reason: str, cause: RefusalCause, now: float
     ) -> list[Action]:
         """Leave a request unanswered for a reason that isn't the client's: one warning for all."""
         level = logging.WARNING if self._reminder.take_token(reason, now) else logging.DEBUG
-        return [Publish(Refused(request.client, reason, level, cause))]
+        return [Publish(Refused(client, reason, level, cause))]

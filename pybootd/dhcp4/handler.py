@@ -32,6 +32,7 @@ from pybootd.dhcp4.request import (
     read_ciaddr,
     read_kind,
     read_requested_ip,
+    read_selected_subnet,
     read_server_id,
     read_server_id_override,
 )
@@ -84,7 +85,7 @@ class DhcpHandler:
         place = self._subnets.choose_subnet(packet, arrival)
         owner = self.identify_client(packet.chaddr, packet.options.get(options.CLIENT_ID))
         if place is None or not owner:
-            return []
+            return self._note_missing_subnet(packet, arrival, now) if owner else []
         subnet, server = place
         lease = subnet.pool.find_lease(owner)
         known = self._clients.find_by_identity(
@@ -122,6 +123,15 @@ class DhcpHandler:
         """Return the requests whose answers wait for an access list or a probe."""
         return list(self._admission.waiting.values())
 
+    def _note_missing_subnet(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
+        """Say of a relay that no subnet is its own; other networks' clients are no concern."""
+        if packet.giaddr == NOBODY:
+            return []
+        client = pxe.read_client(packet, arrival.interface.name)
+        chosen = read_selected_subnet(packet) or packet.giaddr
+        reason = f"no [subnet] has {chosen}, by which its relay {packet.giaddr} asks for it"
+        return self._admission.refuse_all_alike(client, reason, RefusalCause.OTHER, now)
+
     # what is asked?
 
     def _decide_request(
@@ -139,7 +149,7 @@ class DhcpHandler:
         if self.offline and not self._is_lease_in_database(request, now):
             reason = "the lease database is away, and new clients wait for it"
             cause = RefusalCause.DATABASE_AWAY
-            return self._admission.refuse_all_alike(request, reason, cause, now)
+            return self._admission.refuse_all_alike(request.client, reason, cause, now)
         if request.kind == MessageType.DISCOVER:
             until = now + PROBE_TIME_S if probe_until is None else probe_until
             return self._offer_address(request, verdict, now, until)
@@ -201,7 +211,7 @@ class DhcpHandler:
     def _refuse_for_full_pool(self, request: DhcpRequest, now: float) -> list[Action]:
         pool = request.subnet.pool
         reason, cause = f"no free address left in {pool}", RefusalCause.POOL
-        return self._admission.refuse_all_alike(request, reason, cause, now)
+        return self._admission.refuse_all_alike(request.client, reason, cause, now)
 
     def _probe_before_offer(
         self, request: DhcpRequest, verdict: AccessDecision, lease: Lease, probe_until: float

@@ -167,7 +167,7 @@ class ReplyBuilder:
             ciaddr = siaddr = NOBODY
             sname = file = b""
         else:
-            ciaddr = NOBODY if kind is MessageType.OFFER else request.ciaddr
+            ciaddr = NOBODY if asked.ciaddr == NOBODY else request.ciaddr
             siaddr = request.subnet.settings.next_server or request.server
             sname = self._servername
             file = (request.boot_file.told if boot_file is None else boot_file).encode()
@@ -309,6 +309,8 @@ class ReplyBuilder:
             to = BROADCAST
         elif request.ciaddr != NOBODY:
             to = request.ciaddr  # even with the broadcast bit
+            if request.kind == MessageType.REQUEST and arrival.source == NOBODY:
+                mac = asked.chaddr  # it has not set up its address yet: it answers no ARP
         elif reply.yiaddr == NOBODY:
             to = arrival.source if arrival.source != NOBODY else BROADCAST
         elif (
@@ -354,6 +356,9 @@ def _wanted_codes(request: DhcpRequest) -> Sequence[int]:
         return (*_BOOTP_FIRST, *(asked or _UNASKED))
     if not asked:  # an empty list asks for nothing in particular
         return _UNASKED
+    if request.kind != MessageType.INFORM:
+        # no client can do without (raspberrypi/firmware#1001)
+        return (options.MASK, *asked, options.ROUTER)
     if options.MASK in asked and options.ROUTER in asked:
         return (options.MASK, *asked)
     return asked

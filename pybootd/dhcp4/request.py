@@ -88,14 +88,19 @@ def read_ciaddr(packet: Packet, kind: int, arrival: Arrival) -> IPv4Address:
 
     Only a client that has an address says it in ciaddr: in RENEWING, REBINDING and INFORM (RFC 2131
     4.3.2, 4.3.5), and in BOOTP (RFC 951 3). In other messages firmware repeats an old one. A client
-    that renews names neither server nor address; one that does so nevertheless sends from ciaddr.
+    that renews names neither server nor address. One that does so nevertheless sends from ciaddr,
+    and one that names its address in option 50 instead sends from that.
     """
-    if packet.ciaddr == NOBODY or kind == MessageType.INFORM or kind == BOOTP:
+    if kind == MessageType.INFORM or kind == BOOTP:
         return packet.ciaddr
     if kind != MessageType.REQUEST:
         return NOBODY
+    claimed, source = packet.ciaddr, arrival.source
+    if claimed == NOBODY:
+        claimed = read_requested_ip(packet) or NOBODY
+        return claimed if claimed == source and read_server_id(packet) is None else NOBODY
     names = options.SERVER_ID in packet.options or options.REQUESTED in packet.options
-    return NOBODY if names and arrival.source != packet.ciaddr else packet.ciaddr
+    return NOBODY if names and source != claimed else claimed
 
 
 def read_server_id(packet: Packet) -> IPv4Address | None:
@@ -121,8 +126,9 @@ def read_selected_subnet(packet: Packet) -> IPv4Address | None:
 
 
 def read_requested_ip(packet: Packet) -> IPv4Address | None:
-    """Return the address that the client asks for (option 50)."""
-    return read_address(packet.options.get(options.REQUESTED))
+    """Return the address that the client asks for (option 50); some say 0.0.0.0 for none."""
+    address = read_address(packet.options.get(options.REQUESTED))
+    return None if address == NOBODY else address
 
 
 def read_address(value: bytes | None) -> IPv4Address | None:

@@ -154,7 +154,7 @@ class Subnets:
         selected = read_selected_subnet(packet)
         if selected is not None or packet.giaddr != NOBODY:
             return self._choose_behind_relay(selected or packet.giaddr, arrival)
-        if arrival.unicast and packet.ciaddr != NOBODY:
+        if arrival.unicast and arrival.source != NOBODY:
             # a client that got its lease through a relay renews it straight with us
             found = self.find_subnet(read_ciaddr(packet, read_kind(packet), arrival))
             if found is not None:

@@ -368,7 +368,7 @@ def test_destinations() -> None:
     relayed = desk.reply(request(DISCOVER, giaddr=RELAY, flags=0x8000))
     assert (relayed.to, relayed.port) == (RELAY, 67)
     desk.lease()
-    renewed = desk.reply(request(REQUEST, ciaddr=FIRST, flags=0x8000))
+    renewed = desk.reply(request(REQUEST, ciaddr=FIRST, flags=0x8000), elsewhere(source=FIRST))
     assert (renewed.to, renewed.mac) == (FIRST, b"")
 
 
