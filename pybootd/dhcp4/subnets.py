@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from pybootd.config.bootfile import host_of
 from pybootd.config.client_classes import ClientProfiles, SubnetConfig
@@ -112,8 +112,7 @@ class Subnets:
             return []
         addresses = [(one.name, own) for one in interfaces for own in one.addresses]
         served = main is not None and any(
-            own.ip in main.network or (main.network.prefixlen == 32 and own.network.prefixlen == 32)
-            for _, own in addresses
+            own.ip in main.network or _reaches_host(own, main) for _, own in addresses
         )
         if main is None or not served:
             have = ", ".join(f"{name} {own.network}" for name, own in addresses)
@@ -195,7 +194,10 @@ class Subnets:
             return None
         kept = self._config.static.get(mac)
         reserved = [one for one in hosts if kept is not None and kept in one.network]
-        found = reserved or [one for one in hosts if _reaches(arrival.interface, one)]
+        addresses = arrival.interface.addresses
+        found = reserved or [
+            one for one in hosts if any(_reaches_host(own, one) for own in addresses)
+        ]
         return (found[0], arrival.local) if len(found) == 1 else None
 
     def _make_subnet(self, subnet: SubnetConfig) -> Subnet:
@@ -298,10 +300,12 @@ class LeaseHolders:
         return released
 
 
-def _reaches(interface: Interface, subnet: Subnet) -> bool:
-    """Tell whether a single host may be on the interface: unnumbered, or on its network."""
-    host = subnet.network.network_address
-    return any(own.network.prefixlen == 32 or host in own.network for own in interface.addresses)
+def _reaches_host(own: IPv4Interface, subnet: Subnet) -> bool:
+    """Tell whether the one host of a /32 may be at this address: unnumbered, or on its network."""
+    network = subnet.network
+    if network.prefixlen < 32:
+        return False
+    return own.network.prefixlen == 32 or network.network_address in own.network
 
 
 def _find_main_network(

@@ -142,6 +142,51 @@ def test_dhcpcd_gets_rebinds_and_releases(lab: Lab) -> None:
         running.wait(10)
 
 
+@pytest.mark.net("udhcpc", "dhclient")
+@pytest.mark.parametrize("client", ["udhcpc", "dhclient"])
+@pytest.mark.parametrize(
+    ("own", "settings", "leased"),
+    [
+        ("10.7.1.0/31", "pool_start = 10.7.1.1\npool_count = 1\n", "10.7.1.1/31"),
+        ("10.7.1.1/31", "pool_start = 10.7.1.0\npool_count = 1\n", "10.7.1.0/31"),
+        (
+            "10.7.1.1/32",
+            "pool_start = 10.7.1.9\npool_count = 1\nnetmask = 255.255.255.255\n",
+            "10.7.1.9/32",
+        ),
+    ],
+)
+def test_networks_of_31_and_32_bits(
+    network: Network, tmp_path: Path, client: str, own: str, settings: str, leased: str
+) -> None:  # RFC 3021
+    lan, server, machine = network.switch(), network.host("server"), network.host("client")
+    server.plug(lan, own)
+    machine.plug(lan)
+    capture = Capture(machine)
+    path = ini(tmp_path, f"leases = memory\n{settings}")
+    script = tmp_path / "script"
+    script.write_text(UDHCPC_SCRIPT)
+    script.chmod(0o755)
+    files = ("-lf", tmp_path / "leases", "-pf", tmp_path / "pid")
+    words = {
+        "udhcpc": ("udhcpc", "-i", "eth0", "-f", "-s", script),
+        "dhclient": ("dhclient", "-4", "-d", *files, "eth0"),
+    }[client]
+    with DaemonProcess(server, path, tmp_path / "log", (67,), "-p", "-d") as daemon:
+        running = machine.popen(*words)
+        host = leased.partition("/")[0]
+        wait(lambda: f"inet {host}" in machine.ip("-4", "-oneline", "address", "show"))
+        running.terminate()
+        running.wait()
+        assert daemon.stop() == 0
+    ack = capture.last(MessageType.ACK).packet
+    assert str(ack.yiaddr) == host
+    assert ack.options[1] == (b"\xff\xff\xff\xfe" if leased.endswith("31") else b"\xff" * 4)
+    assert ack.options[3] == A(own.partition("/")[0]).packed
+    assert 28 not in ack.options
+    capture.socket.close()
+
+
 @pytest.mark.net("udhcpc", "setpriv")
 def test_without_the_right_to_send_frames_replies_are_broadcast(lab: Lab) -> None:
     path = ini(lab.folder, f"pool_start = {FIRST}\npool_count = 5\nleases = memory\n")
