@@ -21,6 +21,7 @@ from pybootd.files.source import (
     Forbidden,
     Missing,
     Source,
+    SourceSettings,
     StaticBody,
     Unavailable,
 )
@@ -113,6 +114,7 @@ class LocalSource(Source):
         # folder -> when it was changed, when it was read, its names by their lower case
         self._listings: BoundedMap[str, tuple[int, float, Mapping[str, list[str]]]]
         self._listings = BoundedMap(MAX_LISTINGS)
+        self._links = paths.NO_LINKS_OUT
         self._lock = threading.Lock()
         self._template_folders: BoundedMap[str, LocalSource] = BoundedMap(_MAX_TEMPLATE_FOLDERS)
 
@@ -126,6 +128,12 @@ class LocalSource(Source):
             raise ConfigError([section.fault("root", fault)])
         return cls(root)
 
+    def apply_settings(self, settings: SourceSettings) -> None:
+        """Take the folders that links may lead to."""
+        folders = tuple(map(os.fsencode, settings.links))
+        uploads = os.fsencode(settings.uploads) if settings.uploads else b""
+        self._links = paths.LinkRules(folders, uploads)
+
     def open(self, name: str, request: FileRequest) -> LocalFile:
         """Open a regular file; never waits. Raises FileError."""
         path = paths.encode_name(name)
@@ -133,7 +141,7 @@ class LocalSource(Source):
             if path.startswith(b"/"):
                 descriptor = paths.open_anywhere(path)
             else:
-                descriptor = paths.open_beneath(self._root, path)
+                descriptor = paths.open_beneath(self._root, path, self._links)
         except OSError as error:
             raise explain_os_error(error) from error
         status = os.fstat(descriptor)
@@ -179,7 +187,7 @@ class LocalSource(Source):
     def _open_folder(self, folder: str) -> int:
         """Open a folder below the root, "" being the root; raises OSError, FileError."""
         if folder:
-            return paths.open_beneath(self._root, paths.encode_name(folder))
+            return paths.open_beneath(self._root, paths.encode_name(folder), self._links)
         return os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def _entries_of(self, folder: str, now: float) -> Mapping[str, list[str]]:

@@ -60,8 +60,7 @@ class Files:
     """What one file service serves: a root, and filters in front of it.
 
     ``base`` is the root as text, an absolute path or a URL: what a filter's relative path starts
-    from. ``pins``: what files must be; ``settings`` are for all sources; ``uploads``: the folder
-    that clients may write to, None: there is none.
+    from. ``pins``: what files must be; ``settings`` are for all sources.
     """
 
     def __init__(
@@ -71,18 +70,18 @@ class Files:
         filters: Iterable[Filter] = (),
         pins: Mapping[str, str] = _NO_PINS,
         settings: SourceSettings | None = None,
-        uploads: Path | None = None,
     ) -> None:
         self.root = root
         self.base = base
         self.filters = tuple(filters)
-        self._locator = SourceLocator(root, base, settings or SourceSettings())
+        settings = settings or SourceSettings()
+        self._locator = SourceLocator(root, base, settings)
         root_folder = Path(base) if root.opens_paths else None
-        self._boot_folders = BootFolders(root_folder, uploads)
+        self._boot_folders = BootFolders(root_folder, settings.uploads)
         self._suggester = NameSuggester(root.list_names)
         self._loop: Loop | None = None
         self._pins = Pins(pins)
-        self._copies = CheckedCopies(settings.cache if settings else None)
+        self._copies = CheckedCopies(settings.cache)
         repeatable = root.opens_at_once and all(each.repeatable for each in self.filters)
         self._fast_path = repeatable and not pins
 
@@ -105,9 +104,7 @@ class Files:
             raise ConfigError([*error.faults, *faults]) from error
         if faults:
             raise ConfigError(faults)
-        upload = config.tftp.upload
-        uploads = config.path.absolute().parent / upload if upload else None
-        return cls(root, base, filters, config.pins, settings, uploads)
+        return cls(root, base, filters, config.pins, settings)
 
     def start(self, loop: Loop) -> None:
         """Give the sources the loop; to be called before the first ``open``."""
@@ -317,7 +314,9 @@ def _read_settings(config: Config) -> tuple[SourceSettings, list[Finding]]:
         except credentials.CredentialsError as error:
             section = config.sections.get("tftp", Section("tftp", config.path))
             faults.append(section.fault("credentials", str(error)))
-    return SourceSettings(cache.dir, cache.size, found), faults
+    upload = config.tftp.upload
+    uploads = config.path.absolute().parent / upload if upload else None
+    return SourceSettings(cache.dir, cache.size, found, config.tftp.links, uploads), faults
 
 
 def _target_of(answer: str | FilterTarget) -> FilterTarget:

@@ -188,12 +188,15 @@ class SourceSettings:
     """What the configuration has for whatever source needs it.
 
     ``cache``: where remote files are kept, None: nowhere, ``cache_size`` octets of them at most;
-    ``credentials``: origin -> the HTTP field ``Authorization``.
+    ``credentials``: origin -> the HTTP field ``Authorization``; ``links``: folders beside the root
+    that links may lead to; ``uploads``: the folder that clients may write to, None: there is none.
     """
 
     cache: Path | None = None
     cache_size: int = 0
     credentials: Mapping[str, str] = field(default_factory=dict)
+    links: tuple[Path, ...] = ()
+    uploads: Path | None = None
 
 
 class Source(ABC):

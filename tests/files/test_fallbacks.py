@@ -16,7 +16,15 @@ from pybootd.files.filters import Patterns
 from pybootd.files.local import LocalSource
 from pybootd.files.remote.source import RemoteSource
 from pybootd.files.resolver import Files
-from pybootd.files.source import Body, FileError, FileRequest, Forbidden, Missing, StaticBody
+from pybootd.files.source import (
+    Body,
+    FileError,
+    FileRequest,
+    Forbidden,
+    Missing,
+    SourceSettings,
+    StaticBody,
+)
 
 from .origin import Site
 
@@ -117,7 +125,7 @@ def test_a_folder_that_takes_uploads_is_none_that_a_client_booted_from(
         for file in ("boot.efi", "grubx64.efi"):
             (root / folder / file).touch()
     (root / "link").symlink_to("in")
-    files = Files(LocalSource(root), str(root), uploads=root / "in")
+    files = Files(LocalSource(root), str(root), settings=SourceSettings(uploads=root / "in"))
     ask(files, "debian/amd64/shim.efi")
     ask(files, name)
     assert ask(files, "grubx64.efi") == "debian/amd64/grubx64.efi"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pybootd.config.ini import ConfigError, Section
-from pybootd.config.loader import Config
+from pybootd.config.loader import Config, examine
 from pybootd.core.workers import Later
 from pybootd.files import paths
 from pybootd.files.local import LocalSource
@@ -22,6 +22,7 @@ from pybootd.files.source import (
     Forbidden,
     Missing,
     OpenedFile,
+    SourceSettings,
     StaticBody,
     Unavailable,
 )
@@ -161,6 +162,123 @@ def test_a_link_that_leads_out_is_refused(root: Path, link: str, target: str, na
         fetch(root, name)
 
 
+def fetch_by(root: Path, name: str, *links: Path, uploads: Path | None = None) -> bytes:
+    settings = SourceSettings(links=links, uploads=uploads)
+    files = Files(LocalSource(root), str(root), settings=settings)
+    opened = files.open(FileRequest(name, "192.0.2.9", "192.0.2.1"))
+    opened = opened.call() if isinstance(opened, Later) else opened
+    with contextlib.closing(opened.body) as body:
+        assert isinstance(body, StaticBody)
+        return body.pread(body.size, 0)
+
+
+LED_OUT = [
+    ("link", "{stage}/file", "link", b"staged"),
+    ("link", "{stage}", "link/file", b"staged"),
+    ("link", "{stage}/deep", "link/file", b"deep staged"),
+    ("link", "{stage}/./deep//file", "link", b"deep staged"),
+    ("dir/link", "{stage}/inner/file", "dir/link", b"deep staged"),
+    ("link", "{stage}/back/file", "link", b"content"),
+    ("link", "{stage}/other/file", "link", b"secret"),
+    ("link", "{stage}/deep/../file", "link", b"staged"),
+    ("LINK", "{stage}", "link/FILE", b"staged"),
+    ("link", "{stage}/../outside/file", "link", None),
+    ("link", "../stage/file", "link", None),
+    ("link", "dir/../../stage/file", "link", None),
+    ("link", "{stage}-more/file", "link", None),
+    ("link", "{stage}/up/outside/file", "link", None),
+    ("link", "{stage}/passwd", "link", None),
+    ("link", "{stage}/..", "link/outside/file", None),
+    ("link", "/etc/passwd", "link", None),
+    ("link", "{stage}/in/file", "link", None),
+    ("in/link", "{stage}/file", "in/link", None),
+    ("link", "{stage}/in", "link/file", None),
+    ("link", "{stage}/toin/file", "link", None),
+]
+
+
+@pytest.fixture
+def stage(root: Path, tmp_path: Path) -> Path:
+    """Make a folder beside the root that links may lead to, with links in it."""
+    made = tmp_path / "stage"
+    for name, text in {"file": "staged", "deep/file": "deep staged", "in/file": "brought"}.items():
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).write_text(text)
+    (tmp_path / "stage-more").mkdir()
+    (tmp_path / "stage-more" / "file").write_text("secret")
+    for link, target in {
+        "inner": "deep",
+        "back": str(root),
+        "other": str(tmp_path / "outside"),
+        "up": "..",
+        "passwd": "/etc/passwd",
+        "toin": "in",
+    }.items():
+        (made / link).symlink_to(target)
+    return made
+
+
+@pytest.mark.parametrize(("link", "target", "name", "content"), LED_OUT)
+def test_a_link_leads_out_where_the_administrator_says_so(
+    root: Path,
+    tmp_path: Path,
+    stage: Path,
+    link: str,
+    target: str,
+    name: str,
+    content: bytes | None,
+) -> None:
+    uploads = stage / "in"
+    if link.startswith("in/"):
+        uploads = root / "in"
+        uploads.mkdir()
+    (root / link).symlink_to(target.format(stage=stage))
+    allowed = (stage, tmp_path / "outside")
+    if content is None:
+        with pytest.raises(Forbidden, match="out of the root"):
+            fetch_by(root, name, *allowed, uploads=uploads)
+    else:
+        assert fetch_by(root, name, *allowed, uploads=uploads) == content
+    with pytest.raises(FileError):
+        fetch(root, name)
+    with pytest.raises(FileError):
+        fetch_by(root, name, tmp_path / "root-more")
+
+
+def test_no_link_leads_to_a_folder_below_that_of_uploads(root: Path, stage: Path) -> None:
+    (root / "link").symlink_to(stage / "deep" / "file")
+    with pytest.raises(Forbidden, match="out of the root"):
+        fetch_by(root, "link", stage / "deep", uploads=stage)
+    assert fetch_by(root, "link", stage / "deep", uploads=stage / "in") == b"deep staged"
+
+
+def test_a_folder_for_links_may_be_reached_by_a_link(
+    root: Path, stage: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "alias").symlink_to("stage")
+    (root / "one").symlink_to(tmp_path / "alias" / "file")
+    (root / "two").symlink_to(stage / "file")
+    for name in ("one", "two"):
+        assert fetch_by(root, name, tmp_path / "alias") == b"staged"
+
+
+def test_links_out_are_an_option_of_the_configuration(
+    root: Path, stage: Path, tmp_path: Path
+) -> None:
+    (root / "link").symlink_to(stage / "file")
+    (root / "bad").symlink_to(stage / "in" / "file")
+    ini = tmp_path / "pybootd.ini"
+    ini.write_text(f"[tftp]\nroot = ./root\nlinks = /nowhere, {stage}\nupload = ./stage/in\n")
+    config, faults = examine(ini, ("tftp",))
+    assert faults == []
+    files = Files.from_config(config)
+    opened = files.open(FileRequest("link", "192.0.2.9", "192.0.2.1"))
+    assert isinstance(opened, OpenedFile)
+    opened.body.close()
+    with pytest.raises(Forbidden):
+        files.open(FileRequest("bad", "192.0.2.9", "192.0.2.1"))
+
+
 def test_names_of_several_parts_are_left_to_the_kernel_where_it_can(
     root: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +320,28 @@ def test_a_directory_swapped_for_a_link_meanwhile_leads_nowhere_else(swapping: P
         if tries > 1000 and "Forbidden" in refused and all(seen.values()):
             break  # both sides of the swap were met
     assert seen == {name: {content} for name, content in RACED.items()}
+    assert "Forbidden" in refused
+
+
+def test_a_folder_swapped_behind_a_link_that_may_lead_out_leads_nowhere_else(
+    swapping: Path, tmp_path: Path
+) -> None:
+    """The link leads to ``root/dir`` from another root: what is swapped lies behind it."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "way").symlink_to(swapping / "dir")
+    (other / "to").symlink_to(swapping)
+    seen: set[bytes] = set()
+    refused: set[str] = set()
+    for tries in range(20_000):
+        for name in ("way/deep/file", "to/dir/deep/file"):
+            try:
+                seen.add(fetch_by(other, name, swapping))
+            except (Forbidden, Missing, Unavailable) as error:
+                refused.add(type(error).__name__)
+        if tries > 300 and "Forbidden" in refused and seen:
+            break
+    assert seen == {b"deep"}
     assert "Forbidden" in refused
 
 
