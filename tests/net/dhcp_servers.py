@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pybootd.lab.network import Host, Network, which
 
-from .dhcp_rows import ROWS
+from .dhcp_rows_reported import ROWS
 from .dhcp_wire import COUNT, FIRST, LEASE_TIME, MAX_LEASE_TIME, NEXT_SERVER, SERVER, Wire, wired
 
 LAST = FIRST + COUNT - 1

@@ -8,7 +8,8 @@ import pytest
 from pybootd.lab.daemon_process import DaemonProcess
 from pybootd.lab.network import Network
 
-from .dhcp_rows import ROWS, Row
+from .dhcp_rows import Row
+from .dhcp_rows_reported import ROWS
 from .dhcp_servers import pybootd_ini
 from .dhcp_wire import Wire, wired
 
