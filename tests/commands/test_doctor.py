@@ -1,6 +1,7 @@
 """pybootd doctor on a host of a private network, well and with one thing wrong at a time."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -120,7 +121,8 @@ def test_a_port_that_the_daemon_can_do_without_is_a_warning(ask, host):
         (
             "add chain inet t in { type filter hook input priority 0 ; policy drop ; }\n"
             "add rule inet t in udp dport { 67, 69 } accept\n",
-            [4011],
+            # nothing lets in what answers: the ACKs of a transfer go to another port
+            [4011, "ACKs"],
         ),
         (
             "add chain inet t in { type filter hook input priority 0 ; }\n"
@@ -134,12 +136,8 @@ def test_a_firewall_that_drops_is_told(ask, host, tmp_path, rules, dropped):
     file = tmp_path / "rules.nft"
     file.write_text(f"add table inet t\n{rules}")
     host.run("nft", "-f", str(file))
-    told = [
-        int(one.split()[2].rstrip(":"))
-        for one in ask(more="[status]\nport = 0\n")
-        if "firewall" in one
-    ]
-    assert told == dropped
+    told = [re.findall(r"port (\d+)", one) for one in ask(more="[status]\nport = 0\n")]
+    assert [int(ports[0]) if ports else "ACKs" for ports in told] == dropped
 
 
 def test_another_dhcp_server_is_told(ask, host, network, lan, tmp_path):

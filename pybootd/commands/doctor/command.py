@@ -6,16 +6,26 @@ A check is a function that yields findings; a new one is a line in ``CHECKS``.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 from collections.abc import Iterator
 
 from pybootd.commands.display import finding_document, open_terminal, print_findings, write_json
 from pybootd.commands.doctor.boot_files import check_boot_files
-from pybootd.commands.doctor.host_state import Check, DoctorCode, HostState
-from pybootd.commands.doctor.networks import check_block_sizes, check_forwarding, check_pool
-from pybootd.commands.doctor.ports import check_ports
-from pybootd.commands.doctor.servers import check_other_servers
+from pybootd.commands.doctor.host_state import Check, DoctorCode, HostState, warning
+from pybootd.commands.doctor.networks import (
+    check_block_sizes,
+    check_forwarding,
+    check_interfaces,
+    check_pool,
+    check_static_addresses,
+)
+from pybootd.commands.doctor.ports import check_firewall, check_ports
+from pybootd.commands.doctor.servers import check_next_server, check_other_servers
+from pybootd.commands.doctor.surroundings import (
+    check_authorization_server,
+    check_lease_folder,
+    check_user_rights,
+)
 from pybootd.config.ini import ConfigError, find_file
 from pybootd.config.loader import Config
 from pybootd.config.loader import examine as examine_config
@@ -25,11 +35,18 @@ from pybootd.system import interfaces
 
 CHECKS: tuple[Check, ...] = (
     check_ports,
+    check_firewall,
     check_other_servers,
     check_boot_files,
+    check_interfaces,
     check_pool,
+    check_static_addresses,
     check_block_sizes,
     check_forwarding,
+    check_user_rights,
+    check_lease_folder,
+    check_authorization_server,
+    check_next_server,
 )
 
 
@@ -42,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 when nothing keeps machines from booting, else 1.",
     )
     made.add_argument("-c", "--config", metavar="FILE", help="configuration file to look at")
-    made.add_argument("-w", "--wait", type=float, default=2.0, help="seconds for other servers (2)")
+    made.add_argument("-w", "--wait", type=float, default=4.0, help="seconds for other servers (4)")
     made.add_argument("--json", action="store_true", help="print JSON, for programs")
     return made
 
@@ -71,8 +88,12 @@ def examine_host(given: str | None, wait: float) -> list[Finding]:
         return findings  # any check would speak of a daemon that does not start
     host = HostState(config, files, tuple(interfaces.list_interfaces()), wait)
     for check in CHECKS:
-        with contextlib.suppress(OSError):
+        try:
             findings += check(host)
+        except OSError as error:
+            name = check.__name__.removeprefix("check_").replace("_", " ")
+            problem = f"{name}: could not be looked at: {error.strerror or error}"
+            findings.append(warning(DoctorCode.CHECK_FAILED, problem))
     return findings
 
 

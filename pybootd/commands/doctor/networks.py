@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pybootd.commands.doctor import host_checks
 from pybootd.commands.doctor.host_state import DoctorCode, HostState, fault, fine, warning
 from pybootd.core.finding import Finding
+from pybootd.core.text import did_you_mean
 
 _ETHERNET_MTU = 1500
 
@@ -20,6 +21,8 @@ def check_pool(host: HostState) -> Iterator[Finding]:
     first, last = bootp.pool_start, bootp.pool_start + max(0, bootp.pool_count - 1)
     addresses = [own for link in host.interfaces for own in link.addresses]
     networks = [own.network for own in addresses if first in own.network]
+    if not networks and host.config.subnets:
+        return  # of a relay's network
     if not networks:
         yield fault(
             DoctorCode.POOL_NETWORK,
@@ -43,20 +46,77 @@ def check_pool(host: HostState) -> Iterator[Finding]:
             "It is never given; one less then.",
         )
     gateway = bootp.gateway
+    if isinstance(gateway, IPv4Address) and first <= gateway <= last:
+        yield fault(
+            DoctorCode.POOL_ROUTER,
+            f"the pool {first} - {last} holds the clients' router {gateway}",
+            "Some machine would get the router's address: move the pool.",
+        )
+    mask = bootp.netmask
+    if mask is not None and mask != network.netmask:
+        yield fault(
+            DoctorCode.NETMASK,
+            f"[bootp] netmask is {mask}, and that of the interface is {network.netmask}",
+            "Leave it out, so that clients are told the interface's.",
+        )
     if isinstance(gateway, IPv4Address) and gateway not in network:
         yield fault(
             DoctorCode.GATEWAY_NETWORK,
             f"the gateway {gateway} is not in {network}",
             "Change [bootp] gateway.",
         )
-    for mac, kept in host.config.static.items():
-        if kept not in network and not host.config.subnets:
-            yield fault(
-                DoctorCode.STATIC_NETWORK,
-                f"{mac.hex(':')}: {kept} is not in {network}",
-                "Change [static_dhcp].",
-            )
     yield fine(DoctorCode.POOL, f"the pool {first} - {last} is in {network}")
+
+
+def check_static_addresses(host: HostState) -> Iterator[Finding]:
+    """See whether each address that is kept for a machine can be used by it."""
+    config = host.config
+    own = {address.ip for link in host.interfaces for address in link.addresses}
+    networks = [address.network for link in host.interfaces for address in link.addresses]
+    networks += [one.network for one in config.subnets]
+    holders: dict[IPv4Address, str] = {}
+    for mac, kept in config.static.items():
+        name = mac.hex(":")
+        if kept in own:
+            problem = f"{name}: {kept} is this host's own address"
+        elif kept == config.bootp.gateway:
+            problem = f"{name}: {kept} is the clients' router"
+        elif kept in holders:
+            problem = f"{name}: {kept} is kept for {holders[kept]} as well"
+        elif networks and not any(kept in network for network in networks):
+            problem = f"{name}: {kept} is in no network of this host, and in no [subnet]"
+        else:
+            holders[kept] = name
+            continue
+        code = DoctorCode.STATIC_ADDRESS
+        yield fault(code, problem, "Change [static_dhcp] or the address in [client].")
+
+
+def check_interfaces(host: HostState) -> Iterator[Finding]:
+    """See whether the interfaces that are named are there, up, and have an address."""
+    there = {link.name: link for link in host.interfaces}
+    for name in host.config.bootp.interface:
+        link = there.get(name)
+        if link is None:
+            meant = did_you_mean(name, [one for one in there if one != "lo"])
+            yield fault(
+                DoctorCode.INTERFACE_MISSING,
+                f"[bootp] interface: there is no interface {name}",
+                f"Is {meant} meant?" if meant else f"There are {', '.join(there)}.",
+            )
+        elif not link.addresses:
+            yield fault(
+                DoctorCode.INTERFACE_ADDRESS,
+                f"{name} has no IPv4 address",
+                f"Give it one: ip address add ADDRESS/LENGTH dev {name}",
+            )
+    for link in host.served_interfaces():
+        if link.addresses and host_checks.has_carrier(link.name) is False:
+            yield warning(
+                DoctorCode.INTERFACE_DOWN,
+                f"{link.name} is down, or nothing is plugged into it",
+                f"ip link set dev {link.name} up, and look at the cable.",
+            )
 
 
 def check_block_sizes(host: HostState) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from pybootd.commands.doctor.host_state import DoctorCode, HostState, fault, fin
 from pybootd.commands.probe.prober import Prober
 from pybootd.commands.probe.result import ProbeError
 from pybootd.core.finding import Finding
+from pybootd.tftp.wire.packet import Rrq, TftpPacketError, encode
 
 
 def check_other_servers(host: HostState) -> Iterator[Finding]:
@@ -49,3 +51,29 @@ def check_other_servers(host: HostState) -> Iterator[Finding]:
             f"{name}: no DHCP server answers, and mode = proxy needs one",
             "Start the other server, or let pybootd give the addresses: mode = dhcp.",
         )
+
+
+def check_next_server(host: HostState) -> Iterator[Finding]:
+    """See whether the TFTP server that clients are sent to answers, where it is not this host."""
+    bootp = host.config.bootp
+    own = {address.ip for link in host.interfaces for address in link.addresses}
+    server = bootp.next_server
+    if server is None or server in own:
+        return
+    file = host.config.bootfile.default or next(
+        iter(host.config.bootfile.by_architecture.values()), "pxelinux.0"
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(max(host.wait, 1.0))
+        try:
+            sock.sendto(encode(Rrq(file, "octet", ())), (str(server), 69))
+            sock.recvfrom(65535)
+        except (OSError, TftpPacketError) as error:
+            why = getattr(error, "strerror", None) or "it is silent"
+            yield fault(
+                DoctorCode.NEXT_SERVER,
+                f"[bootp] next_server: {server} does not answer on UDP port 69 (TFTP): {why}",
+                "Start its TFTP server, open its firewall, or leave next_server out.",
+            )
+        else:
+            yield fine(DoctorCode.NEXT_SERVER, f"{server} answers on UDP port 69 (TFTP)")
