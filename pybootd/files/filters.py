@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
-from pybootd.config.ini import Section
+from pybootd.config.ini import ConfigError, Section
 from pybootd.core.architecture import architecture_name
 from pybootd.core.events import FileProblem
 from pybootd.core.finding import Finding
@@ -94,6 +95,9 @@ VARIABLES: Mapping[str, Callable[[FileRequest], str]] = MappingProxyType(
         "server": lambda request: request.server,
     }
 )
+MAX_PATTERNS = 10_000
+"""Lines that [filters] and [pins] may have."""
+
 _MAY_HOLD_SLASHES = frozenset(("filename", "file"))
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -108,6 +112,17 @@ def is_url(text: str) -> bool:
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     r"""Turn a pattern for names into an expression; ``\`` is ``/``, and none leads."""
     return compile_wildcard(pattern.replace("\\", "/").lstrip("/"))
+
+
+def check_count(section: Section) -> None:
+    """Raise ConfigError if a section has more patterns than a request can be compared with."""
+    if len(section.options) > MAX_PATTERNS:
+        first = next(itertools.islice(section.options, MAX_PATTERNS, None))
+        problem = (
+            f"more than {MAX_PATTERNS} lines, {len(section.options)}: each request is compared with"
+            " them in turn; variables such as {mac} make one line of many"
+        )
+        raise ConfigError([section.fault(first, problem)])
 
 
 class FilterValue:
@@ -191,7 +206,11 @@ class Patterns(Filter):
 
     @classmethod
     def from_config(cls, section: Section) -> Patterns:
-        """Build it from the section's lines; ``find_faults`` tells what is wrong with them."""
+        """Build it from the section's lines; ``find_faults`` tells what is wrong with them.
+
+        Raises ConfigError when there are too many of them.
+        """
+        check_count(section)
         return cls(section.options)
 
     def find_faults(self, section: Section, variables: Collection[str]) -> Iterator[Finding]:
@@ -202,7 +221,7 @@ class Patterns(Filter):
                 yield section.fault(pattern, problem, meant)
 
     def rewrite(self, request: FileRequest) -> FilterTarget | None:
-        """FilterAnswer with the first pattern's value; never waits."""
+        """Answer with the first pattern's value; never waits."""
         for pattern, value in self.lines:
             if pattern.match(request.name):
                 return value.expand_target(request)

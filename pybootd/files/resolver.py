@@ -21,7 +21,7 @@ from pybootd.core.workers import Later
 from pybootd.files import paths
 from pybootd.files.checksums import CheckedCopies, Pins
 from pybootd.files.fallbacks import BootFolders, pi_shared_names
-from pybootd.files.filters import Filter, FilterAnswer, FilterTarget, is_url
+from pybootd.files.filters import Filter, FilterAnswer, FilterTarget, check_count, is_url
 from pybootd.files.locator import SourceLocator, build_source
 from pybootd.files.source import (
     Altered,
@@ -99,6 +99,7 @@ class Files:
         settings, wrong = _read_settings(config)
         faults += wrong
         try:
+            check_count(config.sections.get("pins", Section("pins", config.path)))
             root = build_source(named)
         except ConfigError as error:
             raise ConfigError([*error.faults, *faults]) from error

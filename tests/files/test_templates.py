@@ -4,7 +4,9 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from uuid import UUID
@@ -32,6 +34,7 @@ from pybootd.files.source import (
 )
 
 from .origin import Site
+from .serving import Fetch, serving, state
 
 MAC = bytes.fromhex("525400123456")
 
@@ -339,6 +342,68 @@ def test_a_template_renders_while_the_loop_goes_on(root: Path, loop: Loop) -> No
         loop.turn(1.0)
     assert seen == [True, "x.j2"]
     assert files.read_head(FileRequest("x", "192.0.2.9", "192.0.2.1"), 10) is None
+
+
+LOOPS = "{% for a in range(200) %}{% for b in range(999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize("way", ["tftp", "http"])
+def test_a_flood_of_requests_for_a_template_keeps_no_plain_file_from_anyone(
+    root: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """With forged addresses: each is a client by itself."""
+    (root / "slow.j2").write_text(LOOPS)
+    (root / "file").write_bytes(state(0))
+    with serving(root) as servers:
+        ended: list[object] = []
+
+        def ask(number: int, now: float) -> None:
+            request = FileRequest("slow", f"192.0.{number // 250}.{number % 250}", "192.0.2.1")
+            later = servers.files.open(request)
+            assert isinstance(later, Later)
+            servers.loop.run_in_worker(later, lambda result, now: ended.append(result))
+
+        before = time.monotonic()
+        assert Fetch(servers, way).read_all() == state(0)
+        alone = time.monotonic() - before
+        for number in range(1500):
+            servers.loop.call_from_thread(partial(ask, number))
+        before = time.monotonic()
+        assert Fetch(servers, way).read_all() == state(0)
+        assert time.monotonic() - before < 10 * alone + 5
+        assert len(ended) < 1500  # they still go on
+        monkeypatch.setattr(sandbox, "MAX_STEPS", 0)
+        while len(ended) < 1500:
+            assert time.monotonic() < before + 100
+            time.sleep(0.01)
+
+
+def test_a_client_of_many_templates_leaves_another_its_turn(
+    root: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "slow.j2").write_text(LOOPS)
+    (root / "fast.j2").write_text("{{ ip }}")
+    files = Files(LocalSource(root), str(root))
+    files.start(loop)
+    ended: list[str] = []
+
+    def ask(name: str, peer: str) -> None:
+        later = files.open(FileRequest(name, peer, "192.0.2.1"))
+        assert isinstance(later, Later)
+        loop.run_in_worker(later, lambda result, now: ended.append(peer))
+
+    for _ in range(20):
+        ask("slow", "192.0.2.66")
+    ask("fast", "192.0.2.9")
+    end = time.monotonic() + 60
+    while "192.0.2.9" not in ended:
+        assert time.monotonic() < end
+        loop.turn(0.1)
+    assert len(ended) < 5
+    monkeypatch.setattr(sandbox, "MAX_STEPS", 0)
+    while len(ended) < 21:
+        assert time.monotonic() < end
+        loop.turn(0.1)
 
 
 def test_without_jinja2_it_says_so(
