@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from pybootd.tftp.server import TftpServer
 
 log = logging.getLogger(__name__)
+
+SWITCH_INTERVAL_S = 0.0005
+"""Longest time for which a worker that computes, a template say, keeps the loop from going on."""
 
 # what can run, as the configuration and as people call it
 SERVICES = MappingProxyType({"bootp": "DHCP", "tftp": "TFTP", "httpd": "HTTP"})
@@ -245,6 +249,7 @@ class Daemon:
             log.info("pybootd %s %s", __version__, serves)
             supervisor.ready(serves)
             _collect_seldom()
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
             self.loop.run()
             log.info("pybootd stops")
             supervisor.stopping()
