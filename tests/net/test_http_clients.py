@@ -1,6 +1,7 @@
 """The HTTP server of the real daemon, asked by curl."""
 
 import random
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -124,7 +125,8 @@ def test_one_connection_for_many_files_and_clear_refusals(lab: Lab) -> None:
         again = (f"http://{SERVER}/none", f"http://{SERVER}/out", f"http://{SERVER}/a%20b?x=1")
         said = lab.curl("a%20b", "--verbose", *again)
         assert said.count("Connected to") == 1
-        assert said.count("Re-using existing connection") == 3
+        # as curl 7 and curl 8 word it
+        assert len(re.findall(r"Re-?using existing (?:http: )?connection", said)) == 3
         assert said.startswith("no such file\nthe name leads out of the root\nspacespace")
         ran = lab.get("a%20b", "--request", "POST", "--data", "x")
         assert (ran[0], ran[1]["Allow"]) == ("405 Method Not Allowed", "GET, HEAD")

@@ -66,7 +66,7 @@ def test_wheel_and_source_archive(source):
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("pybootd/")}
     package = source / "source" / "pybootd"
-    files = (path for path in package.rglob("*") if path.is_file())
+    files = (path for path in package.rglob("*.*") if path.suffix != ".pyc" and path.is_file())
     assert packed == {str(path.relative_to(source / "source")) for path in files}
 
     run(sys.executable, "-m", "venv", "--without-pip", source / "venv")

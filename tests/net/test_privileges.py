@@ -1,5 +1,6 @@
 """The real daemon gives up root's rights, and serves as before."""
 
+import functools
 import hashlib
 import os
 import pwd
@@ -46,16 +47,17 @@ def open_to_all(host, *needed):
         path: next((a for a in reversed(path.parents) if not a.stat().st_mode & 1), None)
         for path in needed
     }
+    run = functools.partial(host.run, cwd=Path("/"))  # where we are may be hidden meanwhile
     for number, (path, closed) in enumerate(above.items()):
         if closed:
-            host.run("mkdir", "-p", f"/run/open/{number}")
-            host.run("mount", "--bind", path, f"/run/open/{number}")
+            run("mkdir", "-p", f"/run/open/{number}")
+            run("mount", "--bind", path, f"/run/open/{number}")
     for closed in {closed for closed in above.values() if closed}:
-        host.run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", closed)
+        run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", closed)
     for number, (path, closed) in enumerate(above.items()):
         if closed:
-            host.run("mkdir", "-p", path)
-            host.run("mount", "--bind", f"/run/open/{number}", path)
+            run("mkdir", "-p", path)
+            run("mount", "--bind", f"/run/open/{number}", path)
 
 
 @pytest.fixture
