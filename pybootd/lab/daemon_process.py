@@ -45,14 +45,18 @@ class DaemonProcess:
         while not self.ports <= self.host.udp_ports():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise DaemonError(self._describe_failure(f"it did not serve within {timeout:g} s"))
+                raise DaemonError(self.describe_failure(f"it did not serve within {timeout:g} s"))
             time.sleep(0.02)
 
-    def _describe_failure(self, otherwise: str) -> str:
+    def describe_failure(self, otherwise: str) -> str:
         """Return its last line, where an error's own words stand, then everything before."""
         said = self.console.path.read_text(errors="replace").strip()
         before, _, last = said.rpartition("\n")
         return f"the daemon did not start: {last or otherwise}\n{before}".rstrip()
+
+    def is_running(self) -> bool:
+        """Tell whether its process was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:

@@ -82,8 +82,8 @@ def serve(lan):
             daemon.start()
             deadline = time.monotonic() + 30
             while not (folder / said).exists() or " serves " not in (folder / said).read_text():
-                if daemon._process.poll() is not None:  # its ports were bound, but no more
-                    raise DaemonError(daemon._complaint("it ended"))
+                if not daemon.is_running():  # its ports were bound, but no more
+                    raise DaemonError(daemon.describe_failure("it ended"))
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
             return daemon, folder
