@@ -36,7 +36,8 @@ class Lease:
 
     ``owner`` is the client's identity (``core.client.make_identity``), empty for nobody;
     ``expires`` when the offer, the lease or the block ends (monotonic seconds); ``seconds`` the
-    time granted; ``booted``: the client network-booted from us, so its system is served as well;
+    time granted; ``given_back``: its client released it, it did not merely run out;
+    ``booted``: the client network-booted from us, so its system is served as well;
     ``checked``: nobody else answered at the address, or its client has used it. ``due``: the
     pool's own note of when to look at it again. Where several daemons share a store, ``version``
     is the state of the store that this is based on (0: the store has none), and until
@@ -54,6 +55,7 @@ class Lease:
     uuid: UUID | None = None
     booted: bool = False
     checked: bool = False
+    given_back: bool = False
     due: float = NEVER
     version: int = 0
     stored_until: float = 0.0

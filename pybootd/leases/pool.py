@@ -1,8 +1,9 @@
 """Pools, reservations and the life of a lease.
 
 An address stays with its client for good: a lease that ran out or was released is still that
-client's, unless ``reclaim`` lets a full pool take back the one that ran out first. Times are
-monotonic seconds here; a store turns them into wall-clock time.
+client's. With ``reclaim`` a released address is free for a client that asks for it by name (RFC
+2131 4.3.4), and a pool whose addresses have all been given takes back released ones first, then the
+one that ran out first. Times are monotonic seconds here; a store turns them into wall-clock time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ OFFER_HOLD_S = 60.0
 DECLINE_HOLD_S = 600.0
 """Seconds that an address found in use is left alone."""
 IPNetwork = IPv4Network | IPv6Network
+MIN_QUEUE = 64
+"""Entries that a queue of addresses may have before it is looked through for stale ones."""
 EVERYWHERE = IPv4Network("0.0.0.0/0")
 """The network of an address that is in none of ours."""
 
@@ -58,9 +61,10 @@ class Pool:
         self._offers = Offers()
         self._next = self.first
         # (due, address): those that nobody has bound, by the end of their offer or block, and, to
-        # reclaim, the bound ones. An entry counts if its lease still says so; one that comes too
-        # early, since the lease was renewed, is put back.
+        # reclaim, the released and the bound ones. An entry counts if its lease still says so; one
+        # that comes too early, since the lease was renewed, is put back.
         self._returning: list[tuple[float, int]] = []
+        self._given_back: list[tuple[float, int]] = []
         self._expiring: list[tuple[float, int]] = []
 
     def __str__(self) -> str:
@@ -68,6 +72,11 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self._by_address)
+
+    @property
+    def queued_addresses(self) -> int:
+        """How many entries wait until their addresses may be given again; some count no more."""
+        return len(self._returning) + len(self._given_back) + len(self._expiring)
 
     def list_leases(self) -> Collection[Lease]:
         """Return every lease, of whatever state."""
@@ -89,6 +98,7 @@ class Pool:
             self._free_address(lose, lose.expires)
             lease = keep
         self._by_address[int(lease.address)] = lease
+        lease.given_back = lease.state is LeaseState.RELEASED
         if lease.owner:
             lease.checked = lease.checked or lease.state is not LeaseState.OFFERED
             self._by_owner[lease.owner] = lease
@@ -175,7 +185,7 @@ class Pool:
         if lease.state is LeaseState.OFFERED:
             lease.due = NEVER  # it leaves the queue of offers
             self._offers.end_offer(int(lease.address))
-        lease.state = LeaseState.BOUND
+        lease.state, lease.given_back = LeaseState.BOUND, False
         lease.expires = now + seconds
         lease.seconds = seconds
         lease.checked = True
@@ -187,8 +197,8 @@ class Pool:
         if lease.state is LeaseState.OFFERED:
             self.withdraw_offer(lease, now)
             return
-        lease.state = LeaseState.RELEASED
-        lease.expires = now
+        lease.state, lease.given_back = LeaseState.RELEASED, True
+        lease.expires, lease.due = now, NEVER
         self._queue_return(lease)
         self.changed[int(lease.address)] = lease
 
@@ -238,7 +248,8 @@ class Pool:
             # a reservation outweighs the client that had the address before, but not while that one
             # uses it; its own MAC may come with another client-id, though
             return lease.mac == mac or lease.expires <= now
-        return lease.state in _LOOSE and lease.expires <= now
+        free = lease.state in _LOOSE or (self._reclaim and lease.given_back)
+        return free and lease.expires <= now
 
     def _offer_move(self, number: int, owner: bytes, mac: bytes, now: float) -> Lease | None:
         """Offer the address that is kept for a client, and leave it the one that it has."""
@@ -285,12 +296,8 @@ class Pool:
         self._offers.end_offer(int(lease.address))
         lease.owner, lease.mac, lease.client_id = b"", b"", None
         lease.hostname, lease.uuid, lease.booted, lease.checked = "", None, False, False
-        lease.state, lease.expires, lease.due, lease.stored_until = (
-            LeaseState.FREE,
-            when,
-            NEVER,
-            0.0,
-        )
+        lease.state, lease.expires, lease.due = LeaseState.FREE, when, NEVER
+        lease.given_back, lease.stored_until = False, 0.0
         self._queue_return(lease)
 
     def _hold_offer(self, lease: Lease, now: float) -> None:
@@ -301,13 +308,15 @@ class Pool:
             lease.expires = now + OFFER_HOLD_S
 
     def _choose_address(self, owner: bytes, now: float) -> int | None:
-        """Find an address never given, else one that came back, else one that ran out.
+        """Find an address never given, else one that came back, was released or ran out, in turn.
 
         In need it is that of the oldest offer that nobody has requested.
         """
         number = self._next_untouched(owner)
         if number < 0:
             number = self._pop_due(self._returning, now)
+        if number < 0 and self._reclaim:
+            number = self._pop_due(self._given_back, now)
         if number < 0 and self._offers.exceed_share(self.last - self.first + 1):
             number = self._reclaim_offer(owner, now)
         if number < 0 and self._reclaim:
@@ -360,5 +369,18 @@ class Pool:
         loose = lease.state in _LOOSE
         if lease.expires < lease.due and (loose or self._reclaim):
             lease.due = lease.expires
-            queue = self._returning if loose else self._expiring
+            queue = self._given_back if lease.given_back else self._expiring
+            queue = self._returning if loose else queue
             heapq.heappush(queue, (lease.due, int(lease.address)))
+            if len(queue) > 2 * len(self._by_address) + MIN_QUEUE:
+                self._compact_queue(queue)
+
+    def _compact_queue(self, queue: list[tuple[float, int]]) -> None:
+        """Drop the entries that count no more: a client may release its address for ever."""
+        by_address = self._by_address
+        queue[:] = [
+            (due, number)
+            for due, number in queue
+            if number in by_address and by_address[number].due == due
+        ]
+        heapq.heapify(queue)

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from pybootd.core.client import make_identity
 from pybootd.leases.lease import FOREVER, Lease, LeaseState
-from pybootd.leases.pool import DECLINE_HOLD_S, OFFER_HOLD_S, Pool
+from pybootd.leases.pool import DECLINE_HOLD_S, MIN_QUEUE, OFFER_HOLD_S, Pool
 from pybootd.leases.shared.pool import SharedPool
 
 NETWORK = IPv4Network("10.0.0.0/24")
-ONE, TWO, THREE = b"\2\0\0\0\0\1", b"\2\0\0\0\0\2", b"\2\0\0\0\0\3"
+ONE, TWO, THREE, FOUR = (bytes((2, 0, 0, 0, 0, last)) for last in (1, 2, 3, 4))
 
 
 def at(last: int) -> IPv4Address:
@@ -99,6 +99,64 @@ def test_what_is_released_early_is_taken_back_first() -> None:
     assert offered(made, THREE, 11.0) == 11
 
 
+def test_what_was_released_is_taken_back_before_what_merely_ran_out() -> None:
+    """RFC 2131 4.3.4."""
+    made = pool(reclaim=True)
+    bound(made, ONE, seconds=50)
+    lease = bound(made, TWO, seconds=50)
+    made.bind_lease(lease, 100, 60.0)  # it ran out, and was extended
+    made.release_lease(lease, 70.0)
+    assert offered(made, THREE, 80.0) == 11
+    assert offered(made, FOUR, 80.0) == 10
+
+
+def test_an_address_never_given_goes_before_a_released_one() -> None:
+    made = pool(reclaim=True)
+    made.release_lease(bound(made, ONE), 5.0)
+    assert offered(made, TWO, 6.0) == 11
+    assert offered(made, THREE, 6.0) == 10
+
+
+def test_a_released_address_is_free_for_a_client_that_asks_for_it_by_name() -> None:
+    made = pool(reclaim=True)
+    made.release_lease(bound(made, ONE), 5.0)
+    bound(made, TWO, seconds=1.0)
+    assert offered(made, THREE, 6.0, wanted=10) == 10
+    assert made.find_lease(ONE) is None
+    assert offered(made, FOUR, 6.0, wanted=11) == 11  # it ran out: in need it is taken
+    assert made.find_lease(TWO) is None
+
+
+def test_an_address_that_merely_ran_out_is_not_given_by_name() -> None:
+    made = pool(count=3, reclaim=True)
+    bound(made, ONE, seconds=1.0)
+    assert offered(made, TWO, 6.0, wanted=10) == 11
+
+
+@pytest.mark.parametrize("wanted", [10, None])
+def test_a_released_address_is_its_clients_while_that_is_offered_it(wanted: int | None) -> None:
+    made = pool(count=1, reclaim=True)
+    made.release_lease(bound(made, ONE), 5.0)
+    assert offered(made, ONE, 6.0) == 10
+    assert offered(made, TWO, 7.0, wanted) is None
+    assert offered(made, TWO, 7.0 + OFFER_HOLD_S, wanted) == 10
+
+
+def test_without_reclaim_a_released_address_is_given_to_nobody_else() -> None:
+    made = pool()
+    made.release_lease(bound(made, ONE), 5.0)
+    bound(made, TWO, 6.0)
+    assert offered(made, THREE, 1e9, wanted=10) is None
+
+
+def test_a_lease_from_a_store_is_released_or_ran_out_as_it_was() -> None:
+    made = pool(reclaim=True)
+    made.restore_lease(Lease(at(10), ONE, ONE, None, LeaseState.BOUND, 10.0, 10.0))
+    made.restore_lease(Lease(at(11), TWO, TWO, None, LeaseState.RELEASED, 20.0, 10.0))
+    assert offered(made, THREE, 30.0) == 11
+    assert offered(made, FOUR, 30.0) == 10
+
+
 def test_what_is_offered_to_its_former_client_is_not_taken_back() -> None:
     made = pool(count=1, reclaim=True)
     bound(made, ONE, seconds=10)
@@ -120,7 +178,7 @@ def test_renewals_do_not_grow_the_queue() -> None:
         made.bind_lease(lease, 100, now)
         made.release_lease(lease, now)
         made.bind_lease(lease, 100, now)
-    assert len(made._expiring) <= 1001
+    assert made.queued_addresses <= 2 * (MIN_QUEUE + 4)
 
 
 def test_a_declined_address_is_left_alone_even_when_asked_for() -> None:

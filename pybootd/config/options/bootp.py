@@ -185,8 +185,9 @@ class BootpConfig:
     reclaim: str = option(
         values.choice("never", "expired"),
         "never",
-        "``never``: an address stays with its client. ``expired``: a full pool takes back the"
-        " address that expired longest ago.",
+        "``never``: an address stays with its client. ``expired``: a released address is free for"
+        " a client that asks for it by name, and a full pool takes back released addresses first,"
+        " then the one that expired longest ago.",
     )
     leases: str = option(
         values.LEASES,

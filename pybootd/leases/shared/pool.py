@@ -28,7 +28,7 @@ class SharedPool(Pool):
         """Take over what another daemon has made of the address; FREE: nobody's."""
         number = int(lease.address)
         before = self._by_address.get(number)
-        lease.due = NEVER
+        lease.due, lease.given_back = NEVER, lease.state is LeaseState.RELEASED
         lease.checked = lease.state in (LeaseState.BOUND, LeaseState.RELEASED)
         if before is not None and before.owner:
             taken = _taken_back(before, lease)
