@@ -19,6 +19,7 @@ from pybootd.core.events import (
     RefusalCause,
     Released,
 )
+from pybootd.core.rate_limit import REMIND_S, once_per
 from pybootd.dhcp4.actions import Action, Probe, Publish
 from pybootd.dhcp4.admission import Admission
 from pybootd.dhcp4.bootfile import BootFileHints, choose_boot_file
@@ -39,7 +40,11 @@ from pybootd.dhcp4.request import (
 from pybootd.dhcp4.subnets import LeaseHolders, Subnets
 from pybootd.dhcp4.wire import options, pxe
 from pybootd.dhcp4.wire.packet import BOOTREQUEST, NOBODY, MessageType, Packet
+from pybootd.leases.conflicts import ConflictWatch
 from pybootd.leases.lease import FOREVER, Lease, LeaseState
+from pybootd.leases.pool import DECLINE_HOLD_S, Pool
+
+log = logging.getLogger(__name__)
 
 PROBE_TIME_S = 0.3
 """Seconds that an offer waits for the answer of a host that uses the address already."""
@@ -71,6 +76,8 @@ class DhcpHandler:
         self._profiles = config.profiles
         self._replies = ReplyBuilder(config, own_options or OwnOptions())
         self._hints = BootFileHints()
+        self._conflicts = ConflictWatch()
+        self._reminder = once_per(REMIND_S)
         self.proxy = ProxyHandler(config, subnets, clients, self._admission, self._replies)
         self.offline = False
         """Whether the lease database is away."""
@@ -227,6 +234,10 @@ class DhcpHandler:
             if user in (b"", theirs):
                 there.checked = True
                 return self._decide_request(newest, verdict, now)
+            if not self._conflicts.believe_answer(user, address, now):
+                self._note_false_user(user, pool, now)
+                there.checked = True
+                return self._decide_request(newest, verdict, now)
             pool.block_address(address, now)
             cause = ConflictCause.PROBED
             conflict = Publish(AddressConflict(newest.client, address, cause, user))
@@ -234,6 +245,19 @@ class DhcpHandler:
 
         interface = request.arrival.interface.index
         return [Probe(address, interface, request.server, probe_until, resume)]
+
+    def _note_false_user(self, user: bytes, pool: Pool, now: float) -> None:
+        """Free the addresses for which a host answered that answers for all."""
+        answered = self._conflicts.list_answered(user)
+        for address in answered:
+            pool.unblock_address(address, now)
+        if self._reminder.take_token(user, now):
+            log.warning(
+                "dhcp: %s answers for every address that is probed, %s among them: proxy ARP or a "
+                "fault there; its answers are not believed",
+                user.hex(":"),
+                ", ".join(str(address) for address in answered),
+            )
 
     def _confirm_selected(
         self, request: DhcpRequest, address: IPv4Address, now: float
@@ -364,15 +388,18 @@ class DhcpHandler:
         lease = subnet.pool.find_lease(owner) if subnet is not None and owner else None
         if subnet is None or lease is None or lease.address != address:
             return []
-        if not self.names_this_server(packet) or lease.state not in (
-            LeaseState.OFFERED,
-            LeaseState.BOUND,
-        ):
+        if not self.names_this_server(packet):
             return []
         client = pxe.read_client(packet, arrival.interface.name, lease.uuid, address)
         if kind == MessageType.DECLINE:
-            subnet.pool.block_address(address, now)
+            if not lease.is_active(now):
+                return []  # RFC 2131 3.1, 5: it is an address that we confirmed which it declines
+            believed = self._conflicts.believe_decline(owner, now)
+            subnet.pool.block_address(address, now, DECLINE_HOLD_S if believed else 0.0)
+            self.holders.note_release(client)
             return [Publish(AddressConflict(client, address, ConflictCause.DECLINED))]
+        if lease.state not in (LeaseState.OFFERED, LeaseState.BOUND):
+            return []
         subnet.pool.release_lease(lease, now)
         self.holders.note_release(client)
         return [Publish(Released(client, address, client.network_boot), durable=True)]

@@ -217,6 +217,12 @@ class Pool:
         self._free_address(lease, now + hold)
         lease.state, lease.seconds = LeaseState.DECLINED, hold
 
+    def unblock_address(self, address: IPAddress, now: float) -> None:
+        """Let an address be given again that was left alone."""
+        lease = self._by_address.get(int(address))
+        if lease is not None and lease.state is LeaseState.DECLINED:
+            self._free_address(lease, now)
+
     def forget_lease(self, address: IPAddress, now: float) -> Lease | None:
         """Take the address from its client, which begins again; returns the lease as it was."""
         lease = self._by_address.get(int(address))
