@@ -81,7 +81,7 @@ class HttpAccess(Access):
     def check(self, client: Client) -> AccessDecision | Later[AccessDecision]:
         """Repeat the grant of this boot stage, or have the server asked on a worker.
 
-        Clients that have an address already don't wait for those that ask for their first.
+        Clients that have a lease or have booted here don't wait for new ones.
         """
         stage = client.network_boot, client.uuid
         if not self._always:
@@ -89,7 +89,7 @@ class HttpAccess(Access):
                 granted = self._granted.get(client.identity)
             if granted is not None and granted[0] == stage:
                 return granted[1]
-        pool = "access" if client.address is None else "access of known clients"
+        pool = "access of known clients" if client.known else "access"
         deadline = monotonic() + self.timeout
         call = partial(self._ask_server, client, stage, deadline)
         return Later(call, pool, MAX_QUESTIONS, client.identity)

@@ -28,9 +28,10 @@ class Client:
 
     ``mac`` is chaddr cut to hlen; ``network_boot`` says that the request carries PXE or HTTP Boot
     information; ``plain_bootp`` that it had no option 53; ``relay`` is giaddr if set; ``address``
-    the address that it has or had, if known; ``circuit_id`` says which port of
-    the relay it is at (RFC 3046), as text, or in hexadecimal where it is none. ``architecture``
-    is the one that runs now, ``other_architectures`` are those that it names behind it.
+    the address that it has or had, if known; ``circuit_id`` says which port of the relay it is at
+    (RFC 3046), as text, or in hexadecimal where it is none. ``architecture`` is the one that runs
+    now, ``other_architectures`` are those that it names behind it. ``known``: it has a lease or has
+    booted here.
     """
 
     mac: bytes
@@ -48,6 +49,7 @@ class Client:
     address: IPAddress | None = None
     circuit_id: str = ""
     other_architectures: tuple[int, ...] = ()
+    known: bool = False
 
     @property
     def identity(self) -> bytes:

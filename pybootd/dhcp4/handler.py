@@ -101,8 +101,12 @@ class DhcpHandler:
         uuid = (known.uuid if known else None) or (lease.uuid if lease else None)
         had = lease.address if lease else None
         ciaddr = read_ciaddr(packet, kind, arrival)
+        if not self._subnets.may_answer(packet, arrival, ciaddr):
+            return []
         had = had or (ciaddr if ciaddr != NOBODY else None)
-        client = pxe.read_client(packet, arrival.interface.name, uuid, had, self._boot_classes)
+        held = lease is not None and lease.state is not LeaseState.OFFERED
+        link = arrival.interface.name
+        client = pxe.read_client(packet, link, uuid, had, self._boot_classes, known=held)
         request = DhcpRequest(packet, arrival, subnet, server, client, owner, kind, ciaddr)
         if self._profiles:
             request.profile = self._profiles.find_profile(client)

@@ -28,6 +28,7 @@ from pybootd.leases.pool import EVERYWHERE, Pool
 from pybootd.leases.shared.pool import SharedPool
 from pybootd.system.interfaces import Interface
 
+_LOOPBACK, _MULTICAST = 127, 224  # the first octets; from 240 on they are reserved
 MAX_RELAYS = 1024
 """Relays whose subnet is remembered."""
 
@@ -43,6 +44,7 @@ class Subnets:
         self._main: Subnet | None = None  # that of [bootp]
         self._homeless: list[Lease] = []
         self._by_interface: dict[int, tuple[Subnet, IPv4Address] | None] = {}
+        self._shared_addresses: set[int] = set()  # broadcast and network addresses
         self._by_relay: dict[IPv4Address, Subnet] = {}
 
     def __iter__(self) -> Iterator[Subnet]:
@@ -54,6 +56,7 @@ class Subnets:
         self.own = frozenset(own.ip for own in addresses)
         self._by_interface.clear()
         self._by_relay.clear()
+        self._shared_addresses = _list_shared_addresses(own.network for own in addresses)
         bootp = self._config.bootp
         if not self._subnets:
             self._subnets = [self._make_subnet(one) for one in self._config.subnets]
@@ -65,6 +68,7 @@ class Subnets:
                 self._move_main_pool(network, bootp.pool_start)
         # where one network is inside another, the smaller one counts
         self._subnets.sort(key=lambda one: -one.network.prefixlen)
+        self._shared_addresses |= _list_shared_addresses(one.network for one in self._subnets)
         for one in self._subnets:
             one.pool.exclude_addresses(self.own)
         self.restore_leases(self._take_homeless_leases())
@@ -135,6 +139,22 @@ class Subnets:
             listed = ", ".join(map(str, out[:3])) + (" ..." if out[3:] else "")
             return [f"{listed}: kept, but in no network here: the client gets another address"]
         return []
+
+    def may_answer(self, packet: Packet, arrival: Arrival, ciaddr: IPv4Address) -> bool:
+        """Tell whether each address to which the reply may go is one host's, or none.
+
+        A forger names addresses of many: broadcast, multicast, loopback where it isn't itself.
+        """
+        for address in (packet.giaddr, ciaddr, arrival.source):
+            number = int(address)
+            first = number >> 24
+            if not number:
+                continue
+            if not 0 < first < _MULTICAST or number in self._shared_addresses:
+                return False
+            if first == _LOOPBACK and not arrival.local.is_loopback:
+                return False
+        return True
 
     def find_subnet(self, address: IPAddress) -> Subnet | None:
         """Return the network that the address is in."""
@@ -306,6 +326,16 @@ def _reaches_host(own: IPv4Interface, subnet: Subnet) -> bool:
     if network.prefixlen < 32:
         return False
     return own.network.prefixlen == 32 or network.network_address in own.network
+
+
+def _list_shared_addresses(networks: Iterable[IPv4Network]) -> set[int]:
+    """Return the addresses of these networks that are no single host's."""
+    return {
+        int(address)
+        for network in networks
+        if network.prefixlen < 31  # RFC 3021: a /31 has none
+        for address in (network.network_address, network.broadcast_address)
+    }
 
 
 def _find_main_network(

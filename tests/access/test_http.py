@@ -22,7 +22,7 @@ from pybootd.core.workers import MAX_WAITING, Later, TooManyWaitingError
 MAC = bytes.fromhex("525400123456")
 SHOWN = UUID("00112233-4455-6677-8899-aabbccddeeff")
 PXE = Client(MAC, uuid=SHOWN, network_boot=True)
-LINUX = Client(MAC, uuid=SHOWN, address=IPv4Address("10.0.0.7"))
+LINUX = Client(MAC, uuid=SHOWN, address=IPv4Address("10.0.0.7"), known=True)
 QUERY = "mac=52-54-00-12-34-56&uuid=00112233-4455-6677-8899-aabbccddeeff"
 
 
@@ -89,8 +89,7 @@ def access(server, timeout=5.0, **options):
 def ask(access, client):
     answer = access.check(client)
     assert isinstance(answer, Later)
-    known = client.address is not None
-    assert answer.pool == ("access of known clients" if known else "access")
+    assert answer.pool == ("access of known clients" if client.known else "access")
     assert answer.owner == client.identity
     return answer.call()
 
@@ -289,7 +288,7 @@ def test_a_flood_of_new_clients_keeps_known_ones_from_nothing_and_new_ones_for_s
 
         for number in range(3000):
             submit(number, flood)
-        submit(5000, known, address=IPv4Address("10.0.0.7"))
+        submit(5000, known, known=True)
         loop.turn()
         refused = [one for one in flood if one.error is not None]
         assert 3000 - len(flood) <= MAX_WAITING + MAX_QUESTIONS

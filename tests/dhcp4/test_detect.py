@@ -6,6 +6,7 @@ from pybootd.dhcp4.proxy.detect import (
     FIRST_VERDICT_S,
     LATER_VERDICT_S,
     LISTEN_S,
+    MAX_UNPROVED_S,
     MIN_REST_S,
     PROBE_INTERVAL_S,
     LinkDetector,
@@ -100,16 +101,43 @@ def test_a_server_that_has_gone_is_replaced_after_a_longer_wait() -> None:
     assert detector.due == began + LATER_VERDICT_S + PROBE_INTERVAL_S
 
 
-def test_a_client_that_takes_another_servers_offer_tells_of_it() -> None:
+def test_a_client_that_names_another_server_is_a_reason_to_ask_and_no_proof() -> None:
+    """One packet of a stranger must not keep us from serving."""
     detector = LinkDetector(MAC, 9, 100.0)
     probe(detector)
-    detector.note_other_server(OTHER, 200.0)
+    detector.weigh_choice(OTHER, 150.0)
+    assert (detector.role, detector.other) == (LinkRole.SERVER, None)
+    assert detector.due == 150.0
+    assert len(probe(detector)) == 3
+    assert detector.role is LinkRole.SERVER  # no server answered
+    rested = detector.due - PROBE_INTERVAL_S
+    detector.weigh_choice(OTHER, rested + 1)
+    assert detector.due == rested + MIN_REST_S  # strangers don't make us ask all the time
+    assert detector.take_probe(detector.due) is not None
+    detector.weigh_choice(OTHER, detector.due)
+    detector.read_reply(offer(), detector.due)
     assert (detector.role, detector.other) == (LinkRole.PROXY, OTHER)
+
+
+def test_a_client_that_takes_the_known_servers_offer_saves_a_probe_but_not_for_ever() -> None:
+    detector = LinkDetector(MAC, 9, 100.0)
+    detector.take_probe(100.0)
+    detector.read_reply(offer(), 100.0)
+    for now in (150.0, 600.0):
+        detector.note_request(now)
+        detector.weigh_choice(OTHER, now + 1)
+        assert (detector.role, detector.due) == (LinkRole.PROXY, now + 1 + PROBE_INTERVAL_S)
     # a probe under way is answered by that
-    detector.note_request(300.0)
-    detector.take_probe(300.0)
-    detector.note_other_server(OTHER, 303.0)
-    assert detector.due == 303.0 + PROBE_INTERVAL_S
+    detector.note_request(650.0)
+    detector.take_probe(650.0 + LISTEN_S)
+    detector.weigh_choice(OTHER, 655.0)
+    assert detector.due == 655.0 + PROBE_INTERVAL_S
+    detector.weigh_choice(OTHER, 100.0 + MAX_UNPROVED_S)
+    assert detector.due <= 100.0 + MAX_UNPROVED_S + MIN_REST_S
+    detector.take_probe(detector.due)
+    detector.weigh_choice(OTHER, detector.due)
+    probe(detector)
+    assert detector.role is LinkRole.SERVER  # the server has gone
 
 
 def test_beside_another_server_a_client_is_left_to_it_first() -> None:

@@ -16,6 +16,7 @@ PROBE_INTERVAL_S = 60.0  # between probes while nobody asks
 MIN_REST_S = 5.0  # between the verdict of a probe and a probe that a client's request begins
 FIRST_VERDICT_S = 5.0  # until the verdict: dnsmasq pings for 3 s before it offers, once a client
 LATER_VERDICT_S = 6.0  # the same where a server was there before: it may be busy with clients
+MAX_UNPROVED_S = 600.0  # for which clients' word that the other server is there is taken
 LISTEN_S = 4.0  # in which the other server's answer to a client is heard
 _ASKS = (0.0, 2.0, 4.0)  # seconds from a probe's beginning
 
@@ -48,6 +49,7 @@ class LinkDetector:
         self._began = now
         self._asked = 0
         self._answered = False
+        self._proved = now  # when another server was heard itself
         self._resting = False
         self._rested = now
 
@@ -76,8 +78,24 @@ class LinkDetector:
             when = now + LISTEN_S if beside else max(now, self._rested + MIN_REST_S)
             self.due = min(self.due, when)
 
+    def weigh_choice(self, server: IPv4Address, now: float) -> None:
+        """Note that a client says that it takes another server's offer.
+
+        That proves nothing: it is a reason to ask. Of the server that we know it saves a probe, but
+        not for ever.
+        """
+        if not self._resting and self.role is not LinkRole.PROXY:
+            return  # it is being asked
+        known = self.role is LinkRole.PROXY and server == self.other
+        if known and now - self._proved < MAX_UNPROVED_S:
+            self._answered = True
+            self._end_probe(now)
+        else:
+            self.due = min(self.due, max(now, self._rested + MIN_REST_S))
+
     def note_other_server(self, server: IPv4Address, now: float) -> None:
-        """Note that another server is there: it offers an address, or a client takes its offer."""
+        """Note that another server is there: it offers an address."""
+        self._proved = now
         self._answered = True
         self.role, self.other = LinkRole.PROXY, server
         self._end_probe(now)

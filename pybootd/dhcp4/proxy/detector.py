@@ -100,10 +100,10 @@ class Detector:
             self._schedule(interface)
 
     def note_other_choice(self, interface: int, server: IPv4Address, now: float) -> None:
-        """Note that a client on this link takes another server's offer."""
+        """Note that a client on this link says that it takes another server's offer."""
         link = self._detectors.get(interface)
         if link is not None:
-            link.note_other_server(server, now)
+            link.weigh_choice(server, now)
             self._schedule(interface)
 
     def close(self) -> None:

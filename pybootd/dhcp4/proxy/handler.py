@@ -100,6 +100,9 @@ class ProxyHandler:
         place = self._subnets.choose_subnet(packet, arrival)
         if place is None and self._own_networks_only:
             return None
+        ciaddr = packet.ciaddr if arrival.boot_server else read_ciaddr(packet, kind, arrival)
+        if not self._subnets.may_answer(packet, arrival, ciaddr):
+            return None
         if self._is_impostor(packet, arrival, now):
             return None
         network = place[0] if place is not None else self._any
@@ -110,10 +113,10 @@ class ProxyHandler:
             known.uuid if known else None,
             known.address if known else None,
             self._boot_classes,
+            known=known is not None and known.booted,
         )
         # an access list that is asked for one port's request must not answer the other's
         owner = (b"boot:" if arrival.boot_server else b"proxy:") + identity
-        ciaddr = packet.ciaddr if arrival.boot_server else read_ciaddr(packet, kind, arrival)
         request = DhcpRequest(packet, arrival, network, server, client, owner, kind, ciaddr)
         if self._profiles:
             request.profile = self._profiles.find_profile(client)

@@ -93,10 +93,12 @@ def read_client(
     uuid: UUID | None = None,
     address: IPAddress | None = None,
     classes: tuple[str, ...] = CLASSES,
+    *,
+    known: bool = False,
 ) -> Client:
     """Read the client off its request.
 
-    ``uuid`` and ``address`` are what is known of it from before, for a request that lacks them;
+    ``uuid``, ``address`` and ``known`` are what we know of it from before;
     ``classes`` how the classes (option 60) of network boot clients begin.
     """
     sent = packet.options
@@ -124,6 +126,7 @@ def read_client(
         address,
         _circuit(parse_relay_agent(packet).get(1, b"")) if options.RELAY_AGENT in sent else "",
         architectures[1:],
+        known,
     )
 
 
