@@ -172,6 +172,25 @@ class LocalSource(Source):
         """Return the one name that differs in letter case alone; the folders' entries are kept."""
         return suggestions.match_entries(lambda folder: self._entries_of(folder, now), name)
 
+    def find_dead_link(self, name: str) -> str:
+        """Return where a link below the root leads that ends nowhere; "": it is none."""
+        folder, base = posixpath.split(name)
+        try:
+            opened = self._open_folder(folder)
+        except (OSError, FileError):
+            return ""
+        target = b""
+        try:
+            target = os.readlink(paths.encode_name(base), dir_fd=opened)
+            os.stat(paths.encode_name(base), dir_fd=opened)
+        except FileNotFoundError:  # what it leads to, or there is no such name
+            return os.fsdecode(target)
+        except OSError:  # it is no link
+            return ""
+        finally:
+            os.close(opened)
+        return ""
+
     def find_template(self, name: str) -> tuple[Source, str]:
         """Return where a template's includes are: below the root, else in the file's own folder."""
         name = name.removeprefix(f"{self.root}/")

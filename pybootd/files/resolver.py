@@ -160,6 +160,13 @@ class Files:
             inside = ended.requested.replace("\\", "/").lstrip("/")
         self._boot_folders.note_boot_file(ended.peer, inside)
 
+    def find_dead_link(self, name: str) -> str:
+        """Return where a link of this name leads that ends nowhere; "": it is none; blocks."""
+        try:
+            return self.root.find_dead_link(paths.clean_name(name))
+        except FileError:
+            return ""
+
     def _open_plain_file(self, request: FileRequest) -> OpenedFile | None:
         """Open what no filter answers for, as most files; None: all the steps have to be taken."""
         try:

@@ -243,6 +243,10 @@ class Source(ABC):
         """Yield the names of the files below the root, for suggestions; blocks."""
         return suggestions.walk(self.list_folder)
 
+    def find_dead_link(self, name: str) -> str:
+        """Return where a link of this name leads that ends nowhere; "": it is none; blocks."""
+        return ""
+
     def match_letter_case(self, name: str, now: float) -> str | Later[str | None] | None:
         """Return the one name that differs from this one in letter case alone.
 

@@ -54,6 +54,7 @@ STAGES: MappingProxyType[StepKind | FileRole | None, str] = MappingProxyType(
         FileRole.CONFIGURATION: "configuration",
         FileRole.KERNEL: "kernel",
         FileRole.INITRD: "initrd",
+        FileRole.ROOT: "root file system",
         FileRole.OTHER: "file",
     }
 )

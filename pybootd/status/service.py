@@ -7,7 +7,7 @@ import logging
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ from pybootd.core.events import EventBus
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later, TaskResult
 from pybootd.files.resolver import Files
-from pybootd.files.source import FileRequest
 from pybootd.observe.boots.timeline import Timeline
 from pybootd.status.counters import Counters
 from pybootd.system import sockets
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NOBODY = "0.0.0.0"
-_HEAD = 1024  # octets that tell what a boot file is
 _BACKLOG = 64
 _ITS = ("offered", "bound")  # states of a lease in which its client may ask for files
 _RECENT = 1000  # machines at most that other daemons are told of in one go
@@ -171,10 +168,12 @@ class StatusService:
 
     def look_at_file(self, name: str) -> FileLook:
         """Look at a file that is served."""
+        from pybootd.status.looks import look_at_file
+
         return look_at_file(self._files.values(), name)
 
     def list_lease_rows(self) -> Iterator[LeaseRow]:
-        """Yield the list_lease_rows of all list_pool_rows."""
+        """Yield the leases of all pools."""
         from pybootd.status.documents import LeaseRow
 
         now = self._loop.now
@@ -194,7 +193,7 @@ class StatusService:
                 )
 
     def list_pool_rows(self) -> Iterator[PoolRow]:
-        """Yield the list_pool_rows."""
+        """Yield the pools."""
         from pybootd.status.documents import PoolRow
 
         now = self._loop.now
@@ -210,16 +209,3 @@ def _import_server() -> None:
     import pybootd.status.documents
     import pybootd.status.metrics
     import pybootd.status.server  # noqa: F401
-
-
-def look_at_file(all_files: Iterable[Files], name: str) -> FileLook:
-    """Look at the files: what a boot file is, and which names are like one that is missing."""
-    from pybootd.observe.diagnosis.evidence import FileLook
-
-    near: dict[str, None] = {}
-    for files in all_files:
-        head = files.read_head(FileRequest(name, _NOBODY, _NOBODY), _HEAD)
-        if head is not None:
-            return FileLook(head)
-        near |= dict.fromkeys(files.suggest_names(name))
-    return FileLook(None, tuple(near))

@@ -16,7 +16,8 @@ from pybootd.core.finding import Finding
 from pybootd.core.workers import Later
 from pybootd.files.resolver import Files
 from pybootd.files.source import FileError, FileRequest, StaticBody
-from pybootd.observe.boots.roles import examine, is_bios_name
+from pybootd.observe.boots.roles import is_bios_name
+from pybootd.observe.content.programs import read_program
 
 _MAX_READ = 64 << 20  # octets of a file that are looked at
 _NOBODY = "0.0.0.0"
@@ -124,7 +125,7 @@ def _judge_content(
             f"{name}: {file} is empty",
             "Copy it to its place once more.",
         )
-    program = examine(content[:1024])
+    program = read_program(content[:1024])
     if program and code is not None and code not in program.architectures:
         return fault(
             DoctorCode.BOOT_FILE_ARCHITECTURE,

@@ -9,7 +9,8 @@ from pybootd.commands.probe.fetch import FetchError, fetch_boot_file
 from pybootd.commands.probe.prober import HTTP_ARCHITECTURES, Prober
 from pybootd.commands.probe.result import ProbeCode, ProbeResult, ServerAnswer
 from pybootd.core.architecture import architecture_name
-from pybootd.observe.boots.roles import examine, is_bios_name
+from pybootd.observe.boots.roles import is_bios_name
+from pybootd.observe.content.programs import read_program
 
 
 def judge_file(prober: Prober, result: ProbeResult, answer: ServerAnswer) -> None:
@@ -40,7 +41,7 @@ def _judge_program(
     prober: Prober, result: ProbeResult, answer: ServerAnswer, content: bytes
 ) -> None:
     runs = architecture_name(prober.ARCHITECTURE)
-    program = examine(content[:1024])
+    program = read_program(content[:1024])
     result.program = program.text if program else ""
     if program is not None and prober.ARCHITECTURE not in program.architectures:
         result.add_fault(

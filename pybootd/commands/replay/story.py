@@ -15,7 +15,7 @@ from pybootd.observe.boots.timeline import Timeline
 from pybootd.observe.diagnosis import verdicts
 from pybootd.observe.diagnosis.evidence import FileLook
 from pybootd.status.documents import Documents
-from pybootd.status.service import look_at_file
+from pybootd.status.looks import look_at_file
 
 Json = dict[str, Any]
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from pybootd.core.architecture import architecture_name
 from pybootd.core.client import IPAddress
-from pybootd.observe.boots.roles import FileRole
+from pybootd.observe.boots.loaders import is_answer_file, is_normal_miss
+from pybootd.observe.boots.roles import FileRole, guess_role
 from pybootd.observe.boots.steps import BootTransfer, Step, StepKind
 
 BOOTS = 10  # of each client
@@ -17,7 +18,8 @@ class Boot:
     """One boot of one client, from its first question to the system that came up, or did not.
 
     ``booting``: network boot firmware or a loader took part, not just a system's DHCP client.
-    ``followed``: when the next boot of this client began.
+    ``followed``: when the next boot of this client began. ``switches``: how many steps there were
+    when its firmware went on another way, from PXE to HTTP Boot say.
     """
 
     __slots__ = (
@@ -38,6 +40,7 @@ class Boot:
         "proxy",
         "relay",
         "steps",
+        "switches",
         "touched",
         "vendor_class",
     )
@@ -60,6 +63,7 @@ class Boot:
         self.middle = 0  # before it, whatever may be left out still runs
         self.active = 0  # transfers on their way
         self.followed: float | None = None
+        self.switches: list[int] = []  # steps before which firmware went on another way
         self.cached: object = None  # a verdict that will not change any more
 
     def transfers(self) -> Iterator[BootTransfer]:
@@ -88,11 +92,25 @@ class Boot:
             if isinstance(step, Step):
                 if step.kind is StepKind.SYSTEM:
                     return True
-                if step.kind is not StepKind.RELEASED:
+                optional = step.kind is StepKind.MISSED and (
+                    guess_role(step.subject) is FileRole.OTHER or is_normal_miss(step.subject)
+                )
+                if step.kind is not StepKind.RELEASED and not optional:
                     return False
-            elif step.role is not FileRole.OTHER:  # a loader that had asked for another address
+            # what a system fetches; a loader that had asked for an address itself fetches more
+            elif step.role not in (FileRole.OTHER, FileRole.ROOT) and not _is_answer(step):
                 return False
         return False
+
+    def cut_at(self, count: int) -> Boot:
+        """Return this boot as it was after so many steps, and over then."""
+        made = Boot(self.number, self.began)
+        for name in ("architecture", "boot_file", "file_server", "interface", "relay", "proxy"):
+            setattr(made, name, getattr(self, name))
+        made.booting, made.ipxe = True, False
+        made.steps = self.steps[:count]
+        made.touched = made.followed = made.steps[-1].ended if made.steps else self.began
+        return made
 
     def last_heard(self, now: float) -> float:
         """Say when something was last heard of it."""
@@ -109,6 +127,11 @@ class Boot:
             if step.kind is not StepKind.RELEASED:
                 return step.kind
         return None
+
+
+def _is_answer(step: BootTransfer) -> bool:
+    """Tell whether a system fetched it for itself: what an installer or cloud-init asks for."""
+    return is_answer_file(step.requested) or is_normal_miss(step.requested)
 
 
 @dataclass(slots=True)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, ip_address
 
 from pybootd.core import events
+from pybootd.core.bounded_map import BoundedMap
 from pybootd.core.client import Client, IPAddress, KnownClient
 from pybootd.core.client_table import Newcomers
-from pybootd.core.events import EventBus, TransferOutcome
+from pybootd.core.events import EventBus, RefusalCause, TransferOutcome
 from pybootd.observe.boots.boot import BOOTS, Boot, ClientRecord
-from pybootd.observe.boots.roles import guess_role
+from pybootd.observe.boots.roles import FileRole, guess_role
 from pybootd.observe.boots.steps import BootTransfer, Step, StepCause, StepKind, is_step, keep_text
 
 CLIENTS = 10_000
@@ -23,9 +24,13 @@ STEPS = 250_000  # of all boots together: some 50 MB
 _PER_BOOT = 200  # steps; more are left out of a boot, the first and the last are kept
 _PAUSE = 120.0  # seconds of silence after which an unfinished boot is not gone on with
 _CHAINED = 120.0  # seconds within which iPXE, once loaded, asks for an address
+_STARTING = 8.0  # seconds that a kernel takes at least before its system fetches a file
+_SWITCHED = 60.0  # seconds within which firmware goes on by another way, PXE to HTTP Boot say
+_CARDS = 8  # by how much the MACs of one machine's cards differ at most
 _REPEATED = 20.0  # seconds within which a client asks again that did not get our answer
 
 NOBODY = IPv4Address(0)
+_OF_SYSTEMS = (FileRole.OTHER, FileRole.ROOT)
 _MISSES = (StepKind.MISSED, StepKind.FORBIDDEN, StepKind.UNAVAILABLE)
 
 
@@ -51,6 +56,7 @@ class Timeline:
         self._records: OrderedDict[str, ClientRecord] = OrderedDict()
         self._strangers: Newcomers[str] = Newcomers(clients)
         self._by_address: dict[str, ClientRecord] = {}
+        self._by_card: BoundedMap[bytes, ClientRecord] = BoundedMap(clients)  # but the last octet
         self.steps = 0
         self.changed: Callable[[ClientRecord], None] | None = None
         bus.subscribe(events.Offered, self._note_offer)
@@ -101,6 +107,8 @@ class Timeline:
     def _note_confirmed(self, event: events.Confirmed) -> None:
         client = event.client
         if not self._is_of_interest(client):
+            if not event.booting:
+                self._note_other_card(client, event.address)
             return
         record = self._hear_client(client)
         renewed = self._is_renewed(record, event)
@@ -116,6 +124,16 @@ class Timeline:
         text = boot.boot_file if event.booting else ""
         self._note_step(record, kind, str(event.address), text)
 
+    def _note_other_card(self, client: Client, address: IPAddress) -> None:
+        """Take it for the system of a machine that has just booted by a card with a near MAC."""
+        record = self._by_card.get(client.mac[:-1])
+        if record is None or not record.boots or record.mac == client.mac:
+            return
+        boot, quiet = record.boot, self._clock() - record.boot.touched
+        near = abs(record.mac[-1] - client.mac[-1]) <= _CARDS
+        if near and quiet < _PAUSE and _awaits_system(boot):
+            self._note_step(record, StepKind.SYSTEM, str(address), client.name)
+
     @staticmethod
     def _is_renewed(record: ClientRecord, event: events.Confirmed) -> bool:
         """Tell whether a system that is up keeps its address."""
@@ -123,7 +141,8 @@ class Timeline:
 
     def _note_refused(self, event: events.Refused) -> None:
         client = event.client
-        if not self._is_of_interest(client):
+        unserved = event.cause is RefusalCause.NOT_BOOTING
+        if not unserved and not self._is_of_interest(client):
             return
         record = self._hear_client(client)
         self._boot_of_request(record, client)
@@ -147,6 +166,8 @@ class Timeline:
     def _start_transfer(self, event: events.TransferStarted) -> None:
         record, boot = self._find_boot_at(event.peer)
         role = guess_role(event.requested, boot.boot_file)
+        if role in _OF_SYSTEMS and self._is_system_fetching(boot):
+            self._note_step(record, StepKind.SYSTEM, event.peer)
         self._add_step(record, BootTransfer(event, role, self._clock()))
 
     def _end_transfer(self, event: events.TransferEnded) -> None:
@@ -185,6 +206,14 @@ class Timeline:
 
     # inside
 
+    def _is_system_fetching(self, boot: Boot) -> bool:
+        """Tell whether a pause shows that no loader fetches any more: its system runs.
+
+        A loader asks for one file right after the other; a system has to start first.
+        """
+        pause = self._clock() - boot.steps[-1].ended if boot.steps else 0.0
+        return pause > _STARTING and _awaits_system(boot)
+
     def _is_of_interest(self, client: Client) -> bool:
         """Tell whether it boots, or has booted; somebody's PC or telephone is no boot."""
         return client.network_boot or client.plain_bootp or client.name in self._records
@@ -195,6 +224,8 @@ class Timeline:
         self._records.move_to_end(client.name)
         self._strangers.heard(client.name)
         record.mac = client.mac
+        if client.network_boot and client.mac:
+            self._by_card[client.mac[:-1]] = record
         record.hostname, record.known = keep_text(client.hostname) or record.hostname, ""
         if client.uuid is not None:
             record.uuid = str(client.uuid)
@@ -287,17 +318,25 @@ class Timeline:
         if boot.has_step(StepKind.SYSTEM) or self._is_stale(boot):
             return True
         fetched = next(boot.transfers(), None)
+        if fetched is None and _is_other_firmware(boot, client):
+            return True  # another question of the same card: of a tool, or of another firmware
         if not asking or (fetched is None and not boot.has_step(StepKind.CONFIRMED, *_MISSES)):
             return False
         newest = boot.steps[-1]
         quiet = self._clock() - newest.ended
+        if _is_next_way(boot, client) and quiet < _SWITCHED:
+            boot.switches.append(len(boot.steps))
+            return False
         if is_step(newest, StepKind.CONFIRMED):
             # the answer got lost: U-Boot then begins again
             lost = bool(boot.boot_file) and client.architecture == boot.architecture
             return not (lost and quiet < _REPEATED)
         # iPXE, once loaded, asks again, and U-Boot does for each file: that goes on with the boot
-        if not (client.ipxe or client.vendor_class.startswith("U-Boot")) or quiet >= _CHAINED:
+        u_boot = client.vendor_class.startswith("U-Boot")
+        if not (client.ipxe or u_boot) or quiet >= _CHAINED:
             return True
+        if u_boot and is_step(newest, *_MISSES):
+            return False
         before = next(
             (one for one in reversed(boot.steps) if not is_step(one, StepKind.OFFERED)), None
         )
@@ -358,3 +397,23 @@ class Timeline:
         record.standing = None
         if self.changed is not None:
             self.changed(record)
+
+
+def _awaits_system(boot: Boot) -> bool:
+    """Tell whether a kernel came, and its system has not been heard of."""
+    came = any(one.came and one.role is FileRole.KERNEL for one in boot.transfers())
+    return came and not boot.active and not boot.has_step(StepKind.SYSTEM)
+
+
+def _is_other_firmware(boot: Boot, client: Client) -> bool:
+    """Tell whether another architecture asks before anything was fetched or confirmed."""
+    known = boot.architecture
+    asked = boot.has_step(StepKind.OFFERED) and not boot.has_step(StepKind.CONFIRMED)
+    return asked and known is not None and client.architecture not in (None, known)
+
+
+def _is_next_way(boot: Boot, client: Client) -> bool:
+    """Tell whether UEFI goes on from PXE to HTTP Boot, or the other way, after the first failed."""
+    before, now = boot.vendor_class[:10], client.vendor_class[:10]
+    ways = ("PXEClient:", "HTTPClient")
+    return before != now and before in ways and now in ways

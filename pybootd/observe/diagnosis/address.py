@@ -7,7 +7,34 @@ from pybootd.core.events import RefusalCause
 from pybootd.observe.boots.steps import Step, StepKind, is_step
 from pybootd.observe.diagnosis import verdicts
 from pybootd.observe.diagnosis.evidence import ASKING, OFTEN, QUIET, Evidence, count_times
-from pybootd.observe.diagnosis.verdicts import Diagnosis
+from pybootd.observe.diagnosis.verdicts import Diagnosis, as_note
+
+_ON_THIS_HOST = {
+    RefusalCause.NO_SUBNET: (
+        verdicts.NO_POOL,
+        "It asks from a network that no pool is on.",
+    ),
+    RefusalCause.NOT_WRITTEN: (
+        verdicts.LEASE_NOT_WRITTEN,
+        "Its lease could not be written to disk, so its address was not confirmed.",
+    ),
+    RefusalCause.SEND_REFUSED: (
+        verdicts.SEND_REFUSED,
+        "This host refused to send our answer: most likely an output rule of its firewall.",
+    ),
+}
+
+
+def not_served(case: Evidence) -> Diagnosis | None:
+    """Say why a client that does not boot is not served."""
+    newest = case.newest
+    if not isinstance(newest, Step) or newest.cause is not RefusalCause.NOT_BOOTING:
+        return None
+    return verdicts.NOT_SERVED.diagnose(
+        "It asks for an address without booting, and [bootp] allow_simple_dhcp is off.",
+        "",
+        f"refused {count_times(newest)}: {newest.detail}",
+    )
 
 
 def another_server(case: Evidence) -> Diagnosis | None:
@@ -43,6 +70,11 @@ def refused(case: Evidence) -> Diagnosis | None:
             "",
             seen,
         )
+    if newest.cause in _ON_THIS_HOST:
+        kind, what = _ON_THIS_HOST[newest.cause]
+        relay = f", behind the relay {case.boot.relay}" if case.boot.relay else ""
+        where = f"asked on {case.boot.interface}{relay}" if case.boot.interface else ""
+        return kind.diagnose(what, "", seen, where)
     if newest.cause is RefusalCause.POOL:
         return verdicts.POOL_EMPTY.diagnose(
             f"No address was left for it: {newest.detail}.",
@@ -73,17 +105,26 @@ def not_requested(case: Evidence) -> Diagnosis | None:
         if isinstance(one, Step) and one.kind is StepKind.OFFERED
     )
     if offered >= OFTEN:
+        relay = case.boot.relay
         return verdicts.ANSWER_LOST.diagnose(
             "Our answers do not reach it: it asked again and again, and we offered each time.",
-            "",
+            f"They go to its relay {relay}: see that this host has a route to it, that UDP port 67"
+            " is let through both ways, and that the relay sends replies on."
+            if relay
+            else "",
             f"{offered} DHCPDISCOVERs, {offered} offers, no DHCPREQUEST",
             f"offered on {case.boot.interface}" if case.boot.interface else "",
+            _describe_relay(case),
         )
     return verdicts.NOT_REQUESTED.diagnose(
         f"It was offered {newest.subject}, and did not ask for it.",
         "",
         f"{offered} of its DHCPDISCOVERs answered by an offer, no DHCPREQUEST",
     )
+
+
+def _describe_relay(case: Evidence) -> str:
+    return f"answered by way of the relay {case.boot.relay}" if case.boot.relay else ""
 
 
 def _proxy_not_asked(case: Evidence) -> Diagnosis:
@@ -132,6 +173,14 @@ def not_fetched(case: Evidence) -> Diagnosis | None:
             f"confirmed on {boot.interface}" if boot.interface else "",
         )
     elsewhere = boot.file_server
+    if boot.boot_file.startswith("https:"):
+        return verdicts.NOT_FETCHED.diagnose(
+            f"Its address was confirmed, and it was told to fetch {boot.boot_file}, not from here:"
+            " pybootd serves no https.",
+            "See that a web server with a certificate that its firmware knows serves that URL, or"
+            " write http:// in [bootfile].",
+            "address confirmed, then no request for a file here",
+        )
     if elsewhere:
         return verdicts.OTHER_FILE_SERVER.diagnose(
             f"It was sent to {elsewhere} for {boot.boot_file}, and not heard of again.",
@@ -148,7 +197,7 @@ def not_fetched(case: Evidence) -> Diagnosis | None:
             "answered as proxy, then no request for a file here",
         )
     if case.fetched:
-        return verdicts.NOT_FETCHED.diagnose(
+        return as_note(verdicts.NOT_FETCHED).diagnose(
             f"Its address was confirmed once more, and it never asked for {boot.boot_file}.",
             "Files went to it before, so the way is open: look at its screen. A script that is"
             " built into iPXE may lead it elsewhere, or it was switched off.",

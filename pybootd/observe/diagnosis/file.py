@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pybootd.core.architecture import architecture_name
 from pybootd.core.events import FileProblem, TransferOutcome
-from pybootd.observe.boots.roles import FileRole, examine, is_bios_name, plain_name
+from pybootd.observe.boots.loaders import is_answer_file, is_loader_configuration, is_normal_miss
+from pybootd.observe.boots.roles import FileRole, guess_role, plain_name
 from pybootd.observe.boots.steps import BootTransfer, Step, StepKind, is_step
 from pybootd.observe.diagnosis import verdicts
 from pybootd.observe.diagnosis.evidence import QUIET, Evidence, role_in_boot
@@ -16,23 +16,83 @@ _LOOPS = 3  # times that iPXE fetches the same boot file before it is called a l
 
 def missing_file(case: Evidence) -> Diagnosis | None:
     """Find that a file which the boot can't do without isn't there."""
-    newest = case.newest
-    if not isinstance(newest, Step) or newest.kind is not StepKind.MISSED:
+    newest = _newest_miss(case)
+    if newest is None:
         return None
-    role = role_in_boot(case, newest.subject)
-    if role is FileRole.CONFIGURATION or (role is FileRole.OTHER and case.fetched):
+    name, role = newest.subject, role_in_boot(case, newest.subject)
+    if not _is_needed(case, name, role):
         return None
     if role is not FileRole.BOOT_FILE and not case.is_silent(QUIET):
         return None
-    near = case.look(newest.subject).near
-    which = "Its boot file" if role is FileRole.BOOT_FILE else f"A file ({STAGES[role]})"
-    like = f" Names like it: {', '.join(near)}." if near else ""
+    look, place = case.look(name), "the loader's configuration"
+    if role is FileRole.BOOT_FILE:
+        which, place = "Its boot file", "[bootfile]"
+    elif is_answer_file(name) and _has_system(case):
+        which, place = "What the installer takes its answers from", "the kernel's command line"
+    else:
+        which = f"A file ({STAGES[role]})"
+    like = f" Names like it: {', '.join(look.near)}." if look.near else ""
+    link = f"a link that leads to {look.link}, which is not there"
     return verdicts.MISSING_FILE.diagnose(
-        f"{which} is not there: {newest.subject}.",
-        "Put it below [tftp] root, or correct its name where it is written"
-        f" ({'[bootfile]' if role is FileRole.BOOT_FILE else 'the loader configuration'}).{like}",
-        f"asked for {newest.subject!r}, {newest.detail}",
+        f"{which} is not there: {name}{f' is {link}' if look.link else ''}.",
+        f"Put it below [tftp] root, or correct its name where it is written ({place}).{like}",
+        f"asked for {name!r}, {newest.detail}",
+        _list_tried(case),
+        f"{name} is {link}" if look.link else "",
     )
+
+
+def _list_tried(case: Evidence) -> str:
+    """List what was asked for and is not there, up to the last file that came; "": one alone."""
+    tried: list[str] = []
+    for one in reversed(case.boot.steps):
+        if isinstance(one, BootTransfer) and one.came:
+            break
+        if not isinstance(one, Step) or one.kind is not StepKind.MISSED:
+            continue
+        if guess_role(one.subject) is not FileRole.OTHER:
+            tried.insert(0, one.subject)
+    return f"tried: {', '.join(tried)}" if len(tried) > 1 else ""
+
+
+def _newest_miss(case: Evidence) -> Step | None:
+    """Return the miss that the boot ended with; a system that asked meanwhile changes nothing.
+
+    What firmware and loaders do well without is passed over.
+    """
+    for one in reversed(case.boot.steps):
+        if not isinstance(one, Step) or one.kind not in (StepKind.MISSED, StepKind.RELEASED):
+            return None
+        if one.kind is StepKind.MISSED and not is_normal_miss(one.subject):
+            return one
+    return None
+
+
+def _is_needed(case: Evidence, name: str, role: FileRole) -> bool:
+    """Tell whether the boot can't do without a file: by its role, or since it was named."""
+    if role is FileRole.CONFIGURATION:
+        named = is_answer_file(name) and not is_loader_configuration(name)
+        return named and _has_system(case)
+    if role is not FileRole.OTHER or not case.fetched:
+        return True
+    if is_answer_file(name):
+        return _has_system(case)
+    config = case.newest_configuration()
+    if config is not None and name.rpartition("/")[2] in " ".join(config[1].names):
+        return True
+    settings = [one for one in case.fetched if one.role is FileRole.CONFIGURATION]
+    # it was named by a configuration that is not understood, and nothing else was asked for
+    return (
+        bool(settings)
+        and case.fetched[-1].role is not FileRole.OTHER
+        and (not case.boot.has_step(StepKind.SYSTEM))
+    )
+
+
+def _has_system(case: Evidence) -> bool:
+    """Tell whether a system runs, of an installer say: it asked for an address, or had a kernel."""
+    kernel = any(one.role is FileRole.KERNEL for one in case.fetched)
+    return kernel or case.boot.has_step(StepKind.SYSTEM)
 
 
 def forbidden(case: Evidence) -> Diagnosis | None:
@@ -45,6 +105,9 @@ def forbidden(case: Evidence) -> Diagnosis | None:
     ):
         return None
     what = f"A file was refused to it: {newest.subject}: {newest.detail}."
+    special = _forbidden_by_cause(newest)
+    if special is not None:
+        return special
     if newest.cause is FileProblem.ALTERED:
         return verdicts.FORBIDDEN_FILE.diagnose(
             what,
@@ -57,6 +120,27 @@ def forbidden(case: Evidence) -> Diagnosis | None:
         "",
         f"asked for {newest.subject!r}",
     )
+
+
+def _forbidden_by_cause(step: Step) -> Diagnosis | None:
+    """Say more where the cause is known, and no link or right has a part in it."""
+    name = step.subject
+    if step.cause is FileProblem.NO_SPACE:
+        return verdicts.DISK_FULL.diagnose(
+            f"{name} could not be kept: no space is left for it.", "", f"asked for {name!r}"
+        )
+    if step.cause is FileProblem.BAD_REQUEST:
+        return verdicts.BAD_REQUEST.diagnose(
+            f"It asked for {name} in a mode that is not served.", "", step.detail
+        )
+    if step.cause is FileProblem.UNKNOWN_CLIENT:
+        return verdicts.FORBIDDEN_FILE.diagnose(
+            f"{name} was refused to it: [httpd] check_ip is on, and its address was not"
+            " given here.",
+            "Let it keep the address that it booted with, or switch check_ip off.",
+            f"asked for {name!r}",
+        )
+    return None
 
 
 def broken_template(case: Evidence) -> Diagnosis | None:
@@ -97,36 +181,6 @@ def unavailable(case: Evidence) -> Diagnosis | None:
     )
 
 
-def wrong_architecture(case: Evidence) -> Diagnosis | None:
-    """Find that the boot file is a program for another kind of machine."""
-    boot, fetched = case.boot, case.fetched
-    if boot.architecture is None or not fetched or not _ends_at_boot_file(case):
-        return None
-    if not case.is_silent(QUIET):
-        return None
-    file = fetched[-1]
-    program = examine(case.look(file.requested).head or b"")
-    runs = architecture_name(boot.architecture)
-    if program is not None and boot.architecture not in program.architectures:
-        holds = program.text
-    elif program is None and is_bios_name(file.requested) and "efi" in runs:
-        holds = "a program for a PC with BIOS, to judge by its name"
-    else:
-        return None
-    return verdicts.WRONG_ARCHITECTURE.diagnose(
-        f"The boot file {file.requested} is {holds}; this machine is {runs}.",
-        f"Name a file that fits in section [bootfile]: {runs} = FILE",
-        f"its header says: {holds}",
-        f"the client says (option 93): {boot.architecture:05d}, {runs}",
-    )
-
-
-def _ends_at_boot_file(case: Evidence) -> bool:
-    """Tell whether the boot file came whole, and nothing that mattered after it."""
-    newest = case.newest
-    return isinstance(newest, BootTransfer) and newest.came and newest.role is FileRole.BOOT_FILE
-
-
 def ipxe_loop(case: Evidence) -> Diagnosis | None:
     """Find that iPXE loads itself again and again."""
     boot, newest = case.boot, case.newest
@@ -142,48 +196,19 @@ def ipxe_loop(case: Evidence) -> Diagnosis | None:
     )
 
 
-def secure_boot(case: Evidence) -> Diagnosis | None:
-    """Find that the firmware fetched the file whole and did not want to run it."""
-    boot = case.boot
-    if not _ends_at_boot_file(case) or not case.over or boot.ipxe:
-        return None
-    if not case.fetched[-1].done:  # it may lack the end
-        return None
-    if boot.architecture is None or "efi" not in architecture_name(boot.architecture):
-        return None
-    file = case.fetched[-1]
-    return verdicts.SECURE_BOOT.diagnose(
-        f"The firmware fetched {file.requested} whole and started over: Secure Boot has most"
-        " likely refused it.",
-        "",
-        f"{file.sent} octets of {file.size if file.size is not None else '?'} arrived, nothing else"
-        " was asked for, then a new DHCPDISCOVER",
-    )
-
-
 def no_configuration(case: Evidence) -> Diagnosis | None:
     """Find that the loader found none of its configuration files."""
-    newest = case.newest
-    if not isinstance(newest, Step) or newest.kind is not StepKind.MISSED:
+    newest = _newest_miss(case)
+    if newest is None or not case.is_silent(QUIET) or is_answer_file(newest.subject):
         return None
-    if role_in_boot(case, newest.subject) is not FileRole.CONFIGURATION or not case.is_silent(
-        QUIET
-    ):
+    if role_in_boot(case, newest.subject) is not FileRole.CONFIGURATION:
         return None
-    tried: list[str] = []
-    for one in reversed(case.boot.steps):
-        if isinstance(one, BootTransfer) and one.came:
-            break
-        if not isinstance(one, Step) or one.kind is not StepKind.MISSED:
-            continue
-        if role_in_boot(case, one.subject) is FileRole.CONFIGURATION:
-            tried.insert(0, one.subject)
     return verdicts.NO_CONFIGURATION.diagnose(
-        f"The boot loader found no configuration: {tried[-1]}, the last that it tried, is not"
+        f"The boot loader found no configuration: {newest.subject}, the last that it tried, is not"
         " there.",
-        f"Write one of these files below [tftp] root ({plain_name(tried[-1])} is for every"
+        f"Write one of these files below [tftp] root ({plain_name(newest.subject)} is for every"
         " machine), or lead its name to another by a line in [filters].",
-        f"tried: {', '.join(tried)}",
+        _list_tried(case) or f"tried: {newest.subject}",
     )
 
 

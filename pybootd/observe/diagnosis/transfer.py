@@ -6,8 +6,8 @@ from pybootd.core.events import EndCause, TransferOutcome
 from pybootd.observe.boots.roles import FileRole
 from pybootd.observe.boots.steps import BootTransfer, Step, StepKind, is_step
 from pybootd.observe.diagnosis import verdicts
-from pybootd.observe.diagnosis.evidence import ASKING, OFTEN, QUIET, SYSTEM, Evidence
-from pybootd.observe.diagnosis.verdicts import Diagnosis
+from pybootd.observe.diagnosis.evidence import ASKING, FAILING, OFTEN, QUIET, SYSTEM, Evidence
+from pybootd.observe.diagnosis.verdicts import Diagnosis, as_note
 from pybootd.observe.wording import STAGES, describe_end, describe_outcome
 
 _LOSSY = 0.03  # the part of all blocks sent again that tells of a bad path
@@ -56,10 +56,12 @@ def broken_off(case: Evidence) -> Diagnosis | None:
         return None  # it may ask again, with other options
     how = describe_outcome(newest)
     got = f"{newest.sent} of {newest.size if newest.size is not None else '?'} octets arrived"
-    if newest.sent == 0 and newest.retransmissions and _smaller_got_through(case, newest):
+    large = newest.blocksize > 512 and newest.sent == 0 and newest.retransmissions
+    if large and _smaller_got_through(case, newest):
         smaller = next((size for size in _BLOCKS if size < newest.blocksize), 512)
         return verdicts.BLOCK_TOO_LARGE.diagnose(
-            f"Blocks of {newest.blocksize} octets do not get through to it; smaller ones did.",
+            f"Blocks of {newest.blocksize} octets, large packets, do not get through to it; smaller"
+            " ones did.",
             "Something on the way carries smaller packets than this host believes. Write in [tftp]:"
             f" blocksize = {smaller}, or set the interface's MTU to what the whole way carries.",
             f"{newest.requested}: blocks of {newest.blocksize} octets, none acknowledged,"
@@ -106,7 +108,13 @@ def _unheard(case: Evidence) -> int:
 
 
 def _smaller_got_through(case: Evidence, transfer: BootTransfer) -> bool:
-    return any(0 < one.blocksize < transfer.blocksize for one in case.fetched if one.sent)
+    """Tell whether smaller blocks were acknowledged, or the answer to a question for the size."""
+    if any(0 < one.blocksize < transfer.blocksize for one in case.fetched if one.sent):
+        return True
+    return any(
+        one.outcome is TransferOutcome.PROBED and one.protocol == transfer.protocol
+        for one in case.boot.transfers()
+    )
 
 
 def _lossy(transfer: BootTransfer) -> bool:
@@ -166,9 +174,11 @@ def no_system(case: Evidence) -> Diagnosis | None:
     if loss is not None and case.over:
         return _bad_path(loss)
     followed = case.boot.followed
+    failing = followed is not None and followed - newest.ended <= FAILING
+    kind = verdicts.NO_SYSTEM if failing else as_note(verdicts.NO_SYSTEM)
     # a proxy overhears one broadcast, which may get lost
     asked = "was not heard asking" if case.boot.proxy else "never asked"
-    return verdicts.NO_SYSTEM.diagnose(
+    return kind.diagnose(
         f"It fetched its kernel ({kernel.requested}), and the system {asked} for an address.",
         "",
         # what is said once and kept must not grow with time

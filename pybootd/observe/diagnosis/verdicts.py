@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from pybootd.core.finding import Finding, Grade
@@ -54,6 +54,11 @@ class VerdictKind:
             evidence=tuple(line for line in evidence if line),
             certainty=certainty or self.certainty,
         )
+
+
+def as_note(kind: VerdictKind) -> VerdictKind:
+    """Make a kind of fault a note of the same code: what was seen does not show a fault."""
+    return replace(kind, grade=Grade.FINE, certainty=Certainty.UNKNOWN)
 
 
 def _fault(
@@ -119,14 +124,13 @@ ANSWER_LOST = _fault(
     " that blocks strange DHCP servers (DHCP snooping), a wrong interface or VLAN. If only this"
     " kind of machine is deaf, answer it by broadcast: [buggy_clients] MAC = on.",
 )
-NOT_REQUESTED = _fault(
+NOT_REQUESTED = _note(
     "not-requested",
     "The offer was not taken",
     "The client was offered an address and did not ask for it.",
     "The client saw the offer and did not like it, or was switched off or set to boot from"
     " something else. If it happens each time: another server's offer may suit it better, or the"
     " offer lacks what it needs (a boot file for its architecture).",
-    Certainty.UNKNOWN,
 )
 PROXY_NOT_ASKED = _fault(
     "proxy-not-asked",
@@ -156,6 +160,40 @@ NOT_FETCHED = _fault(
     " port 80 (HTTP) through the firewall, and see that the service runs.",
 )
 
+NOT_SERVED = VerdictKind(
+    "not-served",
+    Grade.FINE,
+    Certainty.CERTAIN,
+    "A plain DHCP client is not served",
+    "It does not boot from the network, and [bootp] allow_simple_dhcp is off.",
+    "If it should get its address here, write in [bootp]: allow_simple_dhcp = on. If another DHCP"
+    " server gives it one, all is well.",
+)
+NO_POOL = _fault(
+    "no-pool",
+    "No pool is on its network",
+    "The request came from a network that no pool of the configuration is on.",
+    "Give the network a section [subnet NET/LEN] with pool_start and pool_count, or set [bootp]"
+    " pool_start to an address of the interface's own network.",
+    Certainty.CERTAIN,
+)
+LEASE_NOT_WRITTEN = _fault(
+    "lease-not-written",
+    "Its lease can't be written",
+    "The lease file or database refuses the lease, and without it no address is confirmed.",
+    "See whether the disk of the lease file ([bootp] leases) is full or read-only (df, dmesg), and"
+    " whether the daemon's user may write there. The log has the system's own words.",
+    Certainty.CERTAIN,
+)
+SEND_REFUSED = _fault(
+    "send-refused",
+    "This host refuses to send our answers",
+    "The system refused to send the reply: an output rule of this host's firewall, or no route.",
+    "Let UDP from port 67 to port 68 out of this host's firewall (nft list ruleset, iptables -S"
+    " OUTPUT); pybootd doctor names the rule.",
+    Certainty.CERTAIN,
+)
+
 # its files
 
 MISSING_FILE = _fault(
@@ -182,6 +220,43 @@ FORBIDDEN_FILE = _fault(
     " name it in [filters] (an administrator's line may lead anywhere), or give the daemon the"
     " right to read it.",
     Certainty.CERTAIN,
+)
+BAD_REQUEST = _fault(
+    "bad-request",
+    "It asked in a way that is not served",
+    "The request's mode or options are none that the protocol has, or that this server does.",
+    "TFTP knows the modes octet and netascii. Another one (mail, binary) comes from a very old or"
+    " broken client: update its firmware or loader.",
+    Certainty.CERTAIN,
+)
+DISK_FULL = _fault(
+    "disk-full",
+    "The disk of the cache is full",
+    "A file has to be kept before it is sent, and there is no space for it.",
+    "Make space below [cache] dir, or lower [cache] size.",
+    Certainty.CERTAIN,
+)
+WRONG_CONTENT = _fault(
+    "wrong-content",
+    "A file is not what its name says",
+    "The file was looked at: it is empty, a web page, or a text where a program is due; or a"
+    " configuration that its loader can't read.",
+    "Put the right file there. A web page was most likely saved by a download that failed.",
+    Certainty.CERTAIN,
+)
+BROKEN_FILE = _fault(
+    "broken-file",
+    "A file is cut off",
+    "The file was looked at: it ends before the end that its own format gives.",
+    "Copy it again: the copy or the download ended early, or the disk was full.",
+    Certainty.CERTAIN,
+)
+LOADER_STOPPED = _fault(
+    "loader-stopped",
+    "The loader did not ask for the next file",
+    "What was due next in the sequence of this loader did not come.",
+    "Look at the machine's screen. The last file may be of another version, or refuse to run; or"
+    " the next one is fetched from elsewhere.",
 )
 TEMPLATE = _fault(
     "template",
@@ -258,11 +333,11 @@ SLOW = _fault(
 NO_SYSTEM = _fault(
     "no-system",
     "The kernel was fetched, and no system was heard of",
-    "The kernel came, and for minutes no system asked for an address.",
-    "Look at its screen. Most often the kernel lacks the driver of its network card, the initrd"
-    " does not fit the kernel, the kernel command line is wrong, or memory is short. A system with"
-    " a fixed address does not ask: then all is well.",
-    Certainty.UNKNOWN,
+    "The kernel came, and no system asked for an address. It is a fault where the machine restarted"
+    " soon afterwards; else a note, for a system with a fixed address need not ask.",
+    "Look at three things: its screen; whether the initrd fits the kernel and has the driver of its"
+    " network card; whether the kernel's command line and the machine's memory suffice. If the"
+    " system has a fixed address or another network card, all is well.",
 )
 SIZE_PROBE = _note(
     "size-probe",

@@ -1,0 +1,1 @@
+"""What a served file is, read off its octets."""
