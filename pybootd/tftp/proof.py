@@ -52,7 +52,7 @@ class UnprovenBound:
         return True
 
     def explain(self) -> str:
-        """Say to whoever reads the log why an address is sent no more, and what to do."""
+        """Say for the log why an address is sent no more, and what to do."""
         return (
             f"an address without a lease of ours is sent {self.max_octets >> 20} MiB an hour"
             f" while [tftp] port_range has fewer than {MIN_UNGUESSABLE_PORTS} ports"

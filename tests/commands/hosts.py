@@ -53,7 +53,7 @@ class Bench:
 
     def nft(self, rules):
         path = self.folder / "rules.nft"
-        # a chain's and a table's last brace stand in lines of their own
+        # a chain's and a table's last brace stand in their own lines
         path.write_text(rules.replace("; } }", "\n}\n}\n").replace("; }\n", "\n}\n"))
         self.host.run("nft", "-f", path)
 

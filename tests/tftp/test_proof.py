@@ -121,7 +121,7 @@ def test_a_window_is_no_longer_than_the_range_hides(root: Path) -> None:
         assert client.receive() == Oack(ASKED)
 
 
-def test_nobody_learns_the_port_of_another_client_by_a_transfer_of_its_own(root: Path) -> None:
+def test_nobody_learns_the_port_of_another_client_by_its_own_transfer(root: Path) -> None:
     """Ports of any number: the one that an attacker had a moment ago is not the victim's next."""
     (root / "small").write_bytes(b"small")
     with running(root) as lab:

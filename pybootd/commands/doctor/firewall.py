@@ -158,7 +158,7 @@ class FirewallCopy:
                 return BlockedWay(f"UDP port {port} (TFTP requests)", False, rule)
             rule = self._try_sending(data, _peer_of(asking), asking, outgoing=True)
             if rule is not None:
-                return BlockedWay("TFTP's blocks, from a port of their own", True, rule)
+                return BlockedWay("TFTP's blocks, from their own port", True, rule)
             rule = self._try_sending(asking, (server, data.getsockname()[1]), data, outgoing=False)
             if rule is not None:
                 return BlockedWay("TFTP's ACKs, to the port of the transfer", False, rule)
