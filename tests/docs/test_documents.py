@@ -65,7 +65,7 @@ def list_samples():
 @pytest.mark.parametrize(("document", "sample"), list(list_samples()))
 def test_each_example_of_the_documents_passes_its_check(tmp_path, document, sample):
     """Each with what it leaves out, for it is about something else."""
-    for name in ("tftpboot", "tftp", "upload"):
+    for name in ("tftpboot", "tftp", "upload", "labgrid"):
         (tmp_path / name).mkdir()
     (tmp_path / "origins.ini").touch(0o600)
     sample = re.sub(r"/(var/cache|srv)/", f"{tmp_path}/", sample)  # not everybody may write there
