@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -67,10 +67,17 @@ def add_daemon_options(parser: argparse.ArgumentParser) -> None:
 class ApiClient:
     """A running daemon, as its status address tells of it."""
 
-    def __init__(self, host: str, port: int, token: str = "") -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        token: str = "",
+        connect: Callable[..., http.client.HTTPConnection] = http.client.HTTPConnection,
+    ) -> None:
         self.host = host
         self.port = port
         self._token = token
+        self._connect = connect
 
     @classmethod
     def from_options(cls, given: argparse.Namespace) -> ApiClient:
@@ -154,7 +161,7 @@ class ApiClient:
         self, path: str, query: dict[str, str | int], timeout: float | None = _TIMEOUT_S
     ) -> http.client.HTTPResponse:
         """Ask, and return the answer if it is 200. ``timeout`` is that of its body, seconds."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=_TIMEOUT_S)
+        connection = self._connect(self.host, self.port, timeout=_TIMEOUT_S)
         target = f"{path}?{urlencode(query, errors='replace')}" if query else path
         try:
             headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}

@@ -50,9 +50,9 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:  # a script must not go on as if it had been done
         return 1
     if options.json:
-        write_json([_lease_document(lease) for lease in leases])
+        write_json([make_lease_document(lease) for lease in leases])
     else:
-        for line in _lease_table(leases):
+        for line in format_lease_table(leases):
             write_line(line)
     return 0
 
@@ -174,7 +174,8 @@ def _format_remaining(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2])
 
 
-def _lease_table(leases: Sequence[Lease]) -> list[str]:
+def format_lease_table(leases: Sequence[Lease]) -> list[str]:
+    """Write the lines of a table."""
     rows = [("address", "MAC", "state", "left", "name")]
     rows += [
         (
@@ -193,7 +194,8 @@ def _lease_table(leases: Sequence[Lease]) -> list[str]:
     ]
 
 
-def _lease_document(lease: Lease) -> dict[str, object]:
+def make_lease_document(lease: Lease) -> dict[str, object]:
+    """Make the JSON value of a lease whose times count from now."""
     until = None
     if lease.expires != FOREVER:
         # None also for a moment that no calendar has

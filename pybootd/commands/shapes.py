@@ -11,7 +11,13 @@ _MAX_NUMBER = 1e12  # beyond, no count of octets and no moment is meant
 
 
 class Maybe(NamedTuple):
-    """A shape, or null; in an object also a field that is not there."""
+    """A shape, or null."""
+
+    shape: Any
+
+
+class MayLack(NamedTuple):
+    """A shape of an object's field that may not be there."""
 
     shape: Any
 
@@ -76,10 +82,10 @@ ROW = MappingProxyType(
         "last": NUMBER,
         "verdict": Maybe(VERDICT),
         "transfers": ListOf(RUNNING),
-        "daemon": Maybe(TEXT),
+        "daemon": MayLack(TEXT),
     }
 )
-CLIENT = MappingProxyType({**ROW, "boots": ListOf(BOOT), "elsewhere": Maybe(FLAG)})
+CLIENT = MappingProxyType({**ROW, "boots": ListOf(BOOT), "elsewhere": MayLack(FLAG)})
 STATS = MappingProxyType(
     {
         "clients": NUMBER,
@@ -95,7 +101,7 @@ STATS = MappingProxyType(
                     "here": FLAG,
                     "silent": FLAG,
                     "seen": NUMBER,
-                    **dict.fromkeys(("leases", "booting", "up", "failed"), Maybe(NUMBER)),
+                    **dict.fromkeys(("leases", "booting", "up", "failed"), MayLack(NUMBER)),
                 }
             )
         ),
@@ -121,7 +127,14 @@ def find_mismatch(value: object, shape: Any, where: str = "document") -> str:
     elif isinstance(shape, Mapping):
         if not isinstance(value, dict):
             return where
-        parts = ((value.get(name), part, f"{where}.{name}") for name, part in shape.items())
+        lacking = {name for name, part in shape.items() if name not in value}
+        if needed := [name for name in lacking if not isinstance(shape[name], MayLack)]:
+            return f"{where}.{min(needed)}"
+        parts = (
+            (value[name], part.shape if isinstance(part, MayLack) else part, f"{where}.{name}")
+            for name, part in shape.items()
+            if name not in lacking
+        )
     else:
         return "" if _fits(value, shape) else where
     return next((found for part in parts if (found := find_mismatch(*part))), "")

@@ -69,14 +69,17 @@ def _print_status(daemon: ApiClient, search: str, rows: int, *, as_json: bool) -
     stats = daemon.fetch_stats()
     shared = len(stats["daemons"]) > 1
     console.print(machine_table(found["clients"], found["now"], seers=shared))
-    more = found["total"] - len(found["clients"])
     console.print()
-    console.print(
-        printable_text(_summary(stats) + (f", {more} more (-n)" if more > 0 else ""), "dim")
-    )
+    print_stats(console, stats, found["total"] - len(found["clients"]))
+
+
+def print_stats(console: Console, stats: Json, more: float) -> None:
+    """Show the daemon's counts, its pools and the other daemons; ``more`` rows are not shown."""
+    summary = _summary(stats) + (f", {more} more (-n)" if more > 0 else "")
+    console.print(printable_text(summary, "dim"))
     for line in pool_lines(stats["pools"]):
         console.print(line)
-    if shared:
+    if len(stats["daemons"]) > 1:
         console.print()
         console.print(daemon_table(stats["daemons"]))
     if stats["database_away"] is not None:

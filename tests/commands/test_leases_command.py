@@ -1,6 +1,8 @@
 """pybootd leases: what a person sees of the lease file, and may take out of it."""
 
+import contextlib
 import json
+import sqlite3
 from ipaddress import IPv4Address as A
 from pathlib import Path
 
@@ -89,3 +91,21 @@ def test_not_a_mac(ini: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["leases", "--release", "xx"])
     assert "is no MAC address" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("clock", ["", "NULL", "'x'", "x'00'", "9e999"])
+def test_a_clock_that_says_nothing(
+    ini: Path, store: SqliteStore, clock: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its empty table was a traceback, of the daemon at its start as well."""
+    store.close()
+    with contextlib.closing(sqlite3.connect(ini.parent / "leases.db")) as file, file:
+        file.execute("DROP TABLE clock")
+        file.execute("CREATE TABLE clock (drift)")
+        if clock:
+            file.execute(f"INSERT INTO clock VALUES ({clock})")  # noqa: S608
+    assert main(["leases", "-c", str(ini)]) == 0
+    assert "10.0.0.10" in capsys.readouterr().out
+    store.open()
+    assert len(list(store.load_leases(0.0))) == 5
+    store.close()

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import codecs, paths, responder, settings, transfers, uploads, web
+from . import codecs, commands, paths, responder, settings, transfers, uploads, web
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,54 @@ ALL = (
         ("inifile.py", "config.py", "reading.py", "profiles.py", "former.py", "values.py"),
         2048,
         settings.WORDS,
+    ),
+    Target(
+        "capture",
+        commands.capture,
+        tuple(
+            f"commands/replay/{name}.py"
+            for name in ("pcap", "dissect", "player", "http_flows", "story", "replayer", "command")
+        ),
+        4096,
+        (
+            b"GET /x HTTP/1.1\r\n",
+            b"\r\nContent-Length: 9\r\n\r\n",
+            codecs.COOKIE,
+            b"\x45\0",
+            b"\0\1a\0octet\0",
+        ),
+    ),
+    Target(
+        "api-answer",
+        commands.api_answer,
+        ("commands/api_client.py", "commands/shapes.py", "commands/display.py"),
+        4096,
+        (
+            b'"clients":[',
+            b'"version":1,',
+            b"1e999",
+            b"null",
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            b"event: ",
+            b"data: ",
+        ),
+    ),
+    Target(
+        "probe-answers",
+        commands.probe_answers,
+        tuple(
+            f"commands/probe/{name}.py"
+            for name in ("judge", "form_rules", "file_rules", "fetch", "result", "content")
+        ),
+        4096,
+        (codecs.COOKIE, b"http://[::1", b"PXEClient", b"\0\6blksize\0", b"HTTP/1.1 200 OK\r\n\r\n"),
+    ),
+    Target(
+        "lease-file",
+        commands.lease_file,
+        ("commands/leases.py", "leases/lease_file.py", "leases/sqlite.py"),
+        9000,
+        (b"SQLite format 3\0",),
     ),
 )
 BY_NAME = {target.name: target for target in ALL}

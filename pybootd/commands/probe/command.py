@@ -7,6 +7,7 @@ import random
 from typing import Any
 from uuid import UUID
 
+from rich.console import Console
 from rich.table import Table
 
 from pybootd.commands.display import (
@@ -79,9 +80,9 @@ def main(argv: list[str]) -> int:
     except ProbeError as error:
         return report_error("probe", error, as_json=given.json)
     if given.json:
-        write_json(_result_document(result))
+        write_json(result_document(result))
     else:
-        _print_result(result)
+        print_result(open_terminal(), result)
     return 0 if result.would_boot else 1
 
 
@@ -115,7 +116,8 @@ def _find_interface(name: str | None) -> interfaces.Interface:
     return wired[0]
 
 
-def _result_document(result: ProbeResult) -> dict[str, Any]:
+def result_document(result: ProbeResult) -> dict[str, Any]:
+    """Make the JSON value of what was found."""
     return {
         "version": 2,
         "architecture": result.architecture,
@@ -144,8 +146,8 @@ def _answer_document(answer: ServerAnswer) -> dict[str, Any]:
     }
 
 
-def _print_result(result: ProbeResult) -> None:
-    console = open_terminal()
+def print_result(console: Console, result: ProbeResult) -> None:
+    """Show the answers side by side, and what was found."""
     name = architecture_name(result.architecture)
     count = len(result.answers)
     console.print(

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import http.client
-import socket
 import time
-from ipaddress import IPv4Address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,7 +17,6 @@ from pybootd.commands.probe.prober import Prober
 from pybootd.commands.probe.result import ServerAnswer
 from pybootd.lab.firmware import MAX_FETCH_S, MAX_FILE_OCTETS, BootError, ServerSilent
 
-_HTTP_TIMEOUT_S = 10.0
 _PIECE = 1 << 20  # octets
 
 
@@ -43,8 +40,8 @@ def fetch_boot_file(prober: Prober, answer: ServerAnswer) -> FetchedFile:
     by_http = "://" in answer.file
     try:
         if by_http:
-            return _fetch_by_http(answer.file)
-        server = _resolve_server(answer.file_server)
+            return _fetch_by_http(prober, answer.file)
+        server = prober.resolve_name(answer.file_server)
         return FetchedFile(prober.fetch_file(server, answer.file, blksize=1468, tsize=0))
     except ServerSilent as error:
         raise _describe_silence(answer, error) from error
@@ -76,18 +73,13 @@ def _describe_silence(answer: ServerAnswer, error: ServerSilent) -> FetchError:
     )
 
 
-def _resolve_server(server: str) -> IPv4Address:
-    """Find the address of a server. Raises OSError, ValueError."""
-    return IPv4Address(socket.getaddrinfo(server, None, socket.AF_INET)[0][4][0])
-
-
-def _fetch_by_http(url: str) -> FetchedFile:
+def _fetch_by_http(prober: Prober, url: str) -> FetchedFile:
     """Fetch by plain HTTP. Raises FetchError, OSError, ValueError, HTTPException."""
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
         raise FetchError(f"{url}: only http:// is tried here")
     port = 80 if parts.port is None else parts.port
-    connection = http.client.HTTPConnection(parts.hostname, port, timeout=_HTTP_TIMEOUT_S)
+    connection = prober.connect_http(parts.hostname, port)
     with contextlib.closing(connection):
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", target)

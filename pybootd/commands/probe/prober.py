@@ -7,6 +7,7 @@ is requested.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import random
 import select
 import socket
@@ -26,6 +27,7 @@ HTTP_ARCHITECTURES = frozenset((15, 16, 17, 18, 19, 20, 23, 24, 26, 28, 30, 38, 
 """Option 93: those that boot by HTTP."""
 _BOOTPS, _BOOTPC, _PXE = 67, 68, 4011
 _ETH_P_IP = 0x0800
+_HTTP_TIMEOUT_S = 10.0
 
 
 class _ThisHost:
@@ -56,6 +58,14 @@ class Prober(Firmware):
         if self.ipxe:
             made.options[options.USER_CLASS] = b"iPXE"
         return made
+
+    def resolve_name(self, server: str) -> IPv4Address:
+        """Find the address of a server. Raises OSError, ValueError."""
+        return IPv4Address(socket.getaddrinfo(server, None, socket.AF_INET)[0][4][0])
+
+    def connect_http(self, host: str, port: int) -> http.client.HTTPConnection:
+        """Return a connection to a web server, which it opens with its first request."""
+        return http.client.HTTPConnection(host, port, timeout=_HTTP_TIMEOUT_S)
 
     def collect_offers(self, wait: float) -> list[ServerAnswer]:
         """Broadcast a DISCOVER and collect every offer, ``wait`` seconds. Raises ProbeError."""

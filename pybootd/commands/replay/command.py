@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
     if given.json:
         write_json(document)
     else:
-        _print_replay(open_terminal(), document, asked if given.config else ())
+        print_replay(open_terminal(), document, asked if given.config else ())
     return 0
 
 
@@ -162,7 +162,8 @@ def _find_open_ends(clients: Sequence[Json], ended: float) -> Iterator[Finding]:
             )
 
 
-def _print_replay(console: Console, document: Json, asked: Sequence[Exchange]) -> None:
+def print_replay(console: Console, document: Json, asked: Sequence[Exchange]) -> None:
+    """Show the exchanges, each boot, and what was found."""
     began = asked[0].when if asked else 0.0
     for exchange in asked:
         _print_side_by_side(console, exchange, exchange.when - began)
