@@ -25,7 +25,7 @@ class AnswerPace:
     def begin_span(self, taken: int, now: float) -> None:
         """Judge from now on; it has taken so many octets of the answer."""
         self._base, self._span_end = taken, now + PACE_SPAN_S
-        self.note_progress(now)
+        self.check_at = self._stall_at = now + STALL_TIMEOUT_S
 
     def note_progress(self, now: float) -> None:
         """Note that it has taken something."""

@@ -281,12 +281,13 @@ class HttpSession:
         except (FileError, LengthMismatch) as error:
             self._end_for_file(error, now)
             return
+        if result is WriteResult.END:
+            self._finish_answer(now)
+            return
         if writer.sent != before:
             self._pace.note_progress(now)
             self.check_at = self._pace.check_at
-        if result is WriteResult.END:
-            self._finish_answer(now)
-        elif result is WriteResult.EMPTY:
+        if result is WriteResult.EMPTY:
             self._wait_for_source()
         elif self._watched_by is not self._on_writable:
             self._context.loop.watch(self._sock, writable=self._on_writable)
