@@ -273,8 +273,14 @@ class Connection:
             status.phrase.encode("ascii"),
             http_date(int(wall)),
             fields,
-            b"" if self._keep_alive and not self.closing else b"Connection: close\r\n",
+            self._connection_field(),
         )
+
+    def _connection_field(self) -> Fields:
+        """Say whether the connection goes on (RFC 9112 9.3): each version says the unusual."""
+        if self.closing or not self._keep_alive:
+            return b"Connection: close\r\n"
+        return b"" if self._is_http_1_1 else b"Connection: keep-alive\r\n"
 
 
 @functools.lru_cache(256)
@@ -340,7 +346,9 @@ def _read_request(request: h11.Request) -> ParsedRequest:
             # RFC 9110 5.3: a field that comes twice is one list
             fields[known] = f"{fields[known]}, {text}" if known in fields else text
         elif name == b"connection":
-            keep_alive = keep_alive and b"close" not in _list_items(value)
+            items = _list_items(value)
+            # RFC 9112 9.3: HTTP/1.0 has to ask for it
+            keep_alive = (keep_alive or b"keep-alive" in items) and b"close" not in items
         elif name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
             closing = True  # what follows is a body, which is not read
     asked = _read_target(request, fields, about)

@@ -159,6 +159,21 @@ EXCHANGES = {
     "unknown size, HTTP/1.0": Exchange(
         count=None, entity=STREAM, version="1.0", said={"Connection": "close"}
     ),
+    "HTTP/1.0, kept": Exchange(
+        ("Connection: Keep-Alive",),
+        version="1.0",
+        said={**WHOLE.said, "Connection": "keep-alive"},
+    ),
+    "HTTP/1.0, kept, of unknown size": Exchange(
+        ("Connection: keep-alive",),
+        count=None,
+        entity=STREAM,
+        version="1.0",
+        said={"Connection": "close"},
+    ),
+    "HTTP/1.0, kept and closed": Exchange(
+        ("Connection: keep-alive, close",), version="1.0", said={"Connection": "close"}
+    ),
     "close": Exchange(("Connection: close",), said={**WHOLE.said, "Connection": "close"}),
     "HTTP/1.0": Exchange(version="1.0", said={**WHOLE.said, "Connection": "close"}),
     "a file of tomorrow": Exchange(
