@@ -27,7 +27,7 @@ _GIVEN = ("file", "filename", "mac", "ip", "uuid", "arch", "server")
 _NEAR = {
     "address": ("addr", "fixedaddress", "ipaddr", "ipaddress", "staticip"),
     "boot_file": ("bootfilename", "bootfiles", "bootimage", "kernelfile"),
-    "hostname": ("host", "hostnames", "clienthostname"),
+    "hostname": ("hostnames", "clienthostname"),
 }
 _X64, _EBC = ARCHITECTURE_CODES["efi-x86_64"], ARCHITECTURE_CODES["efi-ebc"]
 

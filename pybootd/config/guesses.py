@@ -110,7 +110,9 @@ def explain_address(text: str) -> tuple[str, str]:
         return f"{text} is an IPv6 address, and only IPv4 is served: write such as 192.168.1.1", ""
     if text.lower() == "localhost":
         return f"{text!r} is a name: write its IPv4 address", "127.0.0.1"
-    head, separator, tail = re.fullmatch(r"([^/: -]*)(\s*[/: -]\s*|)(.*)", text).groups()  # type: ignore[union-attr]
+    found = re.search(r"\s*[/:\s-]\s*", text)
+    head, separator = (text[: found.start()], found[0]) if found else (text, "")
+    tail = text[len(head) + len(separator) :]
     if separator.strip() == "/" and _is_ipv4(head):
         return f"{text!r} has a prefix length: write the address alone", head
     if separator.strip() == ":" and _is_ipv4(head):

@@ -138,7 +138,8 @@ class _Reader(ConfigReader):
         checks.check_pool(self, self.section("bootp"), network, found, config.static)
         for subnet in config.subnets:
             section = self.section(subnet.section.lower())
-            checks.check_pool(self, section, subnet.network, subnet.own, config.static)
+            own = {"pool_count": bootp.pool_count, **subnet.own}
+            checks.check_pool(self, section, subnet.network, own, config.static)
         subnets = tuple(subnet.network for subnet in config.subnets)
         static.check_networks(self, checks.served_networks(bootp, subnets))
         if {"bootp", "tftp"} <= set(services):

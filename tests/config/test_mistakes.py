@@ -101,6 +101,7 @@ VALUES = [
     (f"{ROOT}[bootp]\npool_start = 10.0.0.9-10.0.0.99\n", 4, FAULT, "bootp", "pool_start",
      "pool_count"),
     (f"{ROOT}[bootp]\npool_start = 10.0.0.300\n", 4, FAULT, "bootp", "pool_start", "0 to 255"),
+    (f"{POOL}dns = 10.0.0.1\n  10.0.0.2 x\n", 5, FAULT, "bootp", "dns", "goes on in the next"),
     (f"{POOL}netmask = /24\n", 5, FAULT, "bootp", "netmask", "(did you mean 255.255.255.0?)"),
     (f"{POOL}[status]\naddress = localhost\n", 6, FAULT, "status", "address", "127.0.0.1?"),
     (f"{POOL}interface = eth0 eth1\n", 5, FAULT, "bootp", "interface", "(did you mean eth0, eth1?"),
@@ -225,6 +226,7 @@ def test_a_file_in_another_encoding(tmp_path: Path, content: bytes, line: int) -
 @pytest.mark.parametrize(
     "text",
     [
+        "[bootp]\npool_start = a b\n c\n d e\nlease_time = 1\n 2\n[tftp]\nroot = .\n",
         "interface=eth0\ndhcp-range=192.168.0.50,192.168.0.150,12h\n",
         "bootp:\n  pool_start: 10.0.0.1\n",
         '{"bootp": {"pool_start": "10.0.0.1"}}\n',
