@@ -141,6 +141,15 @@ class StatusApi:
         written = document if isinstance(document, str) else compact_json(document)
         return ApiResponse(_JSON, written.encode("ascii"))
 
+    def find_pending(self, path: str, query: str = "", authorization: str = "") -> list[str]:
+        """Name the files that have to be looked at before the answer. Raises ApiRefused."""
+        if not path.startswith(("/api/clients", "/metrics")):
+            return []
+        asked = {name: values[-1] for name, values in parse_qs(query).items()}
+        self._check_token(asked.get("token", ""), authorization)
+        name = path.removeprefix("/api/clients/") if path.startswith("/api/clients/") else ""
+        return self._report.find_pending("" if name == "failed" else name)
+
     def _check_token(self, token: str, authorization: str) -> None:
         shown = token or authorization.removeprefix("Bearer ").strip()
         if self._token and not hmac.compare_digest(shown.encode(), self._token.encode()):

@@ -34,8 +34,8 @@ from pybootd.status.rows import (
 VERSION = 1
 ROWS = 200  # of a list, unless more are asked for
 MOST_ROWS = 1000
-MAX_LOOKS = 256  # that are remembered
-_FRESH = 30.0  # seconds that a look at a file holds
+MAX_PENDING = 16  # files that one answer waits for
+MAX_JUDGED = 20  # clients that are judged to find the newest failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ class Documents:
         self.pools = pools
         self.rows = Rows(clock, wall, self.judge_boot, self.state_of)
         self._site: Site | None = None
-        self._looks: BoundedMap[str, tuple[float, FileLook]] = BoundedMap(MAX_LOOKS)
+        # names whose files were asked about, and that nobody has looked at yet
+        self.pending: BoundedMap[str, None] = BoundedMap(MAX_PENDING)
 
     @property
     def site(self) -> Site | None:
@@ -97,20 +98,33 @@ class Documents:
         if isinstance(boot.cached, tuple):
             found: Diagnosis | None = boot.cached[0]
             return found
-        case = Evidence(boot, self.clock(), self.look_at_file)
+        pending: list[str] = []
+
+        def look(name: str) -> FileLook:
+            found = self._look(name)
+            if found.pending:
+                pending.append(name)
+            return found
+
+        case = Evidence(boot, self.clock(), look)
         verdict = judge(case)
-        if settled(case):
+        for name in pending:
+            self.pending[name] = None
+        if case.awaited:  # nothing is guessed before the file has been looked at
+            return None
+        if not pending and settled(case):
             boot.cached = (verdict,)
         return verdict
 
-    def look_at_file(self, name: str) -> FileLook:
-        """Look at a file, but at the same one only now and then."""
-        now = self.clock()
-        when, look = self._looks.get(name, (-_FRESH, FileLook()))
-        if now - when >= _FRESH:
-            look = self._look(name)
-            self._looks[name] = now, look
-        return look
+    def find_pending(self, name: str) -> list[str]:
+        """Name the files that a look is waited for, to judge a client; "": the newest clients."""
+        self.pending.clear()
+        found = self.timeline.find_client(name) if name else None
+        records = [found] if found is not None else islice(self.timeline.records(), MAX_JUDGED)
+        for record in records:
+            for boot in record.boots if name else record.boots[-1:]:
+                self.judge_boot(boot)
+        return list(self.pending)
 
     def state_of(self, boot: Boot) -> str:
         """Say how a boot stands: ``up``, ``booting``, ``failed``, or ``quiet`` (nothing known)."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import queue
 import socket
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from ipaddress import IPv4Address
 
 from pybootd.config.options.files import HttpdConfig
 from pybootd.core.client_table import ClientTable
-from pybootd.core.events import EventBus
+from pybootd.core.events import EventBus, FileProblem
 from pybootd.core.loop import Loop
+from pybootd.core.workers import Later
 from pybootd.files.source import (
     FileError,
     FileRequest,
@@ -20,18 +23,28 @@ from pybootd.files.source import (
     OpenedFile,
     StreamBody,
     TextBody,
+    Unavailable,
 )
 from pybootd.http.server import HttpServer
 from pybootd.status.api import ApiProblem, ApiRefused, StatusApi
 from pybootd.status.events import EventStream
+from pybootd.status.looks import FileLooks
 
 _CONNECTIONS = 64  # that one address may have at once
+MAX_ROUNDS = 4
+"""Looks, one leading to the next, that an answer waits for."""
+LOOK_S = 2.0
+"""Seconds that an answer waits for looks at files; it tells what is known by then."""
+ANSWER_S = 10.0
+"""Seconds that a worker waits for the loop's answer."""
 
 
 class StatusServer:
     """Answers on a socket that listens. ``guarded``: the answers ask for a token."""
 
-    def __init__(self, loop: Loop, status: StatusApi, *, guarded: bool) -> None:
+    def __init__(self, loop: Loop, status: StatusApi, looks: FileLooks, *, guarded: bool) -> None:
+        self._loop = loop
+        self._looks = looks
         self._status = status
         self._guarded = guarded
         # its own bus: who looks is no client that boots
@@ -47,10 +60,61 @@ class StatusServer:
         """End all connections, and give the port back."""
         self._server.close()
 
-    def open_answer(self, request: FileRequest) -> OpenedFile:
-        """Turn a request into the answer's body. Raises FileError."""
+    def open_answer(self, request: FileRequest) -> OpenedFile | Later[OpenedFile]:
+        """Turn a request into the answer's body. Raises FileError.
+
+        What is told of one machine waits for looks at its files, which a worker makes.
+        """
         if not self._is_meant_for_us(request.about.get("host", "")):
             raise _refuse_file(ApiRefused(ApiProblem.WRONG_HOST))
+        names = self._find_pending(request)
+        if not names:
+            return self._answer_now(request)
+        return Later(lambda: self._answer_after(names, request), "status", 2, request.peer)
+
+    def _answer_after(self, names: list[str], request: FileRequest) -> OpenedFile:
+        """Look at the files, then have the loop answer: it alone may read the timeline.
+
+        What one file shows may lead to another, so that there are a few rounds.
+        """
+        deadline = time.monotonic() + LOOK_S
+        for left in reversed(range(MAX_ROUNDS)):
+            self._looks.look_now(names, deadline)
+            answered: queue.Queue[OpenedFile | list[str] | FileError] = queue.Queue(1)
+            last = left == 0 or time.monotonic() > deadline
+
+            def answer(
+                now: float,
+                answered: queue.Queue[OpenedFile | list[str] | FileError] = answered,
+                last: bool = last,
+            ) -> None:
+                try:
+                    more = [] if last else self._find_pending(request)
+                    answered.put(more or self._answer_now(request))
+                except FileError as error:
+                    answered.put(error)
+
+            self._loop.call_from_thread(answer)
+            try:
+                found = answered.get(timeout=ANSWER_S)
+            except queue.Empty:
+                break
+            if isinstance(found, FileError):
+                raise found
+            if isinstance(found, OpenedFile):
+                return found
+            names = found
+        raise Unavailable("the daemon stops", FileProblem.STOPPED)
+
+    def _find_pending(self, request: FileRequest) -> list[str]:
+        try:
+            return self._status.find_pending(
+                request.name, request.query, request.about.get("authorization", "")
+            )
+        except ApiRefused as error:
+            raise _refuse_file(error) from error
+
+    def _answer_now(self, request: FileRequest) -> OpenedFile:
         try:
             answer = self._status.answer_request(
                 request.name, request.query, request.about.get("authorization", "")
@@ -86,7 +150,7 @@ def _refuse_file(refused: ApiRefused) -> FileError:
 class _Answers:
     """Stands where a file server has its files."""
 
-    def __init__(self, answer: Callable[[FileRequest], OpenedFile]) -> None:
+    def __init__(self, answer: Callable[[FileRequest], OpenedFile | Later[OpenedFile]]) -> None:
         self.open = answer
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pybootd.observe.diagnosis.evidence import FileLook
     from pybootd.status.cluster import ClusterPresence
     from pybootd.status.documents import Documents, LeaseRow, PoolRow
+    from pybootd.status.looks import FileLooks
     from pybootd.status.server import StatusServer
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class StatusService:
         self._sock: socket.socket | None = None
         self._server: StatusServer | None = None
         self._made: Documents | None = None
+        self._looks: FileLooks | None = None
         self.presence: ClusterPresence | None = None  # where daemons share a lease database
 
     def open(self) -> None:
@@ -112,16 +114,20 @@ class StatusService:
             sock.close()
             return
         status = StatusApi(report, self._counts, loop, loop.take_longest, self._token)
-        self._server = StatusServer(loop, status, guarded=bool(self._token))
-        self._server.serve(sock)
+        looks = self._looks
+        if looks is not None:
+            self._server = StatusServer(loop, status, looks, guarded=bool(self._token))
+            self._server.serve(sock)
         gc.freeze()  # as at the start: what was loaded now stays
 
     def _report(self) -> Documents:
         if self._made is None:
             from pybootd.status.documents import Documents
+            from pybootd.status.looks import FileLooks
 
-            views = (self.look_at_file, self.list_lease_rows, self.list_pool_rows)
             loop = self._loop
+            self._looks = FileLooks(loop, lambda: self._files.values())
+            views = (self._looks.find_look, self.list_lease_rows, self.list_pool_rows)
             self._made = Documents(self.timeline, lambda: loop.now, time.time, *views)
             if self.presence is not None:
                 self._made.site = self.presence
@@ -167,10 +173,15 @@ class StatusService:
             self._sock = None
 
     def look_at_file(self, name: str) -> FileLook:
-        """Look at a file that is served."""
+        """Look at a file that is served; it is read, which blocks."""
         from pybootd.status.looks import look_at_file
 
         return look_at_file(self._files.values(), name)
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether files wait to be looked at, so that verdicts may be missing."""
+        return self._looks is not None and not self._looks.is_idle
 
     def list_lease_rows(self) -> Iterator[LeaseRow]:
         """Yield the leases of all pools."""

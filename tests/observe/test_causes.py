@@ -168,6 +168,7 @@ def test_the_verdict_is_the_same_whatever_the_sentences_say(
     try:
         act(rig)
         rig.pass_time(60)
+        rig.settle()
         (row,) = rig.json("/api/clients")["clients"]
         assert (row["state"], row["verdict"]["name"]) == (state, verdict)
         if blank:

@@ -86,6 +86,16 @@ class Rig(Story):
         head, _, body = got.partition(b"\r\n\r\n")
         return int(head.split()[1]), body.decode()
 
+    def settle(self) -> None:
+        """Have everything judged, and the files looked at that this needs."""
+        for _ in range(5):
+            self.get("/api/clients")
+            for _ in range(1000):
+                self.loop.turn(0.002)
+                if not self.watching.is_looking:
+                    break
+            self.now += 1.1
+
     def json(self, path: str) -> Any:
         status, body = self.get(path)
         assert status == 200

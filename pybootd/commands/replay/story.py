@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
@@ -131,6 +132,7 @@ def make_client_documents(
     player.play_capture(captured, ended)
     files = [Files.from_config(config)] if config and config.tftp.root else []
 
+    @functools.cache
     def look(name: str) -> FileLook:
         return look_at_file(files, name) if files else FileLook()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pybootd.observe.boots.boot import Boot
 from pybootd.observe.boots.roles import FileRole, guess_role, plain_name
@@ -49,11 +49,15 @@ def _no_look(name: str) -> FileLook:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One boot as it stands at ``now``; ``look`` tells of a file by the name that was asked for."""
+    """One boot as it stands at ``now``; ``look`` tells of a file by the name that was asked for.
+
+    ``awaited``: files whose content was asked for, and that nobody has looked at yet.
+    """
 
     boot: Boot
     now: float
     look: Looker = _no_look
+    awaited: list[str] = field(default_factory=list)
 
     @property
     def newest(self) -> Step | BootTransfer:
@@ -79,7 +83,10 @@ class Evidence:
 
     def content_of(self, transfer: BootTransfer) -> Content | None:
         """Say what a file that was fetched is; None: unknown, or it has changed since."""
-        content = self.look(transfer.requested).content
+        look = self.look(transfer.requested)
+        if look.pending:
+            self.awaited.append(transfer.requested)
+        content = look.content
         if content is None or (transfer.size is not None and transfer.size != content.size):
             return None
         return content
