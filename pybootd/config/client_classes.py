@@ -135,7 +135,7 @@ FIELDS: Mapping[str, Callable[[Client], tuple[str, ...]]] = MappingProxyType(
 """What a class may look at."""
 
 
-def _sections(reading: ConfigReader, kind: str) -> Iterator[tuple[Section, str]]:
+def _find_sections(reading: ConfigReader, kind: str) -> Iterator[tuple[Section, str]]:
     """Yield each section of this kind, and what its name says behind the kind."""
     for section in reading.sections.values():
         first, _, rest = section.name.partition(" ")
@@ -146,14 +146,14 @@ def _sections(reading: ConfigReader, kind: str) -> Iterator[tuple[Section, str]]
 def read_subnets(reading: ConfigReader, start: IPv4Address | None) -> tuple[SubnetConfig, ...]:
     """Read every ``[subnet]``; ``start`` is where the pool of ``[bootp]`` begins."""
     found: list[SubnetConfig] = []
-    for section, name in _sections(reading, "subnet"):
+    for section, name in _find_sections(reading, "subnet"):
         own = reading.read_options(section, options_of("subnet"))
         try:
             network = IPv4Network(name if "/" in name else "")
         except ValueError:
             reading.faults.append(section.fault("", *guess_network(name)))
             continue
-        for problem in _unfit(network, own, found, start):
+        for problem in _explain_misfits(network, own, found, start):
             reading.faults.append(section.fault("pool_start", problem))
         if "lease_time" in own:
             own.setdefault("max_lease_time", own["lease_time"])
@@ -161,7 +161,7 @@ def read_subnets(reading: ConfigReader, start: IPv4Address | None) -> tuple[Subn
     return tuple(found)
 
 
-def _unfit(
+def _explain_misfits(
     network: IPv4Network,
     own: Mapping[str, Any],
     others: list[SubnetConfig],
@@ -183,14 +183,14 @@ def read_profiles(
     """Read every ``[client]`` and ``[class]``; the addresses that clients are to have, too."""
     clients: dict[bytes, ClientProfile] = {}
     addresses: dict[bytes, tuple[IPv4Address, Section]] = {}
-    for section, name in _sections(reading, "client"):
+    for section, name in _find_sections(reading, "client"):
         if not name:
             problem = "names no machine: write [client AA-BB-CC-DD-EE-FF]"
             reading.faults.append(section.fault("", problem))
             continue
         mac = reading.parse_value(section, "", values.MAC, name)
         kept = _read_option(reading, section, "address", values.ADDRESS)
-        profile = _profile(reading, section, ("address",))
+        profile = _read_profile(reading, section, ("address",))
         if mac is None:
             continue
         if mac in clients:
@@ -203,7 +203,7 @@ def read_profiles(
                 problem = f"{kept} is kept for [{there.name}] in line {there.line}, too"
                 reading.faults.append(section.fault(reading.written(section, "address"), problem))
         addresses[mac] = kept, section
-    classes = tuple(_class(reading, *one) for one in _sections(reading, "class"))
+    classes = tuple(_read_class(reading, *one) for one in _find_sections(reading, "class"))
     return ClientProfiles(MappingProxyType(clients), classes), addresses
 
 
@@ -217,7 +217,7 @@ def _read_option(
     return reading.parse_value(section, written, parser, section.options[written])
 
 
-def _class(reading: ConfigReader, section: Section, name: str) -> ClientClass:
+def _read_class(reading: ConfigReader, section: Section, name: str) -> ClientClass:
     rules = []
     matches = []
     for option, pattern in section.options.items():
@@ -250,10 +250,12 @@ def _class(reading: ConfigReader, section: Section, name: str) -> ClientClass:
     if not matches:
         problem = "fits no client: write a line such as match vendor_class = PXEClient*"
         reading.faults.append(section.fault("", problem))
-    return ClientClass(name, tuple(rules), _profile(reading, section, tuple(matches)))
+    return ClientClass(name, tuple(rules), _read_profile(reading, section, tuple(matches)))
 
 
-def _profile(reading: ConfigReader, section: Section, passed: tuple[str, ...]) -> ClientProfile:
+def _read_profile(
+    reading: ConfigReader, section: Section, passed: tuple[str, ...]
+) -> ClientProfile:
     """Read what is different for these clients; options ``passed`` have been read already."""
     variables: dict[str, str] = {}
     for option, text in section.options.items():

@@ -73,7 +73,7 @@ def examine(path: Path, services: Collection[str]) -> tuple[Config, list[Finding
     return config, sorted(reader.faults, key=lambda fault: fault.place.line)
 
 
-def _plugins(written: Mapping[str, Section]) -> set[str]:
+def _find_plugins(written: Mapping[str, Section]) -> set[str]:
     """Name the access list and the filters that are in use: each may have its own section."""
     options = [
         (table.section_name(section.name), option.lower(), text.lower())
@@ -93,9 +93,9 @@ class _Reader(ConfigReader):
 
     def __init__(self, path: Path, written: Mapping[str, Section], faults: list[Finding]) -> None:
         super().__init__(path, faults)
-        self._plugins = _plugins(written)
+        self._plugins = _find_plugins(written)
         for section in written.values():
-            self._note(section)
+            self._keep_section(section)
         self.sections, old = legacy.modernize(self.sections)
         self.faults += (fault for fault in old if fault.grade is Grade.FAULT)
         self.warnings += (fault for fault in old if fault.grade is Grade.WARNING)
@@ -103,24 +103,24 @@ class _Reader(ConfigReader):
     def config(self, services: Collection[str]) -> Config:
         """Read everything."""
         if not self.faults or self.sections:  # an unreadable file has no sections to complain of
-            self._require(services)
-        bootp = self._bootp()
+            self._check_required(services)
+        bootp = self._read_bootp()
         self.read_section("http")
         profiles, addresses = client_classes.read_profiles(self)
         static = StaticAddresses(self, addresses)
         subnets = client_classes.read_subnets(self, bootp.pool_start)
         config = Config(
             path=self.path,
-            logger=self._logger(),
+            logger=self._read_logger(),
             bootp=bootp,
             bootfile=read_bootfile(self),
             static=static.by_mac,
-            buggy=self._buggy(),
+            buggy=self._read_buggy_clients(),
             subnets=subnets,
             profiles=profiles,
-            tftp=table.build_config("tftp", self._files("tftp", bootp)),
-            httpd=table.build_config("httpd", self._files("httpd", bootp)),
-            security=self._security(),
+            tftp=table.build_config("tftp", self._read_file_service("tftp", bootp)),
+            httpd=table.build_config("httpd", self._read_file_service("httpd", bootp)),
+            security=self._read_security(),
             status=table.build_config("status", self.read_section("status")),
             **read_cache(self),
             sections=self.sections,
@@ -150,7 +150,7 @@ class _Reader(ConfigReader):
             self.warnings += [replace(one, grade=Grade.WARNING) for one in same]
         checks.check_meaningless(self, config.bootp, config.logger)
 
-    def _note(self, section: Section) -> None:
+    def _keep_section(self, section: Section) -> None:
         """Keep a section under its own name, whatever alias it was written with."""
         name = table.section_name(section.name)
         if name in self.sections:
@@ -167,7 +167,7 @@ class _Reader(ConfigReader):
             hint = hint or (f"[{guess}]" if guess else "")
             self.warnings.append(section.warning("", "unknown section, ignored", hint))
 
-    def _require(self, services: Collection[str]) -> None:
+    def _check_required(self, services: Collection[str]) -> None:
         """Note what a service can't do without."""
         mode = self.section("bootp").options.get("mode", "").lower()
         pools = [
@@ -180,7 +180,7 @@ class _Reader(ConfigReader):
             problem = "required: the first address to give to clients (files alone: pybootd -t)"
             self.note_missing("bootp", "pool_start", problem)
 
-    def _logger(self) -> LoggerConfig:
+    def _read_logger(self) -> LoggerConfig:
         found = self.read_section("logger")
         if "file" in found:
             found["file"] = self.absolute_path(found["file"])
@@ -189,7 +189,7 @@ class _Reader(ConfigReader):
         made: LoggerConfig = table.build_config("logger", found)
         return made
 
-    def _bootp(self) -> BootpConfig:
+    def _read_bootp(self) -> BootpConfig:
         found = self.read_section("bootp")
         if "lease_time" in found:
             found.setdefault("max_lease_time", found["lease_time"])
@@ -212,7 +212,7 @@ class _Reader(ConfigReader):
             self.faults.append(section.fault("pool_count", "the pool leads out of IPv4"))
         return made
 
-    def _buggy(self) -> tuple[tuple[MacPrefix, bool], ...]:
+    def _read_buggy_clients(self) -> tuple[tuple[MacPrefix, bool], ...]:
         section = self.section("buggy_clients")
         found = []
         for option, text in section.options.items():
@@ -222,14 +222,14 @@ class _Reader(ConfigReader):
                 found.append((prefix, buggy))
         return tuple(sorted(found, key=lambda rule: -rule[0].bits))
 
-    def _security(self) -> SecurityConfig:
+    def _read_security(self) -> SecurityConfig:
         found = self.read_section("security")
         if "group" in found and not self.section("security").options.get("user"):
             self.note_missing("security", "user", "required with group: the user to become")
         made: SecurityConfig = table.build_config("security", found)
         return made
 
-    def _files(self, name: str, bootp: BootpConfig) -> dict[str, Any]:
+    def _read_file_service(self, name: str, bootp: BootpConfig) -> dict[str, Any]:
         """Read the options of a service that has files below a root."""
         found = self.read_section(name)
         root = found.get("root", "")

@@ -137,6 +137,8 @@ def split_dhcp_option(key: str) -> str:
 
 def guess_option(written: str, declared: Collection[str]) -> str:
     """Guess at the option that was meant, of this section (``declared``) or of another."""
+    if dhcp_option := split_dhcp_option(written):
+        return f"[options] {dhcp_option}"
     same = {normalize_name(name): name for name in declared}
     name = normalize_name(written)
     if name in same:

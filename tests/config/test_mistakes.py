@@ -59,6 +59,7 @@ FORM = [
     (f"{POOL}dhcp-range = 10.0.0.9\n", 5, WARNING, "bootp", "dhcp-range", "pool_start"),
     (f"{POOL}dhcp-boot = x.0\n", 5, WARNING, "bootp", "dhcp-boot", "[bootp] boot_file?"),
     (f"{POOL}routers = 10.0.0.1\n", 5, WARNING, "bootp", "routers", "[bootp] gateway?"),
+    (f"{POOL}option 66 = x\n", 5, WARNING, "bootp", "option 66", "(did you mean [options] 66?)"),
     (f"{POOL}pool_end = 192.168.1.200\n", 5, WARNING, "bootp", "pool_end", "pool_count?"),
     (f"{POOL}[subnet 10.2.0.0/24]\nnetmask = 255.255.255.0\n", 6, WARNING, "subnet 10.2.0.0/24",
      "netmask", "[subnet NET/LEN]"),

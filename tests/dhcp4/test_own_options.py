@@ -10,7 +10,7 @@ from pybootd.config.loader import load
 from pybootd.daemon import Daemon
 from pybootd.dhcp4.wire import pxe
 from pybootd.dhcp4.wire.packet import MessageType
-from tests.dhcp4.desk import MAC, OTHER, PXE, Desk, request
+from tests.dhcp4.desk import HERE, MAC, OTHER, PXE, Desk, answer, request
 
 START = """[tftp]
 root = .
@@ -157,6 +157,28 @@ def test_a_host_name(tmp_path: Path) -> None:
     offer = desk(tmp_path, text + "option host-name = mine\n").ask(discover("phone", 12))
     assert offer is not None
     assert offer.options[12] == b"mine"
+
+
+@pytest.mark.parametrize("section", ["options", "class", "client"])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_what_is_set_is_sent_beside_another_dhcp_server(
+    tmp_path: Path, section: str, name: str
+) -> None:
+    text, value = OPTIONS[name]
+    code = CODES.get(name) or int(name)
+    for always, kind, asked in product((False, True), ("bios", "ipxe", "http"), (False, True)):
+        line = SECTIONS[section].format(name=name, text="!" * always + text)
+        proxy = "mode = proxy\n[bootfile]"
+        start = START.replace("allow_simple_dhcp = on\n", "").replace("[bootfile]", proxy)
+        path = tmp_path / "pybootd.ini"
+        path.write_text(start + line)
+        place = Desk(config=load(path))
+        packet = discover(kind, *[code] * asked)
+        offer = answer(place.handler.proxy.handle_port_67(packet, HERE, place.now))
+        assert offer is not None
+        if always or asked:
+            assert offer.options[code] == value, (always, kind, asked)
+        assert offer.options[54]
 
 
 ARISTA = """[class arista]
