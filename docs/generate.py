@@ -77,8 +77,8 @@ def render_commands() -> str:
 def render_options() -> str:
     """Return the page on the configuration: a section for each of the file's."""
     intro = (
-        "``pybootd.ini``, section by section. How it is written, checked and read again tells\n"
-        ":doc:`../guides/configuration`; ``pybootd --sample`` prints all of it as a file.\n\n"
+        "``pybootd.ini``, section by section. :doc:`../guides/configuration` tells how it is\n"
+        "written, checked and read again; ``pybootd --sample`` prints all of it as a file.\n\n"
     )
     return title("Options") + intro + options.render_rst("-")
 
