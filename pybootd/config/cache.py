@@ -14,6 +14,7 @@ from typing import Any
 from pybootd.config import values
 from pybootd.config.options.table import build_config
 from pybootd.config.reader import ConfigReader
+from pybootd.system.permissions import UnsafePathError, check_path
 from pybootd.system.privileges import may_write
 
 
@@ -65,12 +66,23 @@ def _own_name() -> str:
 
 
 def resolve_credentials(reading: ConfigReader, found: Mapping[str, Any]) -> dict[str, Path]:
-    """Resolve the path of a credentials file; one that every user may read is a warning."""
+    """Resolve the path of a credentials file.
+
+    A warning says when every user may read it, and when somebody else may put another in its place.
+    """
     if "credentials" not in found:
         return {}
     path = reading.absolute_path(found["credentials"])
+    section = reading.section("tftp")
+    written = reading.written(section, "credentials")
     with contextlib.suppress(OSError):  # what is wrong shows when it is read
         if path.stat().st_mode & stat.S_IROTH:
             problem = f"every user of this host may read {path}: chmod o= {path}"
-            reading.warnings.append(reading.section("tftp").warning("credentials", problem))
+            reading.warnings.append(section.warning(written, problem))
+        owners = {os.geteuid(), reading.path.stat().st_uid}
+        try:
+            check_path(path, owners, links=owners | {0})
+        except UnsafePathError as error:
+            problem = f"another user may change {error.part}, and so what web servers are told"
+            reading.warnings.append(section.warning(written, problem))
     return {"credentials": path}

@@ -68,3 +68,20 @@ def test_a_malformed_pin(tmp_path: Path, capsys: pytest.CaptureFixture[str], pin
     problem = f"6: [pins] a*: {pin!r} is no checksum: write sha256: and 64 hexadecimal digits"
     text = f"[cache]\ndir = ./cache\n[pins]\na* = {pin}"
     assert checked(tmp_path, capsys, text) == (1, [f"{problem} (sha256sum FILE)"])
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o755, False), (0o777, True)])
+def test_credentials_where_others_may_put_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: int, warned: bool
+) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(mode)
+    (folder / "origins.ini").touch(0o600)
+    status, said = checked(tmp_path, capsys, "credentials = shared/origins.ini")
+    assert status == 0
+    assert len(said) == 1 + warned
+    assert (
+        not warned
+        or f"3: [tftp] credentials: warning: another user may change {folder}" in (said[0])
+    )
