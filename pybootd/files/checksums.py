@@ -10,7 +10,7 @@ import os
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -188,16 +188,12 @@ class CheckedCopies:
 
     def _open_unnamed(self) -> int:
         """Open a file without a name: on disk, in memory where no folder has room for it."""
-        for folder in self._folders():
-            with suppress(OSError), tempfile.TemporaryFile(dir=folder) as file:
-                return os.dup(file.fileno())
-        return os.memfd_create("pybootd-checked", os.MFD_CLOEXEC)
-
-    def _folders(self) -> Iterator[str]:
         if self._folder is not None:
-            yield str(self._folder)
-        with suppress(OSError):  # there is none that may be written to
-            yield tempfile.gettempdir()
+            with suppress(OSError, AttributeError):  # it may be missing, or another program's
+                return os.open(self._folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        with suppress(OSError), tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+        return os.memfd_create("pybootd-checked", os.MFD_CLOEXEC)
 
 
 def altered_error(name: str, digest: str, pin: str) -> Altered:

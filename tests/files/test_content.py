@@ -34,6 +34,8 @@ while True:
         time.sleep(once * (1 - number))
     octets = struct.pack("<I", number) * (page // 4)
     for place in range(pages):
+        if place % 16 == 0 and not once:
+            time.sleep(0.001)  # so that something gets through
         os.pwrite(file, octets, place * page)
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 """
@@ -111,8 +113,8 @@ def test_octets_of_one_state_leave_while_a_writer_races(file: Path, way: str) ->
     """A writer goes over the file from its begin: what is behind it is never newer."""
     with serving(file.parent) as servers, writing(file):
         came = cut = 0
-        end = time.monotonic() + 2
-        while time.monotonic() < end:
+        end = time.monotonic() + 20
+        while time.monotonic() < end and not (came > 5 and cut > 5):
             fetch = Fetch(servers, way)
             numbers = array("I", fetch.read_all()[: len(fetch.data) // 4 * 4])
             came += len(numbers) > 0
@@ -126,7 +128,7 @@ def test_octets_of_one_state_leave_while_a_writer_races(file: Path, way: str) ->
 @pytest.mark.parametrize("way", ["http", "tftp", "tftp window"])
 def test_no_octet_but_the_pinned_leaves_while_a_writer_races(file: Path, way: str) -> None:
     pins = {"file": digest(state(0))}
-    with serving(file.parent, pins) as servers, writing(file, 0.02):
+    with serving(file.parent, pins) as servers, writing(file, 0.15):
         whole = refused = 0
         end = time.monotonic() + 10
         while time.monotonic() < end and not (whole > 2 and refused > 2):

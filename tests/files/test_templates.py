@@ -370,7 +370,7 @@ def test_a_flood_of_requests_for_a_template_keeps_no_plain_file_from_anyone(
             servers.loop.call_from_thread(partial(ask, number))
         before = time.monotonic()
         assert Fetch(servers, way).read_all() == state(0)
-        assert time.monotonic() - before < 10 * alone + 5
+        assert time.monotonic() - before < 20 * alone + 20
         assert len(ended) < 1500  # they still go on
         monkeypatch.setattr(sandbox, "MAX_STEPS", 0)
         while len(ended) < 1500:

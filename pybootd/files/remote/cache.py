@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from pybootd.core.bounded_map import BoundedMap
 from pybootd.core.events import FileProblem
 from pybootd.files.checksums import altered_error
 from pybootd.files.remote.cache_store import CacheEntry, CacheFull, CacheStore, PartialFile
@@ -29,6 +30,7 @@ MAX_FILLS = 64
 """Files that are fetched into the cache at a time."""
 MAX_FILLS_PER_CLIENT = 32
 """Files that are fetched into the cache at a time for one client."""
+_MAX_HOSTS = 256  # web servers that are known to be down
 FRESH_S = 0.5
 """Seconds that an answer holds for the next request: firmware asks twice for what it wants."""
 DOWN_S = 10.0
@@ -262,7 +264,8 @@ class FileCache:
         self.store = store
         self._lock = threading.Lock()
         self._fills: dict[str, CacheFill] = {}  # the newest of each URL
-        self._down: dict[str, float] = {}  # host -> when it is asked again for what is kept
+        # host -> when it is asked again for what is kept
+        self._down: BoundedMap[str, float] = BoundedMap(_MAX_HOSTS)
         self._closed = False
 
     def open_url(self, url: str, pin: str, requester: Requester) -> Body:
