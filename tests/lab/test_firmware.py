@@ -22,7 +22,7 @@ class Wire:
 
 def download(*granted, progress=None):
     wire = Wire()
-    made = FirmwareTransfer(wire, "10.7.0.1", "linux", (), progress)
+    made = FirmwareTransfer(wire, "10.7.0.1", "linux", granted, progress)
     if granted:
         made.take_packet(tftp.encode(tftp.Oack(granted)))
         assert wire.taken() == [tftp.Ack(0)]
@@ -106,3 +106,19 @@ def test_refusal_is_told(code, message, kind, text):
     with pytest.raises(kind, match=f"^{text}$"):
         made.take_packet(tftp.encode(tftp.Error(code, message)))
     assert wire.taken() == []
+
+
+@pytest.mark.parametrize(
+    "granted", [("blksize", "0"), ("blksize", "9"), ("blksize", "many"), ("windowsize", "2")]
+)
+def test_more_than_was_asked_for_or_nonsense_ends_it(granted):
+    made = FirmwareTransfer(Wire(), "10.7.0.1", "linux", (("blksize", "8"),), None)
+    with pytest.raises(BootError, match=granted[0]):
+        made.take_packet(tftp.encode(tftp.Oack((granted,))))
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\x09", b"\0\5"])
+def test_what_is_no_packet_ends_it(data):
+    made, _ = download()
+    with pytest.raises(BootError, match="no TFTP packet"):
+        made.take_packet(data)
