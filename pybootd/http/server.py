@@ -128,10 +128,10 @@ class HttpServer:
             self._begin_session(sock, address[0], now)
 
     def _begin_session(self, sock: socket.socket, peer: str, now: float) -> None:
-        if not self._make_room(now):
+        if not self._make_room_for_connection(now):
             sock.close()
             return
-        has_share = self._make_room_for(peer, now)
+        has_share = self._make_room_for_peer(peer, now)
         try:
             sock.setblocking(False)
             server = sock.getsockname()[0]
@@ -148,7 +148,7 @@ class HttpServer:
         else:
             session.turn_away(self._too_many_of(peer), now)
 
-    def _make_room(self, now: float) -> bool:
+    def _make_room_for_connection(self, now: float) -> bool:
         """Have a connection give way where there are too many; False: none can."""
         if len(self._sessions) < self.max_connections:
             return True
@@ -156,20 +156,20 @@ class HttpServer:
         largest = self._holdings.largest()
         if len(largest) < 2:
             largest = dict.fromkeys(session for session in self._sessions if session.is_idle)
-        return self._end_one_of(largest, now, busy=True, min_idle=0.0)
+        return self._end_idle_session(largest, now, busy=True, min_idle=0.0)
 
-    def _make_room_for(self, peer: str, now: float) -> bool:
+    def _make_room_for_peer(self, peer: str, now: float) -> bool:
         """Have a connection of this address give way where it has too many; False: none can."""
         own = self._holdings.items_of(peer)
         if len(own) < self._config.connections:
             return True
         self._warn(self._too_many_of(peer), now)
-        return self._end_one_of(own, now, busy=self._ends_oldest, min_idle=MIN_IDLE_S)
+        return self._end_idle_session(own, now, busy=self._ends_oldest, min_idle=MIN_IDLE_S)
 
     def _too_many_of(self, peer: str) -> str:
         return f"more than {self._config.connections} connections from {peer}"
 
-    def _end_one_of(
+    def _end_idle_session(
         self, sessions: Iterable[HttpSession], now: float, *, busy: bool, min_idle: float
     ) -> bool:
         """End the session that has asked for nothing for longest, else (``busy``) the oldest."""
@@ -192,7 +192,7 @@ class HttpServer:
         """End the sessions that are overdue: one timer for all of them, none without them."""
         self._check_timer = None
         for session in [session for session in self._sessions if session.check_at <= now]:
-            session.check_timeout(now)
+            session.check_overdue(now)
         if self._sessions:
             self._check_timer = self._loop.call_at(now + CHECK_INTERVAL_S, self._check_sessions)
 

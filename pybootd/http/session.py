@@ -79,7 +79,7 @@ class HttpSession:
         on_end: Callable[[HttpSession], None],
     ) -> None:
         self.peer = peer
-        self.check_at = 0.0  # when ``check_timeout`` wants to be asked
+        self.check_at = 0.0  # when ``check_overdue`` wants to be asked
         self._context = context
         self._sock = sock
         self._address = _parse_address(peer)
@@ -255,7 +255,7 @@ class HttpSession:
     def _send_answer(self, writer: BodyWriter, now: float) -> None:
         self._writer = writer
         self._begin_pace(0, now)
-        self._write_share(now)
+        self._write_answer_share(now)
 
     def _begin_pace(self, taken: int, now: float) -> None:
         self._pace.begin_span(taken, now)
@@ -265,10 +265,10 @@ class HttpSession:
         self._run_guarded(self._write_on, now)
 
     def _write_on(self, now: float) -> None:
-        self._write_share(now)
+        self._write_answer_share(now)
         self._answer_next(now)
 
-    def _write_share(self, now: float) -> None:
+    def _write_answer_share(self, now: float) -> None:
         writer = self._writer
         if writer is None:
             return
@@ -366,7 +366,7 @@ class HttpSession:
                 now, writer.sent if writer else 0, outcome, cause, reason, problem
             )
 
-    def check_timeout(self, now: float) -> None:
+    def check_overdue(self, now: float) -> None:
         """End it, unless the client has taken a little of its answer meanwhile."""
         writer, pace = self._writer, self._pace
         if writer is None or not pace.is_moving(writer.sent, sockets.unsent(self._sock), now):

@@ -8,6 +8,8 @@ port that only it can know: one of many, chosen for it alone (RFC 1350 4). Where
 from __future__ import annotations
 
 from pybootd.core.bounded_map import BoundedMap
+from pybootd.core.events import FileProblem
+from pybootd.files.source import Unavailable
 
 MIN_UNGUESSABLE_PORTS = 1024
 """With as many ports, to guess the one of a transfer costs about what a window is worth: an ACK to
@@ -41,19 +43,14 @@ class UnprovenBound:
         since, sent = self._sent.get(address, (now, 0))
         return self.max_octets - sent if now - since < BOUND_SPAN_S else self.max_octets
 
-    def take_octets(self, address: str, octets: int, now: float) -> bool:
-        """Note that the address is sent these octets; False: it may not be."""
+    def charge_octets(self, address: str, octets: int, now: float) -> None:
+        """Note that the address is about to be sent these octets. Raises Unavailable: too many."""
         left = self.octets_left(address, now)
         if octets > left:
-            return False
-        fresh = left == self.max_octets
-        since = now if fresh else self._sent[address][0]
+            raise Unavailable(
+                f"an address without a lease of ours is sent {self.max_octets >> 20} MiB an hour"
+                f" while [tftp] port_range has fewer than {MIN_UNGUESSABLE_PORTS} ports",
+                FileProblem.BUSY,
+            )
+        since = now if left == self.max_octets else self._sent[address][0]
         self._sent[address] = (since, self.max_octets - left + octets)
-        return True
-
-    def explain(self) -> str:
-        """Say for the log why an address is sent no more, and what to do."""
-        return (
-            f"an address without a lease of ours is sent {self.max_octets >> 20} MiB an hour"
-            f" while [tftp] port_range has fewer than {MIN_UNGUESSABLE_PORTS} ports"
-        )

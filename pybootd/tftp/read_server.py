@@ -138,9 +138,9 @@ class ReadServer:
             self._refuse(arrival, packet.name, ErrorCode.ILLEGAL_OPERATION, why, problem)
             return
         peer = (arrival.address, arrival.port)
-        if self._is_duplicate(peer, arrival.data, now):
+        if self._is_same_download(peer, arrival.data, now):
             return
-        if not self._make_room(peer[0], now):
+        if not self._make_room_for_download(peer[0], now):
             why = "too many transfers"
             self._refuse(arrival, packet.name, ErrorCode.UNDEFINED, why, FileProblem.BUSY)
             return
@@ -163,7 +163,7 @@ class ReadServer:
         else:
             self._open_on_worker(request, packet, opened, arrival)
 
-    def _is_duplicate(self, peer: PeerAddress, data: bytes, now: float) -> bool:
+    def _is_same_download(self, peer: PeerAddress, data: bytes, now: float) -> bool:
         """Tell a request sent twice; one that begins again ends the earlier transfer."""
         opening = self._opening.get(peer)
         if opening is not None:
@@ -230,7 +230,7 @@ class ReadServer:
             why = f"no socket for it: {error.strerror or error}"
             self._refuse(arrival, request.name, ErrorCode.UNDEFINED, why, FileProblem.BUSY)
             return
-        session = self._make_session(request, packet, opened, wire)
+        session = self._make_read_session(request, packet, opened, wire)
         self._sessions[request.peer] = session
         self._holdings.add_item(request.peer[0], request.peer)
         self._bound_unanswered(request, now)
@@ -261,7 +261,7 @@ class ReadServer:
             if oldest is not None and oldest.request is first and oldest.sender.never_answered:
                 oldest.end_transfer(TransferEnd(TransferOutcome.TIMEOUT, EndCause.TOO_MANY), now)
 
-    def _make_session(
+    def _make_read_session(
         self,
         request: TftpRequest,
         packet: Rrq,
@@ -316,16 +316,16 @@ class ReadServer:
 
     # who gives way
 
-    def _make_room(self, host: str, now: float) -> bool:
+    def _make_room_for_download(self, host: str, now: float) -> bool:
         """Have a transfer give way where there are too many; False: one more can't be served."""
         own = self._holdings.items_of(host)
         if len(own) >= max(1, self.max_transfers // MAX_SHARE):
-            self._give_way(min(own, key=self._silent_since), now)
+            self._let_give_way(min(own, key=self._download_silent_since), now)
         elif len(self._holdings) >= self.max_transfers:
             peer = self._choose_who_gives_way(now)
             if peer is None:
                 return False
-            self._give_way(peer, now)
+            self._let_give_way(peer, now)
         return True
 
     def _choose_who_gives_way(self, now: float) -> PeerAddress | None:
@@ -336,19 +336,19 @@ class ReadServer:
         """
         largest = self._holdings.largest()
         if len(largest) > max(1, self.max_transfers // LARGE_SHARE):
-            return min(largest, key=self._silent_since)
+            return min(largest, key=self._download_silent_since)
         for request in self._unanswered:
             session = self._sessions.get(request.peer)
             if session and session.request is request and session.sender.never_answered:
                 return request.peer
-        peer = min((*self._sessions, *self._opening), key=self._silent_since)
-        return peer if now - self._silent_since(peer) >= MIN_SILENCE_S else None
+        peer = min((*self._sessions, *self._opening), key=self._download_silent_since)
+        return peer if now - self._download_silent_since(peer) >= MIN_SILENCE_S else None
 
-    def _silent_since(self, peer: PeerAddress) -> float:
+    def _download_silent_since(self, peer: PeerAddress) -> float:
         session = self._sessions.get(peer)
         return self._opening[peer].began if session is None else session.sender.silent_since
 
-    def _give_way(self, peer: PeerAddress, now: float) -> None:
+    def _let_give_way(self, peer: PeerAddress, now: float) -> None:
         session = self._sessions.get(peer)
         if session is not None:
             session.end_transfer(TransferEnd(TransferOutcome.TIMEOUT, EndCause.TOO_MANY), now)

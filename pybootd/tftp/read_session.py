@@ -7,8 +7,8 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 
-from pybootd.core.events import EndCause, FileProblem, TransferEnded, TransferOutcome
-from pybootd.files.source import FileError, Unavailable
+from pybootd.core.events import EndCause, TransferEnded, TransferOutcome
+from pybootd.files.source import FileError
 from pybootd.tftp.blocks import BlockSource, Buffer, CachedBlocks
 from pybootd.tftp.context import TftpContext, TftpRequest, TransferEnd
 from pybootd.tftp.offload import OffloadRefusedError, PacketWriter
@@ -131,10 +131,7 @@ class ReadSession:
     # what arrives
 
     def _read_lockstep_ack(self, now: float) -> None:
-        """Take the ACK that is due and send the next block: what nearly all of them are.
-
-        Whatever else has come, and whatever else is to be done, is for ``_read_datagrams``.
-        """
+        """Take the ACK that is due and send the next block; the rest is for ``_read_datagrams``."""
         try:
             data = os.read(self.descriptor, READ_OCTETS)
         except OSError as error:
@@ -220,10 +217,7 @@ class ReadSession:
     # what leaves
 
     def _queue_packet(self, packet: Buffer) -> None:
-        """Send a packet when everything that came in this turn has been read.
-
-        One behind the other, packets find their receivers awake, which costs a quarter less.
-        """
+        """Send a packet at the end of the turn: one behind the other costs a quarter less."""
         if not self._send_queue:
             self._soon(self._send_queued)
         self._send_queue.append((self, packet))
@@ -273,9 +267,8 @@ class ReadSession:
         """Send blocks; return how many left, fewer where the source or the system has no more."""
         self.sender.source_empty = False
         if self._bound is not None:
-            octets, host = count * (self.terms.blocksize + DATA_HEADER), self.request.peer[0]
-            if not self._bound.take_octets(host, octets, self._context.loop.now):
-                raise Unavailable(self._bound.explain(), FileProblem.BUSY)
+            octets = count * (self.terms.blocksize + DATA_HEADER)
+            self._bound.charge_octets(self.request.peer[0], octets, self._context.loop.now)
         sent = 0
         while sent < count:
             most = min(self._writer.packets_per_send, count - sent)
@@ -338,7 +331,7 @@ class ReadSession:
             # what came behind an ACK has not been read yet
             self._progress_when_drained = progress
             self._read_datagrams(now)
-        count = self.sender.check_timeout(now) if self._on_end is not None else 0
+        count = self.sender.check_ack_timeout(now) if self._on_end is not None else 0
         if count:
             self._carry_out(count, now)
         if self._on_end is not None:
@@ -350,18 +343,16 @@ class ReadSession:
     def fail_transfer(self, error: FileError, now: float) -> None:
         """End the transfer because of its file, and tell the client."""
         why = str(error)
-        self._send_error(why)
+        self._writer.write_last_packet(error_packet(ErrorCode.UNDEFINED, why))
         self.end_transfer(
             TransferEnd(TransferOutcome.FAILED, EndCause.FILE, why, error.problem), now
         )
 
     def stop_transfer(self, now: float) -> None:
         """End the transfer because the daemon ends, and tell the client."""
-        self._send_error("the server stops")
-        self.end_transfer(TransferEnd(TransferOutcome.STOPPED), now)
-
-    def _send_error(self, why: str) -> None:
+        why = "the server stops"
         self._writer.write_last_packet(error_packet(ErrorCode.UNDEFINED, why))
+        self.end_transfer(TransferEnd(TransferOutcome.STOPPED), now)
 
     def end_transfer(self, end: TransferEnd, now: float) -> None:
         """Give everything back and say how it went; harmless the second time."""

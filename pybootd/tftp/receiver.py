@@ -60,7 +60,7 @@ class Receiver:
 
     @property
     def check_at(self) -> float:
-        """When ``check_timeout`` wants to be asked."""
+        """When ``check_data_timeout`` wants to be asked."""
         return min(self._last_ack + self._wait, self._give_up_at)
 
     @property
@@ -113,7 +113,7 @@ class Receiver:
         self._note_progress(now)
         self._pace_base, self._pace_check_at = self.received, now + PACE_SPAN_S
 
-    def check_timeout(self, now: float) -> ReceiverAction:
+    def check_data_timeout(self, now: float) -> ReceiverAction:
         """Answer the timer: acknowledge again, give up, or nothing is late yet."""
         if now >= self._pace_check_at:
             sent = self.received - self._pace_base

@@ -127,7 +127,7 @@ class Sender:
 
     @property
     def check_at(self) -> float:
-        """When ``check_timeout`` wants to be asked."""
+        """When ``check_ack_timeout`` wants to be asked."""
         if not self._timeouts:
             return self.last_progress + self.rto
         return min(self.last_progress + self._wait, self._give_up_at)
@@ -195,7 +195,7 @@ class Sender:
         self.last_progress = now
         return int(withheld)
 
-    def check_timeout(self, now: float) -> int:
+    def check_ack_timeout(self, now: float) -> int:
         """Answer the timer: send again, give up, or (0) nothing is late yet."""
         if now >= self._pace_check_at and self._is_too_slow(now):
             return CLIENT_SILENT

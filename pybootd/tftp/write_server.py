@@ -69,14 +69,14 @@ class WriteServer:
             why = f"mode {packet.mode[:20]!r} is not served"
             self._refuse(arrival, name, ErrorCode.ILLEGAL_OPERATION, why, FileProblem.BAD_REQUEST)
             return
-        if self._is_duplicate(peer, arrival.data, now):
+        if self._is_same_upload(peer, arrival.data, now):
             return
         size = asked_size(packet.options)
         if size is not None and size > folder.largest:
             why = f"{size} octets are more than upload_size allows, {folder.largest}"
             self._refuse(arrival, name, ErrorCode.DISK_FULL, why, FileProblem.NO_SPACE)
             return
-        self._make_room(peer[0], now)
+        self._make_room_for_upload(peer[0], now)
         self._checking[peer] = arrival.data
         self._holdings.add_item(peer[0], peer)
 
@@ -87,7 +87,7 @@ class WriteServer:
             self._holdings.discard_item(peer[0], peer)
             try:
                 clean = get_result(outcome)
-                upload = self._make_session(packet, arrival, size, clean, folder, config)
+                upload = self._make_write_session(packet, arrival, size, clean, folder, config)
             except FileError as error:
                 self._refuse(arrival, name, error_code_of(error), str(error), error.problem)
             except OSError as error:
@@ -102,7 +102,7 @@ class WriteServer:
             Later(lambda: folder.check_name(name), "uploads", WRITE_WORKERS), checked
         )
 
-    def _is_duplicate(self, peer: PeerAddress, data: bytes, now: float) -> bool:
+    def _is_same_upload(self, peer: PeerAddress, data: bytes, now: float) -> bool:
         """Tell a request sent twice; one that begins again ends the earlier upload."""
         if self._checking.get(peer) == data:
             return True
@@ -115,7 +115,7 @@ class WriteServer:
             upload.end_upload(TransferEnd(TransferOutcome.ABORTED, EndCause.ASKED_AGAIN), now)
         return False
 
-    def _make_room(self, host: str, now: float) -> None:
+    def _make_room_for_upload(self, host: str, now: float) -> None:
         """Have an upload give way where there are too many: one of the host that has most.
 
         Of those it is the one that has been silent for longest.
@@ -127,13 +127,13 @@ class WriteServer:
             giving = self._holdings.largest()
         else:
             return
-        self._give_way(min(giving, key=self._last_progress_of), now)
+        self._end_for_room(min(giving, key=self._upload_silent_since), now)
 
-    def _last_progress_of(self, peer: PeerAddress) -> float:
+    def _upload_silent_since(self, peer: PeerAddress) -> float:
         upload = self._uploads.get(peer)
         return -math.inf if upload is None else upload.last_progress
 
-    def _give_way(self, peer: PeerAddress, now: float) -> None:
+    def _end_for_room(self, peer: PeerAddress, now: float) -> None:
         upload = self._uploads.get(peer)
         if upload is not None:
             upload.end_upload(TransferEnd(TransferOutcome.TIMEOUT, EndCause.TOO_MANY), now)
@@ -141,7 +141,7 @@ class WriteServer:
             self._checking.pop(peer, None)
             self._holdings.discard_item(peer[0], peer)
 
-    def _make_session(
+    def _make_write_session(
         self,
         packet: Wrq,
         arrival: sockets.ReceivedDatagram,

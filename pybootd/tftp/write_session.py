@@ -100,13 +100,13 @@ class WriteSession:
         """Say that the client may send."""
         self._began = now
         self._receiver.start_waiting(now)
-        self._loop.watch(self._sock, self._read_datagrams)
+        self._loop.watch(self._sock, self._read_blocks)
         self._send_packet(self._first_answer)
-        self._timer = self._loop.call_at(self._receiver.check_at, self._check_timeout)
+        self._timer = self._loop.call_at(self._receiver.check_at, self._check_upload)
 
     # what arrives
 
-    def _read_datagrams(self, now: float) -> None:
+    def _read_blocks(self, now: float) -> None:
         for _ in range(MAX_READS):
             try:
                 octets = self._sock.recv_into(_BUFFER)
@@ -118,11 +118,11 @@ class WriteSession:
             except OSError as error:
                 log.debug("tftp %s: %s", self.peer[0], error)
                 return
-            self._handle_datagram(octets, now)
+            self._handle_block(octets, now)
             if self._ended:
                 return
 
-    def _handle_datagram(self, octets: int, now: float) -> None:
+    def _handle_block(self, octets: int, now: float) -> None:
         opcode = _BUFFER[0] << 8 | _BUFFER[1]
         if octets < 4:
             return
@@ -222,16 +222,16 @@ class WriteSession:
         with contextlib.suppress(OSError):  # a loss like any other
             self._sock.send(packet)
 
-    def _check_timeout(self, now: float) -> None:
+    def _check_upload(self, now: float) -> None:
         if self._writing:
             self._receiver.note_busy(now)
-        action = self._receiver.check_timeout(now)
+        action = self._receiver.check_data_timeout(now)
         if ReceiverAction.GIVE_UP in action:
             self.end_upload(TransferEnd(TransferOutcome.TIMEOUT), now)
             return
         if ReceiverAction.ACKNOWLEDGE in action:
             self._acknowledge()
-        self._timer = self._loop.call_at(self._receiver.check_at, self._check_timeout)
+        self._timer = self._loop.call_at(self._receiver.check_at, self._check_upload)
 
     # how it ends
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pybootd.files.source import Unavailable
 from pybootd.tftp.proof import (
     BOUND_SPAN_S,
     MIN_OCTETS,
@@ -140,9 +141,10 @@ def test_nobody_learns_the_port_of_another_client_by_its_own_transfer(root: Path
 
 def test_the_bound_of_an_address_holds_for_an_hour() -> None:
     bound = UnprovenBound((20_000, 20_000))
-    assert bound.take_octets("a", MIN_OCTETS - 1, 0.0)
-    assert not bound.take_octets("a", 2, BOUND_SPAN_S - 1)
-    assert bound.take_octets("a", 1, BOUND_SPAN_S - 1)
+    bound.charge_octets("a", MIN_OCTETS - 1, 0.0)
+    with pytest.raises(Unavailable):
+        bound.charge_octets("a", 2, BOUND_SPAN_S - 1)
+    bound.charge_octets("a", 1, BOUND_SPAN_S - 1)
     assert bound.octets_left("a", BOUND_SPAN_S - 1) == 0
     assert bound.octets_left("b", BOUND_SPAN_S - 1) == MIN_OCTETS
     assert bound.octets_left("a", BOUND_SPAN_S) == MIN_OCTETS

@@ -80,18 +80,20 @@ def test_numbers_wrap() -> None:
 
 def test_the_last_answer_is_sent_again_and_a_silent_client_is_given_up() -> None:
     one = reception(window=4, received=2)
-    assert one.check_timeout(0.9) == NOTHING
-    assert one.check_timeout(1.0) == ACKNOWLEDGE
-    assert [one.check_timeout(second) for second in (2.9, 3.0, 6.9, 7.0, 14.9, 15.0, 29.9)] == [
+    assert one.check_data_timeout(0.9) == NOTHING
+    assert one.check_data_timeout(1.0) == ACKNOWLEDGE
+    assert [
+        one.check_data_timeout(second) for second in (2.9, 3.0, 6.9, 7.0, 14.9, 15.0, 29.9)
+    ] == [
         *[NOTHING, ACKNOWLEDGE] * 3,
         NOTHING,
     ]
-    assert one.check_timeout(30.0) == ReceiverAction.GIVE_UP
+    assert one.check_data_timeout(30.0) == ReceiverAction.GIVE_UP
 
 
 def test_a_client_that_never_sends_a_block_is_answered_three_times() -> None:
     one = reception()
-    assert [one.check_timeout(float(second)) for second in range(1, 7)] == [
+    assert [one.check_data_timeout(float(second)) for second in range(1, 7)] == [
         *[ACKNOWLEDGE, NOTHING] * 2,
         NOTHING,
         ReceiverAction.GIVE_UP,

@@ -42,7 +42,7 @@ def silence(made: Sender, now: float, until: float = 60.0) -> list[tuple[float, 
     found = []
     while now < until:
         now = max(now, made.check_at)
-        count = made.check_timeout(now)
+        count = made.check_ack_timeout(now)
         if count == CLIENT_SILENT:
             found.append((round(now, 3), []))
             break
@@ -125,7 +125,7 @@ def test_a_client_that_never_acknowledges_the_oack_gets_nothing_else() -> None:
 def test_a_late_answer_is_still_taken() -> None:
     made = transfer()
     for now in (1.0, 2.0, 3.0, 4.0):
-        made.check_timeout(now)
+        made.check_ack_timeout(now)
     assert made.awaits_first_ack
     assert made.handle_ack(1, 5.0) == 1
     assert not made.awaits_first_ack
@@ -172,7 +172,7 @@ def test_a_client_that_pauses_and_goes_on_is_served(pause: float) -> None:
     made = transfer()
     play(made, 1, 2, now=0.001)
     while made.check_at < pause:
-        assert made.check_timeout(made.check_at) == 1
+        assert made.check_ack_timeout(made.check_at) == 1
     assert play(made, 3, now=pause) == [[4]]
     assert made.rto <= 1.0
 
@@ -181,7 +181,7 @@ def test_after_an_answer_the_next_loss_is_not_waited_for_longer_than_the_timeout
     made = transfer()
     play(made, 1, now=0.001)
     while made.check_at < 10.0:
-        made.check_timeout(made.check_at)
+        made.check_ack_timeout(made.check_at)
     play(made, 2, now=10.0)
     assert made.check_at <= 11.0
 
@@ -191,7 +191,7 @@ def test_the_timeout_adapts_to_slow_answers() -> None:
     now = 0.0
     for block in range(1, 12):  # each answer takes 300 ms
         while made.check_at < now + 0.3:
-            assert made.check_timeout(made.check_at) == 0
+            assert made.check_ack_timeout(made.check_at) == 0
         now += 0.3
         assert play(made, block, now=now) == [[block + 1]]
     assert made.retransmissions == 0
@@ -201,7 +201,7 @@ def test_the_timeout_adapts_to_slow_answers() -> None:
 def test_an_answer_to_a_block_sent_twice_tells_no_time() -> None:
     """Karn's rule: else the second sending's answer looks quick, and the next wait is too short."""
     made = transfer()
-    assert made.check_timeout(1.0) == 1
+    assert made.check_ack_timeout(1.0) == 1
     play(made, 1, now=1.001)
     assert made.rto == 1.0
 
@@ -209,7 +209,7 @@ def test_an_answer_to_a_block_sent_twice_tells_no_time() -> None:
 def test_the_answer_after_a_loss_goes_on_from_there() -> None:
     made = windowed(4, last=100)
     play(made, 0, now=0.001)
-    assert made.check_timeout(made.check_at) == 4
+    assert made.check_ack_timeout(made.check_at) == 4
     assert leaves(made, 4) == [1, 2, 3, 4]
     assert play(made, 3, now=0.1) == [[4, 5, 6, 7]]  # it had them, its ACK was lost
 
@@ -227,10 +227,10 @@ def test_a_client_that_repeats_its_last_ack_is_sent_the_whole_window_each_time()
     made = windowed(4)
     play(made, 0, 4)
     for _ in range(3):
-        assert leaves(made, made.check_timeout(made.check_at)) == [5, 6, 7, 8]
+        assert leaves(made, made.check_ack_timeout(made.check_at)) == [5, 6, 7, 8]
         assert play(made, 4, now=made.last_progress) == [[]]
-    made.check_timeout(made.check_at)
-    assert leaves(made, made.check_timeout(made.check_at)) != [5, 6, 7, 8]  # silent now
+    made.check_ack_timeout(made.check_at)
+    assert leaves(made, made.check_ack_timeout(made.check_at)) != [5, 6, 7, 8]  # silent now
 
 
 def test_so_is_one_to_which_bursts_are_shorter_than_its_window() -> None:
@@ -241,13 +241,13 @@ def test_so_is_one_to_which_bursts_are_shorter_than_its_window() -> None:
         play(made, made.unacknowledged + 1)
     assert made.burst == 4
     for _ in range(3):
-        sent = leaves(made, made.check_timeout(made.check_at))
+        sent = leaves(made, made.check_ack_timeout(made.check_at))
         while made.window_unsent:
             sent += leaves(made, made.send_withheld(made.last_progress))
         assert sent == list(range(made.unacknowledged, made.unacknowledged + 16))
         assert play(made, made.unacknowledged - 1, now=made.last_progress) == [[]]
-    made.check_timeout(made.check_at)
-    made.check_timeout(made.check_at)
+    made.check_ack_timeout(made.check_at)
+    made.check_ack_timeout(made.check_at)
     assert not made.window_unsent  # silent now
 
 
@@ -255,7 +255,7 @@ def test_an_ack_of_the_whole_window_counts_after_a_short_repetition() -> None:
     made = windowed(16)
     play(made, 0)
     for _ in range(3):
-        made.check_timeout(made.check_at)
+        made.check_ack_timeout(made.check_at)
     assert play(made, 16, now=made.check_at) == [list(range(17, 33))]
 
 
@@ -297,9 +297,9 @@ def test_a_source_that_has_no_more_for_now_is_not_the_clients_fault() -> None:
 def test_a_window_whose_tail_got_lost_in_silence_makes_shorter_bursts() -> None:
     made = windowed(16, last=10_000)
     play(made, 0)
-    made.check_timeout(made.check_at)
+    made.check_ack_timeout(made.check_at)
     assert play(made, 15) == [list(range(16, 32))]  # one block was lost: that is not too much
-    made.check_timeout(made.check_at)
+    made.check_ack_timeout(made.check_at)
     assert play(made, 20) == [list(range(21, 29))]
 
 
@@ -307,5 +307,5 @@ def test_a_window_whose_tail_got_lost_in_silence_makes_shorter_bursts() -> None:
 def test_a_clock_that_stands_still_harms_nothing(made: Sender) -> None:
     for block in (0, *range(made.windowsize, 100, made.windowsize)):
         made.handle_ack(block, 0.0)
-        assert made.check_timeout(0.0) == 0
+        assert made.check_ack_timeout(0.0) == 0
     assert made.rto == 0.05
