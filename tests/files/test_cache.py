@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from pybootd.core.events import FileProblem
 from pybootd.core.loop import Loop
 from pybootd.core.workers import Later
 from pybootd.files.local import LocalFile
@@ -404,6 +405,30 @@ def test_a_byte_flipped_at_the_origin_is_refused_by_its_pin(
         assert content(body, loop) == good
     (site.root / "file").write_bytes(bad)  # from the cache, for its sum says what it must be
     assert content(served.open(asked).call().body, loop) == good
+
+
+def test_a_kept_file_that_is_written_to_while_it_is_sent(
+    make: Make, loop: Loop, site: Site, tmp_path: Path
+) -> None:
+    """Pinned, it is sent as it was checked; else its transfer ends."""
+    good = octets(SIZE)
+    (site.root / "file").write_bytes(good)
+    served = pinned(make(), site, loop, good)
+    body = served.open(FileRequest("etag/file", "192.0.2.9", "192.0.2.1")).call().body
+    plain = opened(served.root, "etag/file")
+    plain = opened(served.root, "etag/file") if isinstance(plain, StreamBody) else plain
+    assert isinstance(plain, LocalFile)
+    assert plain.pread(1000, 0) == good[:1000]
+    (file,) = files(tmp_path)
+    times = file.stat()
+    with file.open("r+b") as writer:
+        writer.write(bytes(SIZE))
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert content(body, loop) == good
+    with pytest.raises(Unavailable, match="changed") as caught:
+        plain.pread(1000, 1000)
+    assert caught.value.problem is FileProblem.CHANGED
+    plain.close()
 
 
 def test_a_pin_without_a_cache_is_refused(source: RemoteSource) -> None:

@@ -31,7 +31,7 @@ while True:
     number += 1
     if once:  # back to the first content, for as long as a transfer takes
         number %= 2
-        time.sleep(once * (1 - number))
+        time.sleep(once * (0.5 + number))
     octets = struct.pack("<I", number) * (page // 4)
     for place in range(pages):
         if place % 16 == 0 and not once:
