@@ -48,4 +48,4 @@ def source(site: Site, loop: Loop) -> Iterator[RemoteSource]:
     made.start(loop)
     yield made
     made.close()
-    wait(lambda: not made._downloads, loop)
+    wait(lambda: not made.download_count, loop)

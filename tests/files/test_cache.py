@@ -46,7 +46,7 @@ def make(site: Site, loop: Loop, tmp_path: Path) -> Iterator[Make]:
 
     def one(room: int = 100_000_000) -> RemoteSource:
         """Build a source as a daemon does that is started again: it knows only what is on disk."""
-        CacheStore._by_folder.clear()
+        CacheStore.by_folder.clear()
         source = RemoteSource(site.url, HttpOrigin(connect=SILENCE, silence=SILENCE))
         source.apply_settings(SourceSettings(tmp_path / "cache", room))
         source.start(loop)
@@ -85,8 +85,8 @@ def content(body: Body, loop: Loop) -> bytes:
 def fetched(source: RemoteSource, loop: Loop, name: str = NAME) -> bytes:
     """Fetch a file and wait until it is kept."""
     data = content(opened(source, name), loop)
-    assert source._cache is not None
-    assert source._cache.store.find_entry(f"{source.prefix}{name}") is not None
+    assert source.cache is not None
+    assert source.cache.store.find_entry(f"{source.prefix}{name}") is not None
     return data
 
 
@@ -150,6 +150,7 @@ def test_while_the_web_server_is_down_what_is_kept_is_served(
     manner: str,
 ) -> None:
     caplog.set_level(logging.INFO, "pybootd")
+    monkeypatch.setattr(cache, "DOWN_S", 0.0)  # it is asked each time
     source = make()
     fetched(source, loop)
     if manner == "stopped":
@@ -169,8 +170,6 @@ def test_while_the_web_server_is_down_what_is_kept_is_served(
     if manner != "stopped":
         monkeypatch.undo()
         monkeypatch.setattr(cache, "FRESH_S", -1.0)
-        assert source._cache is not None
-        source._cache._down = dict.fromkeys(source._cache._down, 0.0)
         assert content(opened(source, NAME), loop) == octets(SIZE)
         assert "answers again" in caplog.text
 
@@ -375,8 +374,8 @@ def test_many_at_once_fetch_once(make: Make, loop: Loop, site: Site) -> None:
 
 def pinned(source: RemoteSource, site: Site, loop: Loop, data: bytes) -> Files:
     pins = {"etag/file": f"{hashlib.sha256(data).hexdigest()}"}
-    assert source._cache is not None
-    settings = SourceSettings(source._cache.store.folder, source._cache.store.size)
+    assert source.cache is not None
+    settings = SourceSettings(source.cache.store.folder, source.cache.store.size)
     made = Files(source, site.url, pins=pins, settings=settings)
     made.start(loop)
     return made

@@ -244,7 +244,7 @@ def test_a_stop_ends_what_is_under_way_at_once(source: RemoteSource, loop: Loop)
     reader = Reader(start(source, "held/@5000/octets/9000"), 512)
     before = time.monotonic()
     source.close()
-    wait(lambda: reader.over and not source._downloads, loop)
+    wait(lambda: reader.over and not source.download_count, loop)
     assert time.monotonic() - before < SILENCE
     assert "the daemon stops" in str(reader.error)
     with pytest.raises(Unavailable, match="the daemon stops"):

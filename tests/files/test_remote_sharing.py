@@ -67,7 +67,7 @@ def test_a_download_that_nobody_reads_waits_and_then_ends(
     assert site.sent < 10000000
     body.close()
     wait(lambda: unread.error is not None, loop)
-    wait(lambda: not source._downloads, loop)
+    wait(lambda: not source.download_count, loop)
 
 
 def test_windows_are_smaller_when_downloads_are_many(source: RemoteSource, loop: Loop) -> None:
@@ -208,5 +208,5 @@ def test_readers_of_any_pace_that_come_and_go_get_the_right_octets(
     assert most < download.MAX_WINDOWS + source_module.MAX_DOWNLOADS * (
         download.MIN_WINDOW + MAX_PIECE
     )
-    wait(lambda: not source._downloads, loop)
+    wait(lambda: not source.download_count, loop)
     assert source.window_octets == 0

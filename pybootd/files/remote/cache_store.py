@@ -66,7 +66,7 @@ class CacheStore:
     Threads may share it.
     """
 
-    _by_folder: ClassVar[WeakValueDictionary[Path, CacheStore]] = WeakValueDictionary()
+    by_folder: ClassVar[WeakValueDictionary[Path, CacheStore]] = WeakValueDictionary()
 
     def __init__(self, folder: Path, size: int) -> None:
         self.size = size
@@ -89,9 +89,9 @@ class CacheStore:
     @classmethod
     def shared_at(cls, folder: Path, size: int) -> CacheStore:
         """Return the store in this folder, one for all that ask."""
-        made = cls._by_folder.get(folder)
+        made = cls.by_folder.get(folder)
         if made is None:
-            made = cls._by_folder[folder] = cls(folder, size)
+            made = cls.by_folder[folder] = cls(folder, size)
         made.size = size
         return made
 

@@ -49,7 +49,7 @@ class RemoteSource(Source):
         self._lock = threading.Lock()
         self._downloads: dict[Download, None] = {}  # in the order in which they began
         self._by_url: dict[str, Download] = {}
-        self._cache: FileCache | None = None
+        self.cache: FileCache | None = None
 
     @classmethod
     def from_config(cls, section: Section) -> RemoteSource:
@@ -73,7 +73,7 @@ class RemoteSource(Source):
         """Take who we are to web servers, and the place to keep files in."""
         self.origin.credentials = settings.credentials
         if settings.cache is not None:
-            self._cache = FileCache(self, CacheStore.shared_at(settings.cache, settings.cache_size))
+            self.cache = FileCache(self, CacheStore.shared_at(settings.cache, settings.cache_size))
 
     def start(self, loop: Loop) -> None:
         """Take the loop, in which readers are called back."""
@@ -82,8 +82,8 @@ class RemoteSource(Source):
     def close(self) -> None:
         """End every download."""
         self.closed = True
-        if self._cache is not None:
-            self._cache.close()
+        if self.cache is not None:
+            self.cache.close()
         with self._lock:
             downloads = list(self._downloads)
         for download in downloads:
@@ -104,6 +104,11 @@ class RemoteSource(Source):
         pool += " whole" if request.pin else ""
         call = partial(self._open_url, url, request.pin, requester)
         return Later(call, pool, MAX_DOWNLOADS, request.peer)
+
+    @property
+    def download_count(self) -> int:
+        """How many downloads are under way."""
+        return len(self._downloads)
 
     def call_in_loop(self, callback: Callable[[float], None]) -> None:
         """Call back in the loop's thread."""
@@ -154,8 +159,8 @@ class RemoteSource(Source):
             self._start_download(reader, left.url, left.version)
 
     def _open_url(self, url: str, pin: str, requester: Requester) -> Body:
-        if self._cache is not None:
-            return self._cache.open_url(url, pin, requester)
+        if self.cache is not None:
+            return self.cache.open_url(url, pin, requester)
         if pin:
             text = f"{url} is pinned, and without [cache] dir it can't be checked"
             raise Unavailable(text, FileProblem.UNCHECKED)
