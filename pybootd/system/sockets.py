@@ -129,6 +129,16 @@ def allow_fragments(sock: socket.SocketType) -> None:
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
 
 
+def ephemeral_ports(default: int = 28_232) -> int:
+    """Return how many ports the system chooses from where none is asked for (ip(7))."""
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:  # noqa: PTH123
+            first, last = map(int, file.read().split())
+    except (OSError, ValueError):
+        return default
+    return last - first + 1
+
+
 def raise_file_limit() -> int:
     """Allow this process as many open files as it may have; return how many that are."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -27,10 +27,9 @@ MAX_ADDRESSES = 4096
 
 
 class UnprovenBound:
-    """Bounds what unproven addresses are sent, with ``port_range`` (first, last; None: any)."""
+    """Bounds what unproven addresses are sent, with so many ``ports`` for transfers."""
 
-    def __init__(self, port_range: tuple[int, int] | None) -> None:
-        ports = MIN_UNGUESSABLE_PORTS if port_range is None else port_range[1] - port_range[0] + 1
+    def __init__(self, ports: int) -> None:
         self.is_needed = ports < MIN_UNGUESSABLE_PORTS
         self.max_window = max(1, ports // PORTS_PER_BLOCK)
         """Blocks that an unproven address is sent for one ACK."""

@@ -50,6 +50,14 @@ _WRQ = Opcode.WRQ.to_bytes(2)
 _ERROR = Opcode.ERROR.to_bytes(2)
 
 
+def _count_ports(config: TftpConfig) -> int:
+    """Return how many ports a transfer's is chosen from."""
+    if config.port_range is None:
+        return sockets.ephemeral_ports()
+    first, last = config.port_range
+    return last - first + 1
+
+
 class TftpServer:
     """Serves files on one address and port."""
 
@@ -67,7 +75,7 @@ class TftpServer:
         self._bus = bus
         self._uploads = uploads
         self.ports = TransferPorts(loop, config.port_range)
-        self._context = TftpContext(loop, bus, self.ports, UnprovenBound(config.port_range))
+        self._context = TftpContext(loop, bus, self.ports, UnprovenBound(_count_ports(config)))
         self._context.offload = self._context.offload and config.offload
         self.read_server = ReadServer(
             self._context, config, clients, files, self._refuse_request, self._give_token_back

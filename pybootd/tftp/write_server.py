@@ -99,7 +99,7 @@ class WriteServer:
                 upload.start_upload(now)
 
         self._context.loop.run_in_worker(
-            Later(lambda: folder.check_name(name), "uploads", WRITE_WORKERS), checked
+            Later(lambda: folder.check_name(name), "uploads", WRITE_WORKERS, peer[0]), checked
         )
 
     def _is_same_upload(self, peer: PeerAddress, data: bytes, now: float) -> bool:

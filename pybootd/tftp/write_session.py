@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from pybootd.core.events import EndCause, FileProblem, TransferOutcome, Uploaded
 from pybootd.core.workers import Later, TaskResult
-from pybootd.files.source import FileError, Forbidden, Missing
+from pybootd.files.source import FileError, Forbidden, Missing, get_result
 from pybootd.files.uploads import Exists, NoSpace, UploadedFile, Uploads
 from pybootd.system import sockets
 from pybootd.tftp.context import TftpContext, TransferEnd
@@ -171,7 +171,9 @@ class WriteSession:
                 self._file.keep_file()
             return last
 
-        self._loop.run_in_worker(Later(write, "uploads", WRITE_WORKERS), self._note_written)
+        self._loop.run_in_worker(
+            Later(write, "uploads", WRITE_WORKERS, self.peer[0]), self._note_written
+        )
 
     def _note_written(self, outcome: TaskResult[bool], now: float) -> None:
         self._writing = False
@@ -179,7 +181,7 @@ class WriteSession:
             self._drop_file(kept=outcome.error is None and outcome.value is True)
             return
         try:
-            self._kept = outcome.get()
+            self._kept = get_result(outcome)
         except FileError as error:
             self._fail_upload(error_code_of(error), str(error), now, error.problem)
             return

@@ -32,3 +32,7 @@ def test_an_address_tells_the_family_of_its_socket(
     address: str, family: socket.AddressFamily
 ) -> None:
     assert sockets.family_of(address) is family
+
+
+def test_the_system_has_ports_to_choose_from() -> None:
+    assert sockets.ephemeral_ports() > 0
