@@ -11,7 +11,7 @@ from tests.status.browser import browser, keep, page
 
 from .test_installer import INI
 
-pytestmark = [pytest.mark.boot, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.boot, pytest.mark.timeout(600)]
 
 
 def test_a_boot_is_seen_from_its_first_question_to_the_kernel(
@@ -20,7 +20,7 @@ def test_a_boot_is_seen_from_its_first_question_to_the_kernel(
     ini = tmp_path / "pybootd.ini"
     bios, efi = debian_installer.BOOT_FILES["bios"], debian_installer.BOOT_FILES["efi-x86_64"]
     # as over a slow line, so that there is a bar to see
-    slow = "windowsize = 1\nblocksize = 512\n"
+    slow = "windowsize = 1\nblocksize = 1024\n"
     ini.write_text(INI.format(bios=bios, efi=efi, root=installer_tree) + slow)
     inside = shlex.join(server.command("chromium"))
     program = tmp_path / "chromium"
@@ -32,7 +32,7 @@ def test_a_boot_is_seen_from_its_first_question_to_the_kernel(
         page(chromium, "http://127.0.0.1:8067/") as shown,
         Machine("bios", lan, tmp_path / "pc") as machine,
     ):
-        shown.set_default_timeout(200_000)
+        shown.set_default_timeout(300_000)
         row = shown.locator("tr.machine", has_text=machine.mac)
         row.wait_for()
         row.locator("progress").first.wait_for()
@@ -51,6 +51,6 @@ def test_a_boot_is_seen_from_its_first_question_to_the_kernel(
         keep(shown, "qemu-boot")
         shown.locator("#search").fill(machine.mac.upper().replace(":", "-"))
         row.wait_for()
-        machine.wait_for_line("Linux version", timeout=200)
+        machine.wait_for_line("Linux version", timeout=300)
         assert "failed" not in row.inner_text()
         keep(shown, "qemu-booted")
