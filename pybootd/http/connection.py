@@ -340,7 +340,9 @@ def _read_request(request: h11.Request) -> ParsedRequest:
     closing = False
     for name, value in request.headers:
         if name in _ABOUT:
-            about[name.decode("ascii")] = value.decode("latin-1")
+            known, text = name.decode("ascii"), value.decode("latin-1")
+            listed = known == "via" and known in about  # as below
+            about[known] = f"{about[known]}, {text}" if listed else text
         elif name in _CONDITIONS:
             text, known = value.decode("latin-1"), name.decode("ascii")
             # RFC 9110 5.3: a field that comes twice is one list

@@ -421,6 +421,18 @@ def test_filters_learn_who_asks(lab: Lab) -> None:
     assert (asked.query, asked.about) == ("mac=1", {"host": "x"})
 
 
+def test_the_whole_way_of_a_request_is_told(lab: Lab) -> None:
+    ways: list[str] = []
+
+    def note(request: FileRequest) -> OpenedFile:
+        ways.append(request.about.get("via", ""))
+        return OpenedFile(TextBody(b"made"), "made")
+
+    lab.opener = note
+    lab.peer().get("any", "Via: 1.1 first", "Via: 1.0 second, 1.1 third")
+    assert ways == ["1.1 first, 1.0 second, 1.1 third"]
+
+
 def test_one_address_has_so_many_connections_and_others_have_theirs(root: Path) -> None:
     with running(root, replace(BASE, connections=2)) as lab:
         peers = [lab.peer() for _ in range(3)]

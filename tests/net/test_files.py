@@ -179,3 +179,17 @@ def test_a_template_over_tftp_and_http(lab: Lab) -> None:
     assert "grub/grub.cfg (grub/grub.cfg.j2): done" in said
     assert re.search(rf"WARNING *tftp {LEASED} bad: {re.escape(why)}", said)
     assert re.search(rf"WARNING *http {LEASED} bad: {re.escape(why)}", said)
+
+
+def test_a_file_beside_the_boot_file_and_one_behind_a_link_that_leads_out(lab: Lab) -> None:
+    put(
+        lab.folder,
+        {"root/vendor/boot.efi": "boot", "root/vendor/grubx64.efi": "grub", "stage/img": "image"},
+    )
+    (lab.folder / "root/img").symlink_to(lab.folder / "stage/img")
+    tftp = f"[tftp]\nroot = ./root\nlinks = {lab.folder}/stage\n"
+    with lab.serving(f"[bootp]\npool_start = {LEASED}\nleases = memory\n{tftp}"):
+        assert "no such file" in str(lab.get("grubx64.efi"))
+        assert lab.get("vendor/boot.efi") == b"boot"
+        assert lab.get("grubx64.efi") == b"grub"
+        assert lab.get("img") == b"image"
