@@ -19,31 +19,41 @@ if TYPE_CHECKING:
 MAX_HINTS = 100
 """Architectures that hints are given for: a flood of made-up ones ends there."""
 # RFC 4578 erratum 4624: the RFC swaps them; x64 firmware sends 7, some sends 9
-_SAME_FILE: dict[int | None, int] = {7: 9, 9: 7}
+_SAME_FILE = {7: 9, 9: 7}
 
 
 class BootFileChoice(NamedTuple):  # a frozen dataclass takes thrice as long to make
     """What a client is to boot.
 
-    ``file``: the name as it was written, empty: none. ``url``: the same as HTTP Boot wants it,
-    empty for other clients. ``reason`` says which kind of entry decided, ``rests_on`` names the
-    entry. ``hint``: what the configuration lacks. ``own``: the file that is set for this very
-    client or its class, which may not be the one it gets now.
+    ``told``: what the client is told, empty: no file. ``file``: the name as it was written;
+    ``url``: the same as HTTP Boot wants it, empty for other clients. ``reason`` says which kind of
+    entry decided, ``architecture`` which one's, where it was one. ``hint``: what the configuration
+    lacks. ``own``: the file that is set for this very client or its class, which may not be the one
+    it gets now.
     """
 
+    told: str = ""
     file: str = ""
     url: str = ""
     reason: BootFileReason = BootFileReason.NO_ENTRY
-    rests_on: str = ""
+    architecture: int | None = None
     hint: BootFileHint | None = None
     own: str = ""
 
     @property
-    def told(self) -> str:
-        """What the client is told: the URL, or else the name; empty: no file."""
-        return self.url or self.file
+    def rests_on(self) -> str:
+        """Name the entry that decided, as a person finds it; empty: there is none."""
+        if self.architecture is not None:
+            return f"[bootfile] {self.architecture:05d}"
+        return _ENTRIES.get(self.reason, "")
 
 
+_ENTRIES = {
+    BootFileReason.ACCESS_LIST: "[bootp] access",
+    BootFileReason.CLIENT: "boot_file of its [client] or [class]",
+    BootFileReason.IPXE: "[bootfile] ipxe",
+    BootFileReason.DEFAULT: "[bootfile] default",
+}
 NO_BOOT_FILE = BootFileChoice()
 
 
@@ -56,57 +66,52 @@ def choose_boot_file(
     architecture's, the default. A client that runs iPXE gets ``[bootfile] ipxe`` before the last
     two, and never iPXE again, which would load itself for ever.
     """
-    client, own = request.client, verdict.file or request.profile.boot_file
-    file, reason, rests_on = _find_entry(client, files, verdict.file, request.profile.boot_file)
-    if client.ipxe and reason is not BootFileReason.IPXE and is_ipxe(file):
-        file, reason = "", BootFileReason.IPXE_AGAIN
-    url = ""
+    client, named, own = request.client, verdict.file, request.profile.boot_file
+    file, reason, architecture = _find_entry(client, files, named, own)
+    own = named or own
+    hint = None
+    if client.ipxe:
+        if reason is not BootFileReason.IPXE and is_ipxe(file):
+            file, reason, hint = "", BootFileReason.IPXE_AGAIN, BootFileHint.WRITE_IPXE
+    elif reason is BootFileReason.DEFAULT or reason is BootFileReason.NO_ENTRY:
+        code = client.architecture
+        # a default alone was made for what every PC once was
+        if code is not None and (code != BIOS or files.by_architecture):
+            hint = BootFileHint.WRITE_ARCHITECTURE
     if client.vendor_class.startswith("HTTPClient"):
         if "://" in file:
-            url = file
-        elif not httpd.enable:
-            reason = BootFileReason.NO_URL if file else reason
-            return BootFileChoice("", "", reason, rests_on, BootFileHint.WRITE_URL, own)
-        elif file:
+            return BootFileChoice(file, file, file, reason, architecture, hint, own)
+        if not httpd.enable:
+            reason, hint = BootFileReason.NO_URL if file else reason, BootFileHint.WRITE_URL
+            return BootFileChoice("", "", "", reason, architecture, hint, own)
+        if file:
             host = request.subnet.settings.next_server or request.server
             port = "" if httpd.port == 80 else f":{httpd.port}"
             url = f"http://{host}{port}/{quote(file.lstrip('/'))}"
-    return BootFileChoice(file, url, reason, rests_on, _find_hint(client, files, reason), own)
+            return BootFileChoice(url, file, url, reason, architecture, hint, own)
+    return BootFileChoice(file, file, "", reason, architecture, hint, own)
 
 
 def _find_entry(
     client: Client, files: BootFileConfig, named: str, own: str
-) -> tuple[str, BootFileReason, str]:
-    """Return the file of the first entry that fits, and which entry that is."""
+) -> tuple[str, BootFileReason, int | None]:
+    """Return the file of the first entry that fits, what kind of entry, and its architecture."""
     set_for_it = named or own
     if client.ipxe and files.ipxe and (not set_for_it or is_ipxe(set_for_it)):
-        return files.ipxe, BootFileReason.IPXE, "[bootfile] ipxe"
+        return files.ipxe, BootFileReason.IPXE, None
     if named:
-        return named, BootFileReason.ACCESS_LIST, "[bootp] access"
+        return named, BootFileReason.ACCESS_LIST, None
     if own:
-        return own, BootFileReason.CLIENT, "boot_file of its [client] or [class]"
-    for code in (client.architecture, *client.other_architectures):
-        for entry in (code, _SAME_FILE.get(code)):
-            file = files.by_architecture.get(entry) if entry is not None else ""
-            if file:
-                return file, BootFileReason.ARCHITECTURE, f"[bootfile] {entry:05d}"
+        return own, BootFileReason.CLIENT, None
+    if client.architecture is not None:
+        for code in (client.architecture, *client.other_architectures):
+            for entry in (code, _SAME_FILE.get(code, code)):
+                file = files.by_architecture.get(entry)
+                if file:
+                    return file, BootFileReason.ARCHITECTURE, entry
     if files.default:
-        return files.default, BootFileReason.DEFAULT, "[bootfile] default"
-    return "", BootFileReason.NO_ENTRY, ""
-
-
-def _find_hint(
-    client: Client, files: BootFileConfig, reason: BootFileReason
-) -> BootFileHint | None:
-    """Say which line of ``[bootfile]`` this client lacks; None: it lacks none."""
-    if reason is BootFileReason.IPXE_AGAIN:
-        return BootFileHint.WRITE_IPXE
-    if client.ipxe or reason not in (BootFileReason.DEFAULT, BootFileReason.NO_ENTRY):
-        return None
-    code = client.architecture
-    if code is None or (code == BIOS and not files.by_architecture):
-        return None  # a default alone, and made for what every PC once was
-    return BootFileHint.WRITE_ARCHITECTURE
+        return files.default, BootFileReason.DEFAULT, None
+    return "", BootFileReason.NO_ENTRY, None
 
 
 class BootFileHints:

@@ -30,6 +30,7 @@ from pybootd.dhcp4.request import (
     BOOTP,
     Arrival,
     DhcpRequest,
+    names_server,
     read_ciaddr,
     read_kind,
     read_requested_ip,
@@ -39,7 +40,19 @@ from pybootd.dhcp4.request import (
 )
 from pybootd.dhcp4.subnets import LeaseHolders, Subnets
 from pybootd.dhcp4.wire import options, pxe
-from pybootd.dhcp4.wire.packet import BOOTREQUEST, NOBODY, MessageType, Packet
+from pybootd.dhcp4.wire.packet import (
+    ACK,
+    BOOTREQUEST,
+    DECLINE,
+    DISCOVER,
+    INFORM,
+    NOBODY,
+    OFFER,
+    RELEASE,
+    REQUEST,
+    MessageType,
+    Packet,
+)
 from pybootd.leases.conflicts import ConflictWatch
 from pybootd.leases.lease import FOREVER, Lease, LeaseState
 from pybootd.leases.pool import DECLINE_HOLD_S, Pool
@@ -87,7 +100,7 @@ class DhcpHandler:
         kind = read_kind(packet)
         if packet.op != BOOTREQUEST:
             return []
-        if kind in (MessageType.DECLINE, MessageType.RELEASE):
+        if kind in (DECLINE, RELEASE):
             return self._end_lease(packet, arrival, kind, now)
         place = self._subnets.choose_subnet(packet, arrival)
         owner = self.identify_client(packet.chaddr, packet.options.get(options.CLIENT_ID))
@@ -95,24 +108,23 @@ class DhcpHandler:
             return self._note_missing_subnet(packet, arrival, now) if owner else []
         subnet, server = place
         lease = subnet.pool.find_lease(owner)
-        known = self._clients.find_by_identity(
-            make_identity(packet.chaddr, packet.options.get(options.CLIENT_ID))
-        )
+        known = self._clients.find_by_identity(packet.chaddr or owner)
         uuid = (known.uuid if known else None) or (lease.uuid if lease else None)
         had = lease.address if lease else None
         ciaddr = read_ciaddr(packet, kind, arrival)
         if not self._subnets.may_answer(packet, arrival, ciaddr):
             return []
-        had = had or (ciaddr if ciaddr != NOBODY else None)
+        if had is None and ciaddr is not NOBODY:
+            had = ciaddr
         held = lease is not None and lease.state is not LeaseState.OFFERED
         link = arrival.interface.name
         client = pxe.read_client(packet, link, uuid, had, self._boot_classes, known=held)
         request = DhcpRequest(packet, arrival, subnet, server, client, owner, kind, ciaddr)
         if self._profiles:
             request.profile = self._profiles.find_profile(client)
-        if kind == MessageType.REQUEST and not self.names_this_server(packet):
+        if kind == REQUEST and not self.names_this_server(packet):
             return self._note_other_choice(request, lease, now)
-        if kind not in (BOOTP, MessageType.DISCOVER, MessageType.REQUEST, MessageType.INFORM):
+        if kind not in (BOOTP, DISCOVER, REQUEST, INFORM):
             return []
         if not self._admission.boots_from_here(request, known, lease):
             reason, cause = "it does not boot from the network", RefusalCause.NOT_BOOTING
@@ -125,10 +137,12 @@ class DhcpHandler:
 
     def names_this_server(self, packet: Packet) -> bool:
         """Tell whether the request names us, or no server at all."""
+        octets = packet.options.get(options.SERVER_ID)
+        if octets is None or octets in self._subnets.server_ids:
+            return True
         named = read_server_id(packet)
-        return (
-            named is None or named in self._subnets.own or named == read_server_id_override(packet)
-        )
+        ours = (None, read_server_id_override(packet))
+        return named in ours or named in self._subnets.own
 
     def waiting_requests(self) -> list[DhcpRequest]:
         """Return the requests whose answers wait for an access list or a probe."""
@@ -136,7 +150,7 @@ class DhcpHandler:
 
     def _note_missing_subnet(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
         """Say of a relay that no subnet is its own; other networks' clients are no concern."""
-        if packet.giaddr == NOBODY:
+        if packet.giaddr is NOBODY:
             return []
         client = pxe.read_client(packet, arrival.interface.name)
         chosen = read_selected_subnet(packet) or packet.giaddr
@@ -155,13 +169,13 @@ class DhcpHandler:
         """Decide a request that may be served; ``probe_until``: when its probing has to end."""
         request.hostname = verdict.hostname or request.profile.hostname
         request.boot_file = choose_boot_file(request, verdict, self._files, self._httpd)
-        if request.kind == MessageType.INFORM:
-            return [self._replies.build_reply(request, MessageType.ACK, NOBODY, 0)]
+        if request.kind == INFORM:
+            return [self._replies.build_reply(request, ACK, NOBODY, 0)]
         if self.offline and not self._is_lease_in_database(request, now):
             reason = "the lease database is away, and new clients wait for it"
             cause = RefusalCause.DATABASE_AWAY
             return self._admission.refuse_all_alike(request.client, reason, cause, now)
-        if request.kind == MessageType.DISCOVER:
+        if request.kind == DISCOVER:
             until = now + PROBE_TIME_S if probe_until is None else probe_until
             return self._offer_address(request, verdict, now, until)
         if request.kind == BOOTP:
@@ -170,12 +184,12 @@ class DhcpHandler:
 
     def _decide_dhcp_request(self, request: DhcpRequest, now: float) -> list[Action]:
         """Decide a DHCPREQUEST by the state that its client is in (RFC 2131 4.3.2)."""
-        if request.ciaddr != NOBODY:  # RENEWING, REBINDING
+        if request.ciaddr is not NOBODY:  # RENEWING, REBINDING
             return self._extend_lease(request, request.ciaddr, now)
         requested_ip = read_requested_ip(request.packet)
-        if read_server_id(request.packet) is None:  # INIT-REBOOT
+        if not names_server(request.packet):  # INIT-REBOOT
             return self._confirm_rebooted(request, requested_ip, now) if requested_ip else []
-        if requested_ip is None and request.packet.ciaddr != NOBODY:
+        if requested_ip is None and request.packet.ciaddr is not NOBODY:
             requested_ip = request.packet.ciaddr  # RFC 1541 had no better place for it
         return self._confirm_selected(request, requested_ip, now) if requested_ip else []
 
@@ -190,11 +204,11 @@ class DhcpHandler:
             return self._refuse_for_full_pool(request, now)
         pi = pxe.is_pi(request.packet)
         lease.booted |= pi  # it may use what it is offered, which every daemon has to know
-        here = request.packet.giaddr == NOBODY  # a relay's network is out of ARP's reach
+        here = request.packet.giaddr is NOBODY  # a relay's network is out of ARP's reach
         if self._bootp.conflict_check and here and not lease.checked and now < probe_until:
             return self._probe_before_offer(request, verdict, lease, probe_until)
         seconds = self._lease_seconds(request, lease, now)
-        reply = self._replies.build_reply(request, MessageType.OFFER, lease.ipv4, seconds)
+        reply = self._replies.build_reply(request, OFFER, lease.ipv4, seconds)
         pool.note_offer_sent(lease, idle=not pi)
         if pi:
             self.holders.note_offer_to_pi(request, lease)
@@ -315,14 +329,14 @@ class DhcpHandler:
 
     def _acknowledge_lease(self, request: DhcpRequest, lease: Lease, now: float) -> list[Action]:
         seconds = self._lease_seconds(request, lease, now)
-        return self._bind_lease(request, lease, MessageType.ACK, seconds, now)
+        return self._bind_lease(request, lease, ACK, seconds, now)
 
     def _answer_bootp(self, request: DhcpRequest, now: float) -> list[Action]:
         """Answer a BOOTP request: an address for good (RFC 951, RFC 1534 3)."""
         packet = request.packet
         if packet.sname not in (b"", self._bootp.servername.encode()):
             return []  # RFC 951 7.3: it wants another server
-        if request.ciaddr != NOBODY:
+        if request.ciaddr is not NOBODY:
             return [self._replies.build_reply(request, None, NOBODY, FOREVER)]
         move = not self.offline
         lease = request.subnet.pool.offer_address(request.owner, request.client.mac, now, move=move)
@@ -386,7 +400,7 @@ class DhcpHandler:
     def _end_lease(self, packet: Packet, arrival: Arrival, kind: int, now: float) -> list[Action]:
         """Note a DECLINE or RELEASE; from anyone but the owner it does nothing."""
         requested_ip = read_requested_ip(packet)
-        address = (requested_ip or NOBODY) if kind == MessageType.DECLINE else packet.ciaddr
+        address = (requested_ip or NOBODY) if kind == DECLINE else packet.ciaddr
         subnet = self._subnets.find_subnet(address)
         owner = self.identify_client(packet.chaddr, packet.options.get(options.CLIENT_ID))
         lease = subnet.pool.find_lease(owner) if subnet is not None and owner else None
@@ -395,7 +409,7 @@ class DhcpHandler:
         if not self.names_this_server(packet):
             return []
         client = pxe.read_client(packet, arrival.interface.name, lease.uuid, address)
-        if kind == MessageType.DECLINE:
+        if kind == DECLINE:
             if not lease.is_active(now):
                 return []  # RFC 2131 3.1, 5: it is an address that we confirmed which it declines
             believed = self._conflicts.believe_decline(owner, now)

@@ -134,7 +134,8 @@ class ServedInterfaces:
             return None
         local = IPv4Address(datagram.local) if datagram.local else NOBODY
         unicast = bool(datagram.local) and datagram.destination == datagram.local
-        arrival = Arrival(interface, local, IPv4Address(datagram.address), unicast)
+        source = NOBODY if datagram.address == "0.0.0.0" else IPv4Address(datagram.address)
+        arrival = Arrival(interface, local, source, unicast)
         self._arrivals[key] = arrival
         return arrival
 

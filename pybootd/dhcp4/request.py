@@ -10,7 +10,7 @@ from pybootd.config.options.bootp import BootpConfig
 from pybootd.core.client import Client
 from pybootd.dhcp4.bootfile import NO_BOOT_FILE, BootFileChoice
 from pybootd.dhcp4.wire import options
-from pybootd.dhcp4.wire.packet import NOBODY, MessageType, Packet
+from pybootd.dhcp4.wire.packet import DISCOVER, INFORM, NOBODY, REQUEST, Packet
 from pybootd.dhcp4.wire.pxe import parse_relay_agent
 from pybootd.leases.pool import Pool
 from pybootd.system.interfaces import Interface
@@ -84,23 +84,31 @@ def read_kind(packet: Packet) -> int:
 
 
 def read_ciaddr(packet: Packet, kind: int, arrival: Arrival) -> IPv4Address:
-    """Return the address at which the client can be reached, NOBODY for none.
+    """Return the address at which the client can be reached, for none NOBODY itself.
 
     Only a client that has an address says it in ciaddr: in RENEWING, REBINDING and INFORM (RFC 2131
     4.3.2, 4.3.5), and in BOOTP (RFC 951 3). In other messages firmware repeats an old one. A client
     that renews names neither server nor address. One that does so nevertheless sends from ciaddr,
     and one that names its address in option 50 instead sends from that.
     """
-    if kind == MessageType.INFORM or kind == BOOTP:
-        return packet.ciaddr
-    if kind != MessageType.REQUEST:
+    ciaddr, source = packet.ciaddr, arrival.source
+    if kind == DISCOVER or (ciaddr is NOBODY and source is NOBODY):
         return NOBODY
-    claimed, source = packet.ciaddr, arrival.source
-    if claimed == NOBODY:
-        claimed = read_requested_ip(packet) or NOBODY
-        return claimed if claimed == source and read_server_id(packet) is None else NOBODY
-    names = options.SERVER_ID in packet.options or options.REQUESTED in packet.options
-    return NOBODY if names and source != claimed else claimed
+    if kind in (INFORM, BOOTP):
+        return ciaddr
+    if kind != REQUEST:
+        return NOBODY
+    chose = options.SERVER_ID in packet.options
+    if ciaddr is NOBODY:
+        return source if not chose and read_requested_ip(packet) == source else NOBODY
+    named = chose or options.REQUESTED in packet.options
+    return NOBODY if named and source != ciaddr else ciaddr
+
+
+def names_server(packet: Packet) -> bool:
+    """Tell whether the client chose a server (option 54), whichever it is."""
+    octets = packet.options.get(options.SERVER_ID, b"")
+    return len(octets) > 0 and len(octets) % 4 == 0
 
 
 def read_server_id(packet: Packet) -> IPv4Address | None:

@@ -11,6 +11,7 @@ from pybootd.config.client_classes import ClientProfiles, SubnetConfig
 from pybootd.config.loader import Config
 from pybootd.config.options.bootp import BootpConfig
 from pybootd.config.values import ANY
+from pybootd.core.bounded_map import BoundedMap
 from pybootd.core.client import Client, IPAddress
 from pybootd.core.client_table import ClientTable
 from pybootd.core.events import Released
@@ -40,12 +41,14 @@ class Subnets:
         self._config = config
         self.changed: dict[int, Lease] = {}
         self.own: frozenset[IPv4Address] = frozenset()
+        self.server_ids: frozenset[bytes] = frozenset()
+        """The same as option 54 has them."""
         self._subnets: list[Subnet] = []
         self._main: Subnet | None = None  # that of [bootp]
         self._homeless: list[Lease] = []
         self._by_interface: dict[int, tuple[Subnet, IPv4Address] | None] = {}
         self._shared_addresses: set[int] = set()  # broadcast and network addresses
-        self._by_relay: dict[IPv4Address, Subnet] = {}
+        self._by_relay: BoundedMap[IPv4Address, Subnet] = BoundedMap(MAX_RELAYS)
 
     def __iter__(self) -> Iterator[Subnet]:
         return iter(self._subnets)
@@ -54,6 +57,7 @@ class Subnets:
         """Take note of the host's interfaces: at start, and when they have changed."""
         addresses = [own for interface in interfaces for own in interface.addresses]
         self.own = frozenset(own.ip for own in addresses)
+        self.server_ids = frozenset(own.packed for own in self.own)
         self._by_interface.clear()
         self._by_relay.clear()
         self._shared_addresses = _list_shared_addresses(own.network for own in addresses)
@@ -171,9 +175,9 @@ class Subnets:
     def choose_subnet(self, packet: Packet, arrival: Arrival) -> tuple[Subnet, IPv4Address] | None:
         """Return the network that the request is for, and our address for it; None: not ours."""
         selected = read_selected_subnet(packet)
-        if selected is not None or packet.giaddr != NOBODY:
+        if selected is not None or packet.giaddr is not NOBODY:
             return self._choose_behind_relay(selected or packet.giaddr, arrival)
-        if arrival.unicast and arrival.source != NOBODY:
+        if arrival.unicast and arrival.source is not NOBODY:
             # a client that got its lease through a relay renews it straight with us
             found = self.find_subnet(read_ciaddr(packet, read_kind(packet), arrival))
             if found is not None:
@@ -188,8 +192,6 @@ class Subnets:
     ) -> tuple[Subnet, IPv4Address] | None:
         found = self._by_relay.get(relay)
         if found is None and (found := self.find_subnet(relay)) is not None:
-            if len(self._by_relay) >= MAX_RELAYS:
-                self._by_relay.clear()
             self._by_relay[relay] = found
         return None if found is None else (found, arrival.local)
 
@@ -210,7 +212,7 @@ class Subnets:
         Of several it is the one where the client's reserved address is.
         """
         hosts = [one for one in self._subnets if one.network.prefixlen == 32]
-        if not hosts or arrival.local == NOBODY:
+        if not hosts or arrival.local is NOBODY:
             return None
         kept = self._config.static.get(mac)
         reserved = [one for one in hosts if kept is not None and kept in one.network]

@@ -138,7 +138,7 @@ def test_why_this_file(
 def test_why_no_file() -> None:
     again = choose(BootFileConfig("ipxe.efi"), Client(MAC, ipxe=True))
     assert (again.file, again.reason) == ("", REASON.IPXE_AGAIN)
-    assert (again.rests_on, again.hint) == ("[bootfile] default", BootFileHint.WRITE_IPXE)
+    assert (again.rests_on, again.hint) == ("", BootFileHint.WRITE_IPXE)
     none = choose(BootFileConfig(), Client(MAC))
     assert (none.file, none.reason, none.hint) == ("", REASON.NO_ENTRY, None)
     over_http = Client(MAC, vendor_class="HTTPClient:Arch:00016", architecture=16)

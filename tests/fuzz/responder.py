@@ -15,7 +15,7 @@ from pybootd.core.events import AddressConflict, Released
 from pybootd.core.workers import Later, TaskResult
 from pybootd.dhcp4.actions import Action, Probe, Publish, Wait
 from pybootd.dhcp4.reply import Reply
-from pybootd.dhcp4.request import Arrival
+from pybootd.dhcp4.request import BOOTP, Arrival, read_kind
 from pybootd.dhcp4.wire.packet import BOOTREPLY, COOKIE, NOBODY, DhcpPacketError, Packet, decode
 from tests.dhcp4.desk import FIRST, LAN, SERVER, WAN, Desk
 
@@ -170,10 +170,10 @@ class Wire:
         """See that it answers a request that wants it, once, and is no larger than may be."""
         said = decode(reply.data)
         asked, origin = self.asked[said.xid]
-        kind = int.from_bytes(asked.options.get(53, b""))
+        kind = read_kind(asked)
         assert said.op == BOOTREPLY
         assert asked.op != BOOTREPLY
-        assert kind in ANSWERED or 53 not in asked.options or kind == 0
+        assert kind in ANSWERED or kind == BOOTP
         assert said.xid not in self.answered
         self.answered.add(said.xid)
         assert (said.chaddr, said.giaddr, said.hops, said.secs) == (

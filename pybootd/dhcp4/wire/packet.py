@@ -46,6 +46,10 @@ class MessageType(IntEnum):
     INFORM = 8
 
 
+# the same as names of this module: Python 3.11 takes 0.1 us to find a member of an enum
+DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = MessageType
+
+
 @dataclass(slots=True)
 class Packet:
     """One message, its fields named as in RFC 2131 table 1.
@@ -53,7 +57,8 @@ class Packet:
     ``chaddr`` is cut to hlen; ``sname`` and ``file`` end before their first NUL. ``options`` holds
     every option in the order in which it came, long ones joined (RFC 3396), those in ``sname`` and
     ``file`` included (option 52, which itself is not kept). ``cookie`` False: a vendor field that
-    is not in RFC 1048 form, or none; it is not kept. ``cut_off``: the options stop in the middle of
+    is not in RFC 1048 form, or none; it is not kept. An address of 0.0.0.0 is NOBODY itself, which
+    is cheaper to tell than an equal one. ``cut_off``: the options stop in the middle of
     one, or without an END in a message that is shorter than BOOTP's; it counts in no comparison.
     """
 

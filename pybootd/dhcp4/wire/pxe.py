@@ -16,6 +16,7 @@ FETCH_FILE = b"\x06\x01\x08\xff"
 # what network boot clients call themselves (RFC 4578 2.4, UEFI 2.10 24.7)
 CLASSES = ("PXEClient", "HTTPClient")
 _ARCHITECTURE = re.compile(r":Arch:([0-9]{5})\b")  # RFC 4578 2.4
+_PRINTABLE = bytes(octet if 32 <= octet < 127 else ord("?") for octet in range(256))
 _BOOT_ITEM = 71  # PXE 2.1 table 2-1
 # iPXE's option 175, item 0xb0, no-pxedhcp: it need not wait for a proxyDHCP server
 NO_PROXY = b"\xb0\x01\x01"
@@ -47,7 +48,7 @@ def parse_user_class(value: bytes) -> str:
 
 def plain(value: bytes) -> str:
     """Read text that a client sent: trailing NULs and whatever is no printable ASCII go."""
-    return "".join(chr(octet) if 32 <= octet < 127 else "?" for octet in value.rstrip(b"\0"))
+    return value.rstrip(b"\0").translate(_PRINTABLE).decode("ascii")
 
 
 def parse_vendor(value: bytes) -> dict[int, bytes]:
@@ -104,7 +105,8 @@ def read_client(
     sent = packet.options
     vendor_class = plain(sent[options.CLASS]) if options.CLASS in sent else ""
     user_class = parse_user_class(sent[options.USER_CLASS]) if options.USER_CLASS in sent else ""
-    architectures = _read_architectures(sent.get(options.ARCHITECTURE, b""), vendor_class)
+    listed = sent.get(options.ARCHITECTURE, b"")
+    architectures = _read_architectures(listed, vendor_class) if listed or vendor_class else ()
     machine = sent.get(options.UUID)
     return Client(
         packet.chaddr,
@@ -115,13 +117,11 @@ def read_client(
         user_class,
         plain(sent[options.HOSTNAME]) if options.HOSTNAME in sent else "",
         # some firmware lacks 97 or has its own class (danderson/pixiecore#21)
-        bool(sent.get(options.ARCHITECTURE))
-        or machine is not None
-        or vendor_class.startswith(classes),
+        bool(listed) or machine is not None or vendor_class.startswith(classes),
         # FlexBoot sends 175 without 77 (warewulf/warewulf3#104)
-        options.IPXE in sent or "iPXE" in user_class.split(),
+        options.IPXE in sent or ("iPXE" in user_class and "iPXE" in user_class.split()),
         options.TYPE not in sent,
-        packet.giaddr if packet.giaddr != NOBODY else None,
+        packet.giaddr if packet.giaddr is not NOBODY else None,
         interface,
         address,
         _circuit(parse_relay_agent(packet).get(1, b"")) if options.RELAY_AGENT in sent else "",
