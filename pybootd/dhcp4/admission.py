@@ -12,7 +12,9 @@ from pybootd.core.events import RefusalCause, Refused
 from pybootd.core.rate_limit import REMIND_S, once_per
 from pybootd.core.workers import TaskResult, TooManyWaitingError
 from pybootd.dhcp4.actions import Action, Publish, Wait
-from pybootd.dhcp4.request import DhcpRequest
+from pybootd.dhcp4.request import Arrival, DhcpRequest, read_selected_subnet
+from pybootd.dhcp4.wire import pxe
+from pybootd.dhcp4.wire.packet import NOBODY, Packet
 from pybootd.leases.lease import Lease
 
 log = logging.getLogger(__name__)
@@ -105,3 +107,12 @@ class Admission:
         """Leave a request unanswered for a reason that isn't the client's: one warning for all."""
         level = logging.WARNING if self._reminder.take_token(reason, now) else logging.DEBUG
         return [Publish(Refused(client, reason, level, cause))]
+
+    def refuse_relay(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
+        """Say of a relay that no subnet is its own; clients of other networks are no concern."""
+        if packet.giaddr is NOBODY:
+            return []
+        client = pxe.read_client(packet, arrival.interface.name)
+        chosen = read_selected_subnet(packet) or packet.giaddr
+        reason = f"no [subnet] has {chosen}, by which its relay {packet.giaddr} asks for it"
+        return self.refuse_all_alike(client, reason, RefusalCause.OTHER, now)

@@ -34,9 +34,7 @@ from pybootd.dhcp4.request import (
     read_ciaddr,
     read_kind,
     read_requested_ip,
-    read_selected_subnet,
     read_server_id,
-    read_server_id_override,
 )
 from pybootd.dhcp4.subnets import LeaseHolders, Subnets
 from pybootd.dhcp4.wire import options, pxe
@@ -105,7 +103,7 @@ class DhcpHandler:
         place = self._subnets.choose_subnet(packet, arrival)
         owner = self.identify_client(packet.chaddr, packet.options.get(options.CLIENT_ID))
         if place is None or not owner:
-            return self._note_missing_subnet(packet, arrival, now) if owner else []
+            return self._admission.refuse_relay(packet, arrival, now) if owner else []
         subnet, server = place
         lease = subnet.pool.find_lease(owner)
         known = self._clients.find_by_identity(packet.chaddr or owner)
@@ -122,7 +120,7 @@ class DhcpHandler:
         request = DhcpRequest(packet, arrival, subnet, server, client, owner, kind, ciaddr)
         if self._profiles:
             request.profile = self._profiles.find_profile(client)
-        if kind == REQUEST and not self.names_this_server(packet):
+        if kind == REQUEST and not self._subnets.includes_server_of(packet):
             return self._note_other_choice(request, lease, now)
         if kind not in (BOOTP, DISCOVER, REQUEST, INFORM):
             return []
@@ -135,27 +133,9 @@ class DhcpHandler:
         """Return what tells clients apart here; empty for one that shows nothing."""
         return make_identity(mac, client_id, self._by_client_id)
 
-    def names_this_server(self, packet: Packet) -> bool:
-        """Tell whether the request names us, or no server at all."""
-        octets = packet.options.get(options.SERVER_ID)
-        if octets is None or octets in self._subnets.server_ids:
-            return True
-        named = read_server_id(packet)
-        ours = (None, read_server_id_override(packet))
-        return named in ours or named in self._subnets.own
-
     def waiting_requests(self) -> list[DhcpRequest]:
         """Return the requests whose answers wait for an access list or a probe."""
         return list(self._admission.waiting.values())
-
-    def _note_missing_subnet(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
-        """Say of a relay that no subnet is its own; other networks' clients are no concern."""
-        if packet.giaddr is NOBODY:
-            return []
-        client = pxe.read_client(packet, arrival.interface.name)
-        chosen = read_selected_subnet(packet) or packet.giaddr
-        reason = f"no [subnet] has {chosen}, by which its relay {packet.giaddr} asks for it"
-        return self._admission.refuse_all_alike(client, reason, RefusalCause.OTHER, now)
 
     # what is asked?
 
@@ -362,14 +342,8 @@ class DhcpHandler:
         self.holders.note_lease(request, client, lease)
         request.subnet.pool.bind_lease(lease, seconds, now)
         elsewhere = self._subnets.other_file_server(request, choice.told)
-        event = Confirmed(
-            client,
-            lease.address,
-            choice.told,
-            client.network_boot,
-            elsewhere,
-            file_reason=choice.reason,
-        )
+        booting, why = client.network_boot, choice.reason
+        event = Confirmed(client, lease.address, choice.told, booting, elsewhere, file_reason=why)
         reply = self._replies.build_reply(request, kind, lease.ipv4, seconds)
         return [reply, Publish(event, durable=True)]
 
@@ -406,7 +380,7 @@ class DhcpHandler:
         lease = subnet.pool.find_lease(owner) if subnet is not None and owner else None
         if subnet is None or lease is None or lease.address != address:
             return []
-        if not self.names_this_server(packet):
+        if not self._subnets.includes_server_of(packet):
             return []
         client = pxe.read_client(packet, arrival.interface.name, lease.uuid, address)
         if kind == DECLINE:

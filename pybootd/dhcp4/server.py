@@ -284,7 +284,7 @@ class DhcpServer:
             return handler.handle_request(packet, arrival, now)
         index, kind = arrival.interface.index, packet.options.get(options.TYPE, b"")
         chosen = read_address(packet.options.get(options.SERVER_ID))
-        ours = handler.names_this_server(packet)
+        ours = self._subnets.includes_server_of(packet)
         if kind == bytes((MessageType.DISCOVER,)) and not is_probe(packet):
             detector.note_discover(index, now)
         elif kind == bytes((MessageType.REQUEST,)) and not ours and chosen is not None:

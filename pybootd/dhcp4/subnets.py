@@ -22,7 +22,10 @@ from pybootd.dhcp4.request import (
     read_ciaddr,
     read_kind,
     read_selected_subnet,
+    read_server_id,
+    read_server_id_override,
 )
+from pybootd.dhcp4.wire import options
 from pybootd.dhcp4.wire.packet import NOBODY, Packet
 from pybootd.leases.lease import Lease, LeaseState
 from pybootd.leases.pool import EVERYWHERE, Pool
@@ -143,6 +146,14 @@ class Subnets:
             listed = ", ".join(map(str, out[:3])) + (" ..." if out[3:] else "")
             return [f"{listed}: kept, but in no network here: the client gets another address"]
         return []
+
+    def includes_server_of(self, packet: Packet) -> bool:
+        """Tell whether the request names us, or no server at all."""
+        octets = packet.options.get(options.SERVER_ID)
+        if octets is None or octets in self.server_ids:
+            return True
+        named = read_server_id(packet)
+        return named in (None, read_server_id_override(packet)) or named in self.own
 
     def may_answer(self, packet: Packet, arrival: Arrival, ciaddr: IPv4Address) -> bool:
         """Tell whether each address to which the reply may go is one host's, or none.

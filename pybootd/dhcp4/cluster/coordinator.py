@@ -143,7 +143,7 @@ class Coordinator:
         handler = self._server.handler
         owner = handler.identify_client(packet.chaddr, sent.get(options.CLIENT_ID))
         if kind in (MessageType.REQUEST, MessageType.RELEASE, MessageType.DECLINE):
-            if not handler.names_this_server(packet):
+            if not self._server.subnets.includes_server_of(packet):
                 return False
             named = sent.get(options.REQUESTED, b"")
             address = IPv4Address(named) if len(named) == 4 else packet.ciaddr
