@@ -166,9 +166,9 @@ class BootFileReason(Enum):
     IPXE = "ipxe"
     ARCHITECTURE = "architecture"
     DEFAULT = "default"
-    NO_ENTRY = "no entry"
-    IPXE_AGAIN = "ipxe again"
-    NO_URL = "no url"
+    NO_ENTRY = "no-entry"
+    IPXE_AGAIN = "ipxe-again"
+    NO_URL = "no-url"
 
 
 class BootFileHint(Enum):

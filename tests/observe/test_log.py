@@ -26,7 +26,10 @@ PC = Client(
     architecture=7,
     network_boot=True,
 )
-BOOTS = events.Confirmed(PC, IPv4Address("192.168.1.100"), "bootnetx64.efi", booting=True)
+REASON = events.BootFileReason.ARCHITECTURE
+BOOTS = events.Confirmed(
+    PC, IPv4Address("192.168.1.100"), "bootnetx64.efi", booting=True, file_reason=REASON
+)
 
 
 @pytest.fixture
@@ -70,6 +73,7 @@ def test_json_lines_hold_the_facts(logged: Path) -> None:
     assert line["uuid"] == "00112233-4455-6677-8899-aabbccddeeff"
     assert line["ip"] == "192.168.1.100"
     assert line["level"] == "info"
+    assert (line["file"], line["file_reason"]) == ("bootnetx64.efi", "architecture")
 
 
 def test_the_level_leaves_lines_out(logged: Path) -> None:

@@ -81,7 +81,8 @@ class EventLog:
         else:
             name = f" ({client.hostname})" if client.hostname else ""
             message = f"{client.name}{name} has {address}"
-        _write_line(logging.INFO, message, client=client, ip=address, file=event.boot_file)
+        facts = {"file": event.boot_file, "file_reason": event.file_reason}
+        _write_line(logging.INFO, message, client=client, ip=address, **facts)
 
     def _log_released(self, event: events.Released) -> None:
         client, address = event.client, event.address
