@@ -252,6 +252,22 @@ def a_policy_that_refuses_what_leaves_but_ours(bench):
     return ""
 
 
+def another_web_server_for_the_url(bench):
+    bench.listen(bench.host, "0.0.0.0", 80, "tcp")
+    bench.write("bootfile", **{"http-efi-x86_64": "http://10.7.0.1/loader.efi"})
+    return ""
+
+
+def networks_of_relays_alone(bench):
+    upstream = bench.network.switch("upstream")
+    bench.host.plug(upstream, "192.168.1.5/24")
+    router = bench.other("192.168.1.1/24", upstream)
+    bench.dnsmasq(router, "--interface=eth0", "--dhcp-range=192.168.1.50,192.168.1.60,600")
+    bench.drop("bootp", "pool_start")
+    bench.write("subnet 10.30.0.0/24", pool_start="10.30.0.10", gateway="10.30.0.1")
+    return ""
+
+
 CLEAN = (
     none,
     nftables_with_established,
@@ -268,6 +284,8 @@ CLEAN = (
     a_user_with_the_rights,
     http_boot,
     a_policy_that_refuses_what_leaves_but_ours,
+    another_web_server_for_the_url,
+    networks_of_relays_alone,
 )
 
 
@@ -358,6 +376,14 @@ def port_range_wider_than_the_rule(bench):
     return "firewall"
 
 
+def tftp_redirected(bench):
+    bench.nft(
+        "table ip nat { chain pre { type nat hook prerouting priority dstnat; policy accept;\n"
+        "udp dport 69 redirect to :6969; } }"
+    )
+    return "firewall"
+
+
 def ufw_without_tftp(bench):
     bench.iptables(UFW % "-A ufw-user-input -p udp -m multiport --dports 67,4011 -j ACCEPT")
     return "firewall"
@@ -413,6 +439,12 @@ def boot_file_of_another_architecture(bench):
     return "boot-file-architecture"
 
 
+def elf_program_for_uefi(bench):
+    """Forget that firmware starts PE programs alone."""
+    (bench.root / "loader.efi").write_bytes(b"\x7fELF\2\1\1" + bytes(9) + b"\2\0\x3e\0" + EFI)
+    return "boot-file-content"
+
+
 def bios_loader_for_uefi(bench):
     (bench.root / "pxelinux.0").write_bytes(b"\xfa" * 3000)
     bench.write("bootfile", **{"efi-x86_64": "pxelinux.0"})
@@ -464,6 +496,19 @@ def lease_disk_full(bench):
     return "lease-space"
 
 
+def upload_folder_missing(bench):
+    bench.write("tftp", upload="./no-such-folder")
+    return "folder-not-writable"
+
+
+def cache_of_root(bench):
+    a_user_with_the_rights(bench)
+    closed = bench.folder / "closed"
+    closed.mkdir(mode=0o755)
+    bench.write("cache", dir=str(closed))
+    return "folder-not-writable"
+
+
 def authorization_server_down(bench):
     bench.write("bootp", access="http")
     bench.write("http", location="10.7.0.1:8080/allow", pxe="?", dhcp="?")
@@ -498,7 +543,7 @@ def pool_of_no_network(bench):
 
 def router_in_the_pool(bench):
     bench.write("bootp", gateway="10.7.0.105")
-    return "pool-router"
+    return "configuration"
 
 
 def router_of_another_network(bench):

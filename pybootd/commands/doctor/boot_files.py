@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from urllib.parse import urlsplit
 
+from pybootd.commands.doctor import host_checks
 from pybootd.commands.doctor.host_state import DoctorCode, HostState, fault, fine
 from pybootd.commands.probe.content import describe_wrong_content
 from pybootd.config.bootfile import is_ipxe
@@ -72,7 +73,10 @@ def _check_url(host: HostState, name: str, url: str) -> Iterator[Finding]:
         here = IPv4Address(parts.hostname or "") in own
     except ValueError:
         port, here = 0, False
-    if here and not httpd.enable:
+    ours = httpd.enable and port == httpd.port
+    if here and not ours and host_checks.find_port_holder("tcp", port):
+        yield fine(DoctorCode.BOOT_FILE, f"{name}: {url} is served by another program here")
+    elif here and not httpd.enable:
         yield fault(
             DoctorCode.WEB_SERVER_OFF,
             f"{name}: {url} names this host, and the web server is off",

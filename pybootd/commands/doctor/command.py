@@ -25,6 +25,7 @@ from pybootd.commands.doctor.surroundings import (
     check_authorization_server,
     check_lease_folder,
     check_user_rights,
+    check_written_folders,
 )
 from pybootd.config.ini import ConfigError, find_file
 from pybootd.config.loader import Config
@@ -45,6 +46,7 @@ CHECKS: tuple[Check, ...] = (
     check_forwarding,
     check_user_rights,
     check_lease_folder,
+    check_written_folders,
     check_authorization_server,
     check_next_server,
 )

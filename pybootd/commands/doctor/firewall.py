@@ -35,6 +35,7 @@ table inet pybootd_trace {{
 }}
 """
 _ETH_P_IP = 0x0800
+_IPTABLES_TABLES = ("raw", "mangle", "nat", "filter", "security")
 
 
 class FirewallUnknown(Exception):
@@ -246,19 +247,25 @@ def has_firewall() -> bool:
 
 def _read_rules() -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the rules of this host, and the command that loads each. Raises FirewallUnknown."""
+    managed = set()  # by iptables, whose matches nft can't read again
     if which("nft") is not None:
         for line in _run_tool("nft", "list", "tables").splitlines():
             table = line.split()[1:]  # table FAMILY NAME
             text = _run_tool("nft", "list", "table", *table) if len(table) == 2 else ""
-            if text and not _MANAGED.search(text):
+            if _MANAGED.search(text):
+                managed.add(" ".join(table))
+            elif text:
                 yield ("nft", "-f", "-"), _without_flowtables(text)
     if which("ipset") is not None and (sets := _run_tool("ipset", "save")):
         yield ("ipset", "restore"), sets
-    for kind in ("nft", "legacy"):
-        if which(f"iptables-{kind}-save") is not None:
-            text = _run_tool(f"iptables-{kind}-save")
-            if "*" in text:
-                yield (f"iptables-{kind}-restore",), text
+    for name in _IPTABLES_TABLES:
+        if f"ip {name}" in managed and which("iptables-nft-save") is not None:
+            text = _run_tool("iptables-nft-save", "-t", name)
+            yield ("iptables-nft-restore", "--noflush"), text
+    if which("iptables-legacy-save") is not None:
+        text = _run_tool("iptables-legacy-save")
+        if "*" in text:
+            yield ("iptables-legacy-restore",), text
 
 
 def _without_flowtables(text: str) -> str:

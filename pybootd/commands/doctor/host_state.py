@@ -50,11 +50,11 @@ class DoctorCode(StrEnum):
     INTERFACE_DOWN = "interface-down"
     INTERFACE_ADDRESS = "interface-address"
     NETMASK = "netmask"
-    POOL_ROUTER = "pool-router"
     STATIC_ADDRESS = "static-address"
     SUBNET_POOL = "subnet-pool"
     USER_RIGHT = "user-no-right"
     LEASE_FOLDER = "lease-folder"
+    FOLDER = "folder-not-writable"
     LEASE_SPACE = "lease-space"
     AUTHORIZATION_SERVER = "authorization-server"
     NEXT_SERVER = "next-server"
@@ -78,10 +78,17 @@ class HostState:
         wired = [one for one in self.interfaces if one.name != "lo" and one.mac]
         if names:
             return [one for one in wired if one.name in names]
+        subnets = [one.network for one in self.config.subnets]
+        if start is None and not subnets:  # as proxy, everywhere
+            return [one for one in wired if one.addresses]
         return [
             one
             for one in wired
-            if any(start is None or start in own.network for own in one.addresses)
+            if any(
+                (start is not None and start in own.network)
+                or any(own.network.overlaps(subnet) for subnet in subnets)
+                for own in one.addresses
+            )
         ]
 
 

@@ -37,6 +37,16 @@ def check_pool(host: HostState) -> Iterator[Finding]:
             f"the pool ends at {last}, behind the end of {network}",
             "The addresses beyond are not given: lower [bootp] pool_count.",
         )
+    yield from _judge_pool(host, network, first, last)
+    yield fine(DoctorCode.POOL, f"the pool {first} - {last} is in {network}")
+
+
+def _judge_pool(
+    host: HostState, network: IPv4Network, first: IPv4Address, last: IPv4Address
+) -> Iterator[Finding]:
+    """Judge what clients of the pool are told of their network."""
+    bootp = host.config.bootp
+    addresses = [own for link in host.interfaces for own in link.addresses]
     inside = sorted(own.ip for own in addresses if first <= own.ip <= last)
     if inside:
         listed = ", ".join(map(str, inside))
@@ -46,12 +56,6 @@ def check_pool(host: HostState) -> Iterator[Finding]:
             "It is never given; one less then.",
         )
     gateway = bootp.gateway
-    if isinstance(gateway, IPv4Address) and first <= gateway <= last:
-        yield fault(
-            DoctorCode.POOL_ROUTER,
-            f"the pool {first} - {last} holds the clients' router {gateway}",
-            "Some machine would get the router's address: move the pool.",
-        )
     mask = bootp.netmask
     if mask is not None and mask != network.netmask:
         yield fault(
@@ -65,7 +69,6 @@ def check_pool(host: HostState) -> Iterator[Finding]:
             f"the gateway {gateway} is not in {network}",
             "Change [bootp] gateway.",
         )
-    yield fine(DoctorCode.POOL, f"the pool {first} - {last} is in {network}")
 
 
 def check_static_addresses(host: HostState) -> Iterator[Finding]:

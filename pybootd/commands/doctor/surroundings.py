@@ -111,6 +111,35 @@ def check_lease_folder(host: HostState) -> Iterator[Finding]:
         yield fine(DoctorCode.LEASE_FOLDER, f"leases can be written to {folder}")
 
 
+def check_written_folders(host: HostState) -> Iterator[Finding]:
+    """See whether uploads, the cache and the log can be written where they are to go."""
+    config, user = host.config, host.config.security.user
+    upload = config.path.absolute().parent / config.tftp.upload if config.tftp.upload else None
+    log = config.logger.file if config.logger.type == "file" else None
+    folders = (
+        ("[tftp] upload", upload),
+        ("[cache] dir", config.cache.dir),
+        ("[logger] file", log.absolute().parent if log else None),
+    )
+    for setting, folder in folders:
+        if folder is None:
+            continue
+        if not folder.is_dir():
+            made_by_us = setting == "[cache] dir" and folder.parent.is_dir()
+            if not made_by_us:
+                yield fault(
+                    DoctorCode.FOLDER,
+                    f"{setting}: there is no folder {folder}",
+                    "Make it, and give it to [security] user.",
+                )
+        elif user and os.geteuid() == 0 and not may_access(user, "write", str(folder)):
+            yield fault(
+                DoctorCode.FOLDER,
+                f"{setting}: {user} ([security] user) has no right to write to {folder}",
+                f"chown {user} {folder}",
+            )
+
+
 def _default_folder() -> Path:
     from pybootd.config.options.bootp import DEFAULT_LEASES
 

@@ -38,7 +38,7 @@ def describe_wrong_content(content: bytes, *, uefi: bool, ipxe: bool) -> str:
         if ipxe:
             return "" if content.startswith(b"#!ipxe") else "text that does not begin with #!ipxe"
         return "text, an iPXE script" if content.startswith(b"#!ipxe") else "text"
-    if uefi and not ipxe and content[:4] != b"\x7fELF":
+    if uefi and not ipxe:
         return "no UEFI program (PE)"
     if not uefi and not ipxe and len(content) > _MAX_BIOS_OCTETS:
         return f"of {len(content)} octets, and a BIOS has no memory for that"
