@@ -108,11 +108,20 @@ class Admission:
         level = logging.WARNING if self._reminder.take_token(reason, now) else logging.DEBUG
         return [Publish(Refused(client, reason, level, cause))]
 
-    def refuse_relay(self, packet: Packet, arrival: Arrival, now: float) -> list[Action]:
-        """Say of a relay that no subnet is its own; clients of other networks are no concern."""
-        if packet.giaddr is NOBODY:
-            return []
+    def refuse_unknown_network(
+        self, packet: Packet, arrival: Arrival, now: float, *, served: bool
+    ) -> list[Action]:
+        """Say that no pool is on the network of a relay, or of any interface that was asked on.
+
+        Where another interface has a pool (``served``), clients of this one are no concern.
+        """
         client = pxe.read_client(packet, arrival.interface.name)
+        if packet.giaddr == NOBODY:
+            if served or not client.network_boot:
+                return []
+            own = ", ".join(str(one) for one in arrival.interface.addresses) or "no address"
+            reason = f"no pool is on the network of {arrival.interface.name}, which has {own}"
+            return self.refuse_all_alike(client, reason, RefusalCause.NO_SUBNET, now)
         chosen = read_selected_subnet(packet) or packet.giaddr
         reason = f"no [subnet] has {chosen}, by which its relay {packet.giaddr} asks for it"
-        return self.refuse_all_alike(client, reason, RefusalCause.OTHER, now)
+        return self.refuse_all_alike(client, reason, RefusalCause.NO_SUBNET, now)

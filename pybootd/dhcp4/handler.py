@@ -103,7 +103,9 @@ class DhcpHandler:
         place = self._subnets.choose_subnet(packet, arrival)
         owner = self.identify_client(packet.chaddr, packet.options.get(options.CLIENT_ID))
         if place is None or not owner:
-            return self._admission.refuse_relay(packet, arrival, now) if owner else []
+            served = self._subnets.serves_an_interface
+            refuse = self._admission.refuse_unknown_network
+            return refuse(packet, arrival, now, served=served) if owner else []
         subnet, server = place
         lease = subnet.pool.find_lease(owner)
         known = self._clients.find_by_identity(packet.chaddr or owner)

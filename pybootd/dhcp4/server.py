@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from collections.abc import Collection, Iterable
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from pybootd.access.base import Access
 from pybootd.config.loader import Config
-from pybootd.core.client import IPAddress
+from pybootd.core.client import Client, IPAddress
 from pybootd.core.client_table import ClientTable
-from pybootd.core.events import EventBus, Malformed
+from pybootd.core.events import Confirmed, EventBus, Malformed, RefusalCause, Refused
 from pybootd.core.loop import Loop
 from pybootd.core.rate_limit import REMIND_S, once_per
 from pybootd.dhcp4.actions import Action, Probe, Publish, Wait
@@ -29,7 +30,7 @@ from pybootd.dhcp4.reply import Reply
 from pybootd.dhcp4.request import Arrival, read_address
 from pybootd.dhcp4.sockets import DhcpSockets, Ethernet
 from pybootd.dhcp4.subnets import Subnets
-from pybootd.dhcp4.wire import options
+from pybootd.dhcp4.wire import options, pxe
 from pybootd.dhcp4.wire.ethernet import encode_datagram
 from pybootd.dhcp4.wire.packet import DhcpPacketError, MessageType, Packet, decode
 from pybootd.leases.lease import Lease, LeaseState
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
     from pybootd.dhcp4.proxy.detector import Detector
 
 log = logging.getLogger(__name__)
+
+_HOST_FAULTS = {
+    RefusalCause.NOT_WRITTEN: "its lease can't be written",
+    RefusalCause.SEND_REFUSED: "the system refuses to send the reply",
+}
 
 PAUSE_S = 0.01
 """Seconds after leases were saved in which requests gather, to share the next save."""
@@ -311,9 +317,17 @@ class DhcpServer:
                 held.append(action)
             else:
                 self._perform_action(action)
-        if self._save_leases(now):
-            for one in held:
+        saved = self._save_leases(now)
+        for one in held:
+            if saved:
                 self._perform_action(one)
+            elif isinstance(one, Publish) and isinstance(one.event, Confirmed):
+                self._publish_refusal(one.event.client, RefusalCause.NOT_WRITTEN)
+
+    def _publish_refusal(self, client: Client, cause: RefusalCause) -> None:
+        """Tell that this host kept a client from its answer; the log has said why by now."""
+        reason = _HOST_FAULTS[cause]
+        self._bus.publish(Refused(client, reason, logging.DEBUG, cause))
 
     def _resume_request(self, wait: Wait, asker: DhcpHandler, outcome: object, now: float) -> None:
         if asker is self._handler:  # else a reload has decided it again
@@ -364,6 +378,9 @@ class DhcpServer:
         except OSError as error:
             if self._reminder.take_token(("send", action.to, error.errno), self._loop.now):
                 log.warning("dhcp: no reply to %s: %s", action.to, error.strerror)
+            if error.errno in (errno.EPERM, errno.EACCES):
+                client = pxe.read_client(decode(action.data), "")
+                self._publish_refusal(client, RefusalCause.SEND_REFUSED)
 
     def _send_reply(self, reply: Reply) -> None:
         port, to = self._config.bootp.port, reply.to

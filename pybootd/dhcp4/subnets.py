@@ -155,6 +155,11 @@ class Subnets:
         named = read_server_id(packet)
         return named in (None, read_server_id_override(packet)) or named in self.own
 
+    @property
+    def serves_an_interface(self) -> bool:
+        """Whether a pool is on the network of an interface that somebody asked on."""
+        return any(one is not None for one in self._by_interface.values())
+
     def may_answer(self, packet: Packet, arrival: Arrival, ciaddr: IPv4Address) -> bool:
         """Tell whether each address to which the reply may go is one host's, or none.
 

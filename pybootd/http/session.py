@@ -191,7 +191,8 @@ class HttpSession:
         known = context.clients.find_by_address(self._address)
         try:
             if context.check_ip and known is None:
-                raise Forbidden("this address was not given by this server")
+                why = "this address was not given by this server"
+                raise Forbidden(why, FileProblem.UNKNOWN_CLIENT)
             wanted = FileRequest(
                 request.name, self.peer, self._server, known, request.query, request.about
             )

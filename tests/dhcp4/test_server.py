@@ -1,5 +1,6 @@
 """The server on real sockets, on loopback, and what leaves for the wire."""
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pybootd.config.ini import ConfigError, Section
 from pybootd.config.loader import Config
 from pybootd.config.options.bootp import BootpConfig
 from pybootd.core.client_table import ClientTable
-from pybootd.core.events import Confirmed, EventBus, Malformed
+from pybootd.core.events import Confirmed, EventBus, Malformed, RefusalCause, Refused
 from pybootd.core.loop import Loop
 from pybootd.dhcp4.overload import BATCH
 from pybootd.dhcp4.server import DhcpServer
@@ -253,3 +254,41 @@ def test_a_datagram_as_the_wire_has_it() -> None:
     pseudo = packet[12:20] + struct.pack("!HH", 17, 11)
     assert reference(pseudo + packet[20:]) == 0
     assert struct.unpack("!HHH", packet[20:26]) == (67, 68, 11)
+
+
+def test_a_lease_that_can_not_be_written_is_told_of_its_client(rig: Rig) -> None:
+    refused: list[Refused] = []
+    rig.bus.subscribe(Refused, refused.append)
+    rig.store.full = True
+    assert rig.ask(request(MessageType.REQUEST, ciaddr=CLIENT)) is None
+    assert [(one.client.mac, one.cause) for one in refused] == [(MAC, RefusalCause.NOT_WRITTEN)]
+
+
+def test_a_reply_that_the_firewall_keeps_back_is_told_of_its_client(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    refused: list[Refused] = []
+    rig.bus.subscribe(Refused, refused.append)
+    monkeypatch.setattr("pybootd.system.sockets.send", refuse)
+    assert rig.ask(request(MessageType.DISCOVER, flags=0x8000)) is None
+    assert [(one.client.mac, one.cause) for one in refused] == [(MAC, RefusalCause.SEND_REFUSED)]
+
+
+def test_a_pool_that_no_interface_has_is_told_of_each_machine() -> None:
+    rig = Rig(pool_start=A("10.99.0.1"), netmask=A("255.255.255.0"))
+    refused: list[Refused] = []
+    rig.bus.subscribe(Refused, refused.append)
+    rig.server.open()
+    rig.server.start()
+    try:
+        pxe = {60: b"PXEClient:Arch:00007:UNDI:003000", 93: b"\0\7"}
+        packet = request(MessageType.DISCOVER, flags=0x8000)
+        packet.options.update(pxe)
+        assert rig.ask(packet) is None
+        assert rig.ask(request(MessageType.DISCOVER, mac=OTHER, flags=0x8000)) is None
+    finally:
+        rig.close()
+    assert [(one.client.mac, one.cause) for one in refused] == [(MAC, RefusalCause.NO_SUBNET)]

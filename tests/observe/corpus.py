@@ -731,8 +731,9 @@ def _(scene: Scene) -> None:
 @fault("own", "our packets are refused by this host's firewall", "send-refused", "firewall")
 def _(scene: Scene) -> None:
     pc = Machine(scene)
-    pc.discover("loader.efi")
-    pc.refuse(RefusalCause.SEND_REFUSED)
+    for _ in range(4):
+        pc.refuse(RefusalCause.SEND_REFUSED, times=1)
+        pc.discover("loader.efi")
 
 
 @fault("own", "a relay's network has no [subnet]", "no-pool", "[subnet")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pybootd.core.architecture import architecture_name
 from pybootd.core.events import RefusalCause
-from pybootd.observe.boots.steps import Step, StepKind, is_step
+from pybootd.observe.boots.steps import BootTransfer, Step, StepKind, is_step
 from pybootd.observe.diagnosis import verdicts
 from pybootd.observe.diagnosis.evidence import ASKING, OFTEN, QUIET, Evidence, count_times
 from pybootd.observe.diagnosis.verdicts import Diagnosis, as_note
@@ -54,7 +54,9 @@ def another_server(case: Evidence) -> Diagnosis | None:
 
 def refused(case: Evidence) -> Diagnosis | None:
     """Find that the access list, the pool or the server itself said no."""
-    newest = case.newest
+    newest: Step | BootTransfer | None = case.newest
+    if is_step(case.newest, StepKind.OFFERED, StepKind.CONFIRMED):
+        newest = _find_unsent(case)
     if not isinstance(newest, Step) or newest.kind is not StepKind.REFUSED:
         return None
     seen = f"refused {count_times(newest)}: {newest.detail}"
@@ -88,6 +90,16 @@ def refused(case: Evidence) -> Diagnosis | None:
         "",
         seen,
     )
+
+
+def _find_unsent(case: Evidence) -> Step | None:
+    """Return the step that says that this offer or confirmation was not let out of this host."""
+    for one in reversed(case.boot.steps):
+        if isinstance(one, BootTransfer):
+            return None
+        if one.cause is RefusalCause.SEND_REFUSED:
+            return one
+    return None
 
 
 def not_requested(case: Evidence) -> Diagnosis | None:
