@@ -130,7 +130,9 @@ class Documents:
         """Say how a boot stands: ``up``, ``booting``, ``failed``, or ``quiet`` (nothing known)."""
         if boot.active:
             return "booting"
-        if boot.up or (not boot.booting and boot.stage is StepKind.SYSTEM):
+        if (boot.up and self.judge_boot(boot) is None) or (
+            not boot.booting and boot.stage is StepKind.SYSTEM
+        ):
             return "up"
         verdict = self.judge_boot(boot)
         if verdict is not None:

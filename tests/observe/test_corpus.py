@@ -6,9 +6,11 @@ import pytest
 
 from pybootd.core.finding import Grade
 
+from . import corpus_later
 from .corpus import CASES, Case
 from .machines import Scene
 
+assert corpus_later  # its cases are among them
 FAULTS = [one for one in CASES if one.codes]
 HEALTHY = [one for one in CASES if not one.codes]
 

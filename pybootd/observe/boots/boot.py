@@ -92,9 +92,7 @@ class Boot:
             if isinstance(step, Step):
                 if step.kind is StepKind.SYSTEM:
                     return True
-                optional = step.kind is StepKind.MISSED and (
-                    guess_role(step.subject) is FileRole.OTHER or is_normal_miss(step.subject)
-                )
+                optional = step.kind is StepKind.MISSED and _is_optional(step.subject)
                 if step.kind is not StepKind.RELEASED and not optional:
                     return False
             # what a system fetches; a loader that had asked for an address itself fetches more
@@ -127,6 +125,13 @@ class Boot:
             if step.kind is not StepKind.RELEASED:
                 return step.kind
         return None
+
+
+def _is_optional(name: str) -> bool:
+    """Tell whether a system does well without a file that it asked for."""
+    if is_normal_miss(name):
+        return True
+    return guess_role(name) is FileRole.OTHER and not is_answer_file(name)
 
 
 def _is_answer(step: BootTransfer) -> bool:

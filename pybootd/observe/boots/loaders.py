@@ -100,7 +100,7 @@ _NORMAL = re.compile(
     re.IGNORECASE,
 )
 _ANSWERS = re.compile(
-    r"(^|/)(preseed[^/]*\.(cfg|txt)|ks[^/]*\.cfg|[^/]*\.ks|kickstart[^/]*|user-data|autoinst[^/]*"
+    r"(^|/)(preseed[^/]*|ks([._-][^/]*)?|[^/]*\.ks|kickstart[^/]*|user-data|autoinst[^/]*"
     r"|autounattend\.xml|unattend\.xml|answers?[^/]*|ignition[^/]*|[^/]*\.ign)$",
     re.IGNORECASE,
 )

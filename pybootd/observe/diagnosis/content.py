@@ -70,6 +70,8 @@ def _name_wrong_content(case: Evidence, file: BootTransfer, content: Content) ->
     if content.is_text and file.role is FileRole.BOOT_FILE and not runs_scripts:
         plain = kind in (ContentKind.HTML, ContentKind.EMPTY)
         return content.text if plain else f"{content.text}, where firmware needs a program"
+    if kind is ContentKind.TEXT and file.role is FileRole.BOOT_FILE and case.boot.ipxe:
+        return "a text that is no iPXE script: it does not begin with #!ipxe"
     if file.role is FileRole.CONFIGURATION and not is_loader_configuration(name):
         return content.text if kind is ContentKind.HTML else ""
     if file.role is FileRole.CONFIGURATION or is_loader_configuration(name):
@@ -92,13 +94,26 @@ def broken_file(case: Evidence) -> Diagnosis | None:
     """Find a file that ends before its own end."""
     for file, content in _list_suspects(case):
         if content.whole is Wholeness.CUT:
-            return verdicts.BROKEN_FILE.diagnose(
-                f"{file.requested} is cut off: it ends in the middle of {content.text}.",
-                "",
-                f"looked at {file.requested}: {content.size} octets, {content.text}, and its end is"
-                " missing",
-            )
+            return _describe_cut(file, content)
     return None
+
+
+def broken_root(case: Evidence) -> Diagnosis | None:
+    """Find that a system fetched its root file system, which is cut off."""
+    transfers = list(case.boot.transfers())
+    file = transfers[-1] if transfers else None
+    if file is None or file.role is not FileRole.ROOT or not file.came:
+        return None
+    content = case.content_of(file)
+    return _describe_cut(file, content) if content and content.whole is Wholeness.CUT else None
+
+
+def _describe_cut(file: BootTransfer, content: Content) -> Diagnosis:
+    return verdicts.BROKEN_FILE.diagnose(
+        f"{file.requested} is cut off: it ends in the middle of {content.text}.",
+        "",
+        f"looked at {file.requested}: {content.size} octets, {content.text}, its end is missing",
+    )
 
 
 def wrong_architecture(case: Evidence) -> Diagnosis | None:

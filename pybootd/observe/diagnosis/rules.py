@@ -24,8 +24,10 @@ def judge(case: Evidence) -> Diagnosis | None:
     Where firmware went on by another way, what stopped it first is the verdict.
     """
     boot = case.boot
-    if not boot.steps or boot.active or boot.up:
+    if not boot.steps or boot.active:
         return None
+    if boot.up:
+        return content.broken_root(case)
     if not boot.booting:
         return address.not_served(case)
     verdict = _judge_steps(case)
