@@ -61,8 +61,9 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     made = argparse.ArgumentParser(
         prog="pybootd replay",
-        description="Show the boots that a capture holds (tcpdump -w FILE 'udp'), step by step with"
-        " the verdict; with -c, also what pybootd would have answered, beside what was answered.",
+        description="Show the boots that a capture holds"
+        " (tcpdump -s 0 -w FILE 'udp or tcp port 80'), step by step with the verdict; with -c, also"
+        " what pybootd would have answered, beside what was answered.",
         epilog="Exit status: 0, or 1 when the file can't be read or holds no boot.",
     )
     made.add_argument("-c", "--config", metavar="FILE", help="configuration to answer by")
