@@ -1,4 +1,4 @@
-"""Whose boot it is: told by identity, and by the address that is proved."""
+"""Boots belong to a client by its identity, and by the address that is proved."""
 
 from dataclasses import replace
 

@@ -163,7 +163,10 @@ class HttpdConfig:
     )
     port: int = option(values.PORT, 80, "Port to listen on.", restart=True)
     check_ip: bool = option(
-        values.BOOLEAN, False, "Serve only clients whose address this DHCP server has given."
+        values.BOOLEAN,
+        False,
+        "Serve only clients whose address this DHCP server has given; as a proxy, those that it has"
+        " answered and sees on its own links.",
     )
     connections: int = option(
         values.integer(1, 65535),
