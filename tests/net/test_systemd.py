@@ -30,6 +30,11 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 1
 for there in /run /etc/systemd/system /var/lib /var/log /var/cache; do
     mount -t tmpfs tmpfs $there
 done
+# PrivateTmp makes folders there, which would stay
+case " {folder} {top} {prefix} {base}" in
+    *" /var/tmp/"*) ;;
+    *) mount -t tmpfs -o mode=1777 tmpfs /var/tmp ;;
+esac
 mkdir -p /run/systemd/system/pybootd.service.d
 ln -s /dev/null /etc/systemd/system/network-online.target
 cp {folder}/pybootd.service {folder}/pybootd.socket /run/systemd/system/
@@ -84,7 +89,9 @@ def start(lan):
             (folder / "pybootd.ini").write_text(ini)
             (folder / "test.conf").write_text(textwrap.dedent(own) + lines)
             try:
-                running.append(Systemd(lan[0], folder, INNER.format(folder=folder, unit=unit)))
+                running.append(
+                    Systemd(lan[0], folder, INNER.format(folder=folder, unit=unit, **where))
+                )
             except NoSystemd as reason:
                 pytest.skip(str(reason))
             return running[0]
