@@ -59,6 +59,7 @@ SERVERS = {
     ),
     "no-netmask": ({"options": {"1": None}}, (), {"netmask"}),
     "bad-netmask": ({"options": {"1": "ff00ff00"}}, (), {"netmask"}),
+    "zero-netmask": ({"options": {"1": "00000000"}}, (), {"netmask"}),
     "narrow-netmask": ({"options": {"1": "fffffff0"}}, (), {"file-server-unreachable"}),
     "broadcast-address": ({"address": "10.7.0.255"}, (), {"offered-address"}),
     "no-server-id": ({"options": {"54": None}}, (), {"no-server-id"}),
@@ -92,6 +93,7 @@ SERVERS = {
         ("-a", "http-efi-x86_64"),
         {"http-size"},
     ),
+    "https": (url("https://10.7.0.1/loader.efi"), ("-a", "http-efi-x86_64"), set()),
     "http-name-without-dns": (
         url("http://boot.example/loader.efi"),
         ("-a", "http-efi-x86_64"),

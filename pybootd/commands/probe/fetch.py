@@ -28,6 +28,10 @@ class FetchError(Exception):
         self.advice = advice
 
 
+class FetchUntried(Exception):
+    """The file is named in a way that is not tried from here; the text says which."""
+
+
 class FetchedFile(NamedTuple):
     """A file's octets; ``size_unknown``: the web server did not say their number beforehand."""
 
@@ -36,7 +40,7 @@ class FetchedFile(NamedTuple):
 
 
 def fetch_boot_file(prober: Prober, answer: ServerAnswer) -> FetchedFile:
-    """Fetch the file that an answer names. Raises FetchError."""
+    """Fetch the file that an answer names. Raises FetchError, FetchUntried."""
     by_http = "://" in answer.file
     try:
         if by_http:
@@ -74,8 +78,12 @@ def _describe_silence(answer: ServerAnswer, error: ServerSilent) -> FetchError:
 
 
 def _fetch_by_http(prober: Prober, url: str) -> FetchedFile:
-    """Fetch by plain HTTP. Raises FetchError, OSError, ValueError, HTTPException."""
+    """Fetch by plain HTTP. Raises as its caller, OSError, ValueError, HTTPException too."""
     parts = urlsplit(url)
+    if parts.scheme == "https":
+        raise FetchUntried(
+            f"{url} is not fetched: what the machine trusts is unknown"
+        )
     if parts.scheme != "http" or not parts.hostname:
         raise FetchError(f"{url}: only http:// is tried here")
     port = 80 if parts.port is None else parts.port

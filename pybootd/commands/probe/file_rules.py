@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pybootd.commands.probe.content import describe_wrong_content
-from pybootd.commands.probe.fetch import FetchError, fetch_boot_file
+from pybootd.commands.probe.fetch import FetchError, FetchUntried, fetch_boot_file
 from pybootd.commands.probe.prober import HTTP_ARCHITECTURES, Prober
 from pybootd.commands.probe.result import ProbeCode, ProbeResult, ServerAnswer
 from pybootd.core.architecture import architecture_name
@@ -18,6 +18,9 @@ def judge_file(prober: Prober, result: ProbeResult, answer: ServerAnswer) -> Non
     began = time.monotonic()
     try:
         fetched = fetch_boot_file(prober, answer)
+    except FetchUntried as error:
+        result.add_warning(ProbeCode.UNTRIED, f"{error}.", "Try it on the machine itself.")
+        return
     except FetchError as error:
         result.add_fault(ProbeCode.FETCH, f"The boot file can't be fetched: {error}", error.advice)
         return

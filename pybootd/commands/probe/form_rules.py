@@ -9,6 +9,8 @@ from pybootd.commands.probe.prober import HTTP_ARCHITECTURES, Prober
 from pybootd.commands.probe.result import ProbeCode, ProbeResult, ServerAnswer
 from pybootd.dhcp4.wire import options, packet
 
+_MIN_PREFIX = 8  # no network is larger: what 0.0.0.0 says is a mask that was forgotten
+
 
 def judge_offer(prober: Prober, result: ProbeResult, answer: ServerAnswer) -> None:
     """Say what keeps firmware from taking an offer of an address, or the machine from using it."""
@@ -40,7 +42,7 @@ def judge_offer(prober: Prober, result: ProbeResult, answer: ServerAnswer) -> No
 def _judge_network(result: ProbeResult, answer: ServerAnswer) -> None:
     """Judge netmask, address and router together."""
     who, network = answer.server, answer.network
-    if network is None:
+    if network is None or network.prefixlen < _MIN_PREFIX:
         mask = answer.packet.options.get(options.MASK, b"")
         shown = str(IPv4Address(mask)) if len(mask) == 4 else mask.hex(" ") or "none"
         result.add_fault(

@@ -34,6 +34,7 @@ class ProbeCode(StrEnum):
     BIOS_FIELDS = "bios-fields"
     FILE_FIELD = "file-field"
     FETCH = "boot-file-not-fetched"
+    UNTRIED = "boot-file-untried"
     EMPTY_FILE = "boot-file-empty"
     ARCHITECTURE = "boot-file-architecture"
     CONTENT = "boot-file-content"
