@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Boots belong to a client by its identity, and by the address that is proved."""
-=======
 """The owner of a boot: told by identity, and by the address that is proved."""
->>>>>>> 7ca549d (Word a test's head plainly)
 
 from dataclasses import replace
 
