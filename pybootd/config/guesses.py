@@ -18,6 +18,12 @@ _SECONDS: Mapping[str, float] = MappingProxyType(
         **dict.fromkeys(("w", "week", "weeks"), 604800),
     }
 )
+_FLAGS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("accept", "active", "allow", "allowed", "permit", "t", "y"), "on"),
+        **dict.fromkeys(("block", "blocked", "deny", "denied", "f", "n", "none", "refuse"), "off"),
+    }
+)
 _FOREVER = ("infinite", "infinity", "forever", "never", "unlimited")
 _NUMBER = re.compile(r"([0-9][0-9., _']*?) ?([a-z]*)", re.I)
 _THOUSANDS = re.compile(r"[0-9]{1,3}([., _'][0-9]{3})+")
@@ -78,6 +84,11 @@ def unquote(text: str) -> str:
     if len(text) > 1 and text[0] + text[-1] in _QUOTES:
         return text[1:-1].strip()
     return text
+
+
+def guess_flag(text: str) -> str:
+    """Guess at a boolean by another word for it; "" for no guess."""
+    return _FLAGS.get(text.lower(), "")
 
 
 def normalize_name(text: str) -> str:

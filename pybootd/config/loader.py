@@ -106,6 +106,8 @@ class _Reader(ConfigReader):
             self._check_required(services)
         bootp = self._read_bootp()
         self.read_section("http")
+        for name in ("filters", "mac", "uuid"):
+            self._check_values(name)
         profiles, addresses = client_classes.read_profiles(self)
         static = StaticAddresses(self, addresses)
         subnets = client_classes.read_subnets(self, bootp.pool_start)
@@ -149,6 +151,13 @@ class _Reader(ConfigReader):
             # without its port the status page is left out
             self.warnings += [replace(one, grade=Grade.WARNING) for one in same]
         checks.check_meaningless(self, config.bootp, config.logger)
+
+    def _check_values(self, name: str) -> None:
+        """Note values at fault of a section whose options another part reads."""
+        (declared,) = table.SECTIONS[name].options.values()
+        section = self.section(name)
+        for option, text in section.options.items():
+            self.parse_value(section, option, declared.parser, text)
 
     def _keep_section(self, section: Section) -> None:
         """Keep a section under its own name, whatever alias it was written with."""

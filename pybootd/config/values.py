@@ -10,7 +10,13 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from pybootd.config.guesses import explain_address, explain_netmask, guess_number, unquote
+from pybootd.config.guesses import (
+    explain_address,
+    explain_netmask,
+    guess_flag,
+    guess_number,
+    unquote,
+)
 from pybootd.core.mac import parse_mac, parse_mac_prefix
 from pybootd.core.text import did_you_mean, parse_flag
 
@@ -50,6 +56,14 @@ class BadValueError(ValueError):
     def __init__(self, problem: str, meant: str = "") -> None:
         super().__init__(problem)
         self.meant = meant
+
+
+def parse_boolean(text: str) -> bool:
+    """Read a boolean, in any of its spellings."""
+    try:
+        return parse_flag(text)
+    except ValueError as error:
+        raise BadValueError(str(error), guess_flag(text)) from None
 
 
 def parse_word(text: str) -> str:
@@ -325,7 +339,7 @@ def _short(octets: int) -> str:
     return str(octets)
 
 
-BOOLEAN = ValueParser(parse_flag, "on or off", lambda value: "on" if value else "off")
+BOOLEAN = ValueParser(parse_boolean, "on or off", lambda value: "on" if value else "off")
 WORD = ValueParser(parse_word, "text", free=True)
 AS_WRITTEN = ValueParser(str, "text", free=True)
 PATH = ValueParser(parse_path, "a path", free=True)

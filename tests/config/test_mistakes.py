@@ -12,6 +12,7 @@ POOL = "[tftp]\nroot = .\n[bootp]\npool_start = 192.168.1.100\n"  # lines 1 to 4
 NETMASK = f"{POOL}netmask = 255.255.255.0\n"  # 5
 ROOT = "[tftp]\nroot = .\n"
 ONE, TWO = "52-54-00-00-00-01", "52-54-00-00-00-02"
+UUID = "00112233-4455-6677-8899-aabbccddeeff"
 FAULT, WARNING = Grade.FAULT, Grade.WARNING
 
 # text, line, grade, section and option, what the line says
@@ -108,6 +109,11 @@ VALUES = [
     (f"{POOL}interface = eth0 eth1\n", 5, FAULT, "bootp", "interface", "(did you mean eth0, eth1?"),
     (f"{POOL}access = mac, uuid\n", 5, FAULT, "bootp", "access", "one access list alone"),
     (f"{POOL}access = none\n", 5, FAULT, "bootp", "access", "leave the line out"),
+    (f"{POOL}access = mac\n[mac]\n{ONE} = allow\n", 7, FAULT, "mac", ONE, "(did you mean on?)"),
+    (f"{POOL}access = mac\n[mac]\n{ONE} = on ; mine\n", 7, FAULT, "mac", ONE, "mean on?"),
+    (f"{POOL}[uuid]\n{UUID} = deny\n", 6, FAULT, "uuid", UUID, "(did you mean off?)"),
+    (f'{POOL}[filters]\na = "b"\n', 6, WARNING, "filters", "a", "(did you mean b?)"),
+    (f"{POOL}[filters]\na =\n", 6, FAULT, "filters", "a", "has no value"),
     (f"{POOL}authoritative = maybe\n", 5, FAULT, "bootp", "authoritative", "write on or off"),
     (f"{POOL}[client {ONE}]\nhostname = r\u00e4ck 7\n", 6, FAULT, f"client {ONE}", "hostname",
      "(did you mean rack-7?)"),

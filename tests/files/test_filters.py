@@ -190,7 +190,7 @@ def test_faults_are_told_all_at_once(tmp_path: Path) -> None:
         "[tftp]\nroot = nowhere\nfilters = patterns, inventary\n[filters]\na = {hostnam}.cfg\n"
         "b = {mac\nc =\nd = {mac}/{image}\n"
     )
-    config = load(ini, ("tftp",))
+    config = examine(ini, ("tftp",))[0]
     with pytest.raises(ConfigError) as caught:
         Files.from_config(config)
     text = str(caught.value)
