@@ -7,6 +7,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from pybootd.config.options.files import HttpdConfig
 from pybootd.core.bounded_map import Holdings
@@ -28,6 +29,12 @@ CHECK_INTERVAL_S = 1.0
 """Seconds between two looks at which sessions are overdue."""
 ACCEPT_PAUSE_S = 0.2
 """Seconds without new connections when the system has no descriptor left."""
+MAX_CONNECTIONS = 16384
+"""Connections at a time."""
+MIN_CONNECTIONS = 16
+"""Connections at a time, however few files the process may open."""
+MAX_CANDIDATES = 256
+"""Connections that are looked at when one has to give way."""
 MIN_IDLE_S = 1.0
 """Seconds without a request after which a connection gives way to a new one of its address."""
 WARN_INTERVAL_S = 10.0
@@ -69,7 +76,8 @@ class HttpServer:
         """Bind the port, or take a socket that listens already. Raises BindError."""
         config = self._config
         # a connection takes its socket and at most one file; the other services need some as well
-        self.max_connections = max(16, (sockets.raise_file_limit() - 64) // 6)
+        most = (sockets.raise_file_limit() - 64) // 6
+        self.max_connections = min(MAX_CONNECTIONS, max(MIN_CONNECTIONS, most))
         self._sock = listening or sockets.tcp_socket(
             config.address, config.port, BACKLOG, what="http", option="[httpd] port"
         )
@@ -155,7 +163,8 @@ class HttpServer:
         self._warn(f"more than {self.max_connections} connections at once", now)
         largest = self._holdings.largest()
         if len(largest) < 2:
-            largest = dict.fromkeys(session for session in self._sessions if session.is_idle)
+            looked_at = islice(self._sessions, MAX_CANDIDATES)
+            largest = dict.fromkeys(session for session in looked_at if session.is_idle)
         return self._end_idle_session(largest, now, busy=True, min_idle=0.0)
 
     def _make_room_for_peer(self, peer: str, now: float) -> bool:
@@ -173,7 +182,7 @@ class HttpServer:
         self, sessions: Iterable[HttpSession], now: float, *, busy: bool, min_idle: float
     ) -> bool:
         """End the session that has asked for nothing for longest, else (``busy``) the oldest."""
-        sessions = list(sessions)
+        sessions = list(islice(sessions, MAX_CANDIDATES))
         idle = [one for one in sessions if one.is_idle and now - one.idle_since >= min_idle]
         if idle:
             chosen = min(idle, key=lambda session: session.idle_since)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import ip_address
+from itertools import islice
 from typing import Protocol
 
 from pybootd.config.options.files import TftpConfig
@@ -45,6 +46,8 @@ MAX_SHARE = 2
 """One address may have the transfers of all, divided by this."""
 LARGE_SHARE = 8
 """An address has many transfers that has more than those of all, divided by this."""
+MAX_CANDIDATES = 256
+"""Transfers that are looked at when one has to give way: a flood makes that often."""
 MIN_SILENCE_S = 5.0
 """Seconds of silence after which a transfer gives way where no address has many."""
 MAX_UNANSWERED = 4096
@@ -320,7 +323,7 @@ class ReadServer:
         """Have a transfer give way where there are too many; False: one more can't be served."""
         own = self._holdings.items_of(host)
         if len(own) >= max(1, self.max_transfers // MAX_SHARE):
-            self._let_give_way(min(own, key=self._download_silent_since), now)
+            self._let_give_way(self._most_silent_of(own), now)
         elif len(self._holdings) >= self.max_transfers:
             peer = self._choose_who_gives_way(now)
             if peer is None:
@@ -336,13 +339,19 @@ class ReadServer:
         """
         largest = self._holdings.largest()
         if len(largest) > max(1, self.max_transfers // LARGE_SHARE):
-            return min(largest, key=self._download_silent_since)
-        for request in self._unanswered:
+            return self._most_silent_of(largest)
+        while self._unanswered:
+            request = self._unanswered[0]
             session = self._sessions.get(request.peer)
             if session and session.request is request and session.sender.never_answered:
                 return request.peer
-        peer = min((*self._sessions, *self._opening), key=self._download_silent_since)
+            self._unanswered.popleft()  # it was answered
+        peer = self._most_silent_of(self._sessions or self._opening)
         return peer if now - self._download_silent_since(peer) >= MIN_SILENCE_S else None
+
+    def _most_silent_of(self, peers: Iterable[PeerAddress]) -> PeerAddress:
+        """Name the one that has been silent for longest, of the oldest MAX_CANDIDATES."""
+        return min(islice(peers, MAX_CANDIDATES), key=self._download_silent_since)
 
     def _download_silent_since(self, peer: PeerAddress) -> float:
         session = self._sessions.get(peer)

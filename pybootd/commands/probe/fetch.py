@@ -81,9 +81,7 @@ def _fetch_by_http(prober: Prober, url: str) -> FetchedFile:
     """Fetch by plain HTTP. Raises as its caller, OSError, ValueError, HTTPException too."""
     parts = urlsplit(url)
     if parts.scheme == "https":
-        raise FetchUntried(
-            f"{url} is not fetched: what the machine trusts is unknown"
-        )
+        raise FetchUntried(f"{url} is not fetched: what the machine trusts is unknown")
     if parts.scheme != "http" or not parts.hostname:
         raise FetchError(f"{url}: only http:// is tried here")
     port = 80 if parts.port is None else parts.port
