@@ -57,8 +57,9 @@ def test_http_boot_to_the_installer(installer_tree, server, lan, tmp_path):
         print(f"HTTP Boot to the installer's first line: {seconds:.1f} s")
         assert faults(server, machine.mac) == []
         assert daemon.stop() == 0
-    # OVMF sets the broadcast flag, iPXE doesn't
-    assert delivered(capture.read(), machine.mac) == {"broadcast", "unicast"}
+    # each as it was asked for: OVMF sets the broadcast flag; snponly.efi of Debian 13 does, too,
+    # that of Debian 12 doesn't
+    assert "broadcast" in delivered(capture.read(), machine.mac)
     capture.socket.close()
     said = daemon.console.path.read_text()
     assert "Traceback" not in said
