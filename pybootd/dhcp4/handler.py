@@ -114,8 +114,6 @@ class DhcpHandler:
         ciaddr = read_ciaddr(packet, kind, arrival)
         if not self._subnets.may_answer(packet, arrival, ciaddr):
             return []
-        if had is None and ciaddr is not NOBODY:
-            had = ciaddr
         held = lease is not None and lease.state is not LeaseState.OFFERED
         link = arrival.interface.name
         client = pxe.read_client(packet, link, uuid, had, self._boot_classes, known=held)

@@ -105,7 +105,7 @@ def test_a_trickle_over_tls_ends_with_the_time(tls: ssl.SSLContext) -> None:
 def test_a_handshake_that_does_not_come_ends_with_the_time() -> None:
     with serving(trickle) as location:
         began = time.monotonic()
-        with pytest.raises(OSError, match=r"SSL|^$"):  # it is no TLS, or too late
+        with pytest.raises(OSError):  # it is no TLS, or too late
             ask(f"https://{location}/", 0.3)
         assert time.monotonic() - began < 1.0
 
