@@ -305,6 +305,13 @@ def _step_cells(step: Json, whole: float, *, unicode: bool) -> tuple[Text, Text,
     )
 
 
+_CERTAINTIES = {
+    "certain": "certain: it was seen here",
+    "likely": "likely: the usual cause of what was seen",
+    "unknown": "not known why: what was due next did not come",
+}
+
+
 def print_verdict(console: Console, shown: Json) -> None:
     """Say what is wrong and what to do."""
     found = shown["verdict"]
@@ -319,6 +326,7 @@ def print_verdict(console: Console, shown: Json) -> None:
         return
     style = "bold red" if found["grade"] == "fault" else "bold"
     console.print(printable_text(found["what"], style), soft_wrap=False)
+    console.print(printable_text(_CERTAINTIES.get(found.get("certainty", ""), ""), "dim"))
     console.print(printable_text(found["advice"]))
     for line in found["evidence"]:
         console.print(printable_text(f"  seen: {line}", "dim"))

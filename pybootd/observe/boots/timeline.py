@@ -16,22 +16,21 @@ from pybootd.core.client import Client, IPAddress, KnownClient
 from pybootd.core.client_table import Newcomers
 from pybootd.core.events import EventBus, RefusalCause, TransferOutcome
 from pybootd.observe.boots.boot import BOOTS, Boot, ClientRecord
-from pybootd.observe.boots.roles import FileRole, guess_role
-from pybootd.observe.boots.steps import BootTransfer, Step, StepCause, StepKind, is_step, keep_text
+from pybootd.observe.boots.continuity import (
+    is_new_boot,
+    is_next_way,
+    is_other_card,
+    is_stale,
+    is_system_fetching,
+)
+from pybootd.observe.boots.roles import guess_role
+from pybootd.observe.boots.steps import BootTransfer, Step, StepCause, StepKind, keep_text
 
 CLIENTS = 10_000
 STEPS = 250_000  # of all boots together: some 50 MB
 _PER_BOOT = 200  # steps; more are left out of a boot, the first and the last are kept
-_PAUSE = 120.0  # seconds of silence after which an unfinished boot is not gone on with
-_CHAINED = 120.0  # seconds within which iPXE, once loaded, asks for an address
-_STARTING = 8.0  # seconds that a kernel takes at least before its system fetches a file
-_SWITCHED = 60.0  # seconds within which firmware goes on by another way, PXE to HTTP Boot say
-_CARDS = 8  # by how much the MACs of one machine's cards differ at most
-_REPEATED = 20.0  # seconds within which a client asks again that did not get our answer
 
 NOBODY = IPv4Address(0)
-_OF_SYSTEMS = (FileRole.OTHER, FileRole.ROOT)
-_MISSES = (StepKind.MISSED, StepKind.FORBIDDEN, StepKind.UNAVAILABLE)
 
 
 class Timeline:
@@ -129,9 +128,7 @@ class Timeline:
         record = self._by_card.get(client.mac[:-1])
         if record is None or not record.boots or record.mac == client.mac:
             return
-        boot, quiet = record.boot, self._clock() - record.boot.touched
-        near = abs(record.mac[-1] - client.mac[-1]) <= _CARDS
-        if near and quiet < _PAUSE and _awaits_system(boot):
+        if is_other_card(record.boot, record.mac, client.mac, self._clock()):
             self._note_step(record, StepKind.SYSTEM, str(address), client.name)
 
     @staticmethod
@@ -166,7 +163,7 @@ class Timeline:
     def _start_transfer(self, event: events.TransferStarted) -> None:
         record, boot = self._find_boot_at(event.peer)
         role = guess_role(event.requested, boot.boot_file)
-        if role in _OF_SYSTEMS and self._is_system_fetching(boot):
+        if is_system_fetching(boot, role, self._clock()):
             self._note_step(record, StepKind.SYSTEM, event.peer)
         self._add_step(record, BootTransfer(event, role, self._clock()))
 
@@ -205,14 +202,6 @@ class Timeline:
         self._note_step(record, kind, event.requested, why, event.problem)
 
     # inside
-
-    def _is_system_fetching(self, boot: Boot) -> bool:
-        """Tell whether a pause shows that no loader fetches any more: its system runs.
-
-        A loader asks for one file right after the other; a system has to start first.
-        """
-        pause = self._clock() - boot.steps[-1].ended if boot.steps else 0.0
-        return pause > _STARTING and _awaits_system(boot)
 
     def _is_of_interest(self, client: Client) -> bool:
         """Tell whether it boots, or has booted; somebody's PC or telephone is no boot."""
@@ -269,16 +258,11 @@ class Timeline:
             record = self._hear_client(known.client) if known else self._make_record(peer)
             self._place_client(record, address)
         self._records.move_to_end(record.name)
-        if not record.boots or (record.name == peer and self._is_stale(record.boot)):
+        if not record.boots or (record.name == peer and is_stale(record.boot, self._clock())):
             self._begin_boot(record)
             record.boot.booting = True
             record.boot.address = record.address
         return record, record.boot
-
-    def _is_stale(self, boot: Boot) -> bool:
-        now = self._clock()
-        # the second is dear where many files were fetched, and seldom asked
-        return now - boot.touched > _PAUSE and now - boot.last_heard(now) > _PAUSE
 
     def _begin_boot(self, record: ClientRecord) -> Boot:
         if len(record.boots) == BOOTS:
@@ -299,8 +283,11 @@ class Timeline:
 
         ``asking``: it looks for a server, so it may be the first request of a boot.
         """
-        if not record.boots or self._is_new_boot(record.boot, client, asking=asking):
+        boots, now = record.boots, self._clock()
+        if not boots or is_new_boot(record.boot, client, now, asking=asking):
             self._begin_boot(record)
+        elif is_next_way(record.boot, client, now):
+            record.boot.switches.append(len(record.boot.steps))
         boot = record.boot
         if client.network_boot:
             boot.booting = True
@@ -311,36 +298,6 @@ class Timeline:
         boot.relay = client.relay
         boot.interface = client.interface
         return boot
-
-    def _is_new_boot(self, boot: Boot, client: Client, *, asking: bool) -> bool:
-        if not client.network_boot:  # the system that was booted, or a loader's own question
-            return self._is_stale(boot) and not boot.booting
-        if boot.has_step(StepKind.SYSTEM) or self._is_stale(boot):
-            return True
-        fetched = next(boot.transfers(), None)
-        if fetched is None and _is_other_firmware(boot, client):
-            return True  # another question of the same card: of a tool, or of another firmware
-        if not asking or (fetched is None and not boot.has_step(StepKind.CONFIRMED, *_MISSES)):
-            return False
-        newest = boot.steps[-1]
-        quiet = self._clock() - newest.ended
-        if _is_next_way(boot, client) and quiet < _SWITCHED:
-            boot.switches.append(len(boot.steps))
-            return False
-        if is_step(newest, StepKind.CONFIRMED):
-            # the answer got lost: U-Boot then begins again
-            lost = bool(boot.boot_file) and client.architecture == boot.architecture
-            return not (lost and quiet < _REPEATED)
-        # iPXE, once loaded, asks again, and U-Boot does for each file: that goes on with the boot
-        u_boot = client.vendor_class.startswith("U-Boot")
-        if not (client.ipxe or u_boot) or quiet >= _CHAINED:
-            return True
-        if u_boot and is_step(newest, *_MISSES):
-            return False
-        before = next(
-            (one for one in reversed(boot.steps) if not is_step(one, StepKind.OFFERED)), None
-        )
-        return not (isinstance(before, BootTransfer) and before.came)
 
     def _note_step(
         self,
@@ -397,23 +354,3 @@ class Timeline:
         record.standing = None
         if self.changed is not None:
             self.changed(record)
-
-
-def _awaits_system(boot: Boot) -> bool:
-    """Tell whether a kernel came, and its system has not been heard of."""
-    came = any(one.came and one.role is FileRole.KERNEL for one in boot.transfers())
-    return came and not boot.active and not boot.has_step(StepKind.SYSTEM)
-
-
-def _is_other_firmware(boot: Boot, client: Client) -> bool:
-    """Tell whether another architecture asks before anything was fetched or confirmed."""
-    known = boot.architecture
-    asked = boot.has_step(StepKind.OFFERED) and not boot.has_step(StepKind.CONFIRMED)
-    return asked and known is not None and client.architecture not in (None, known)
-
-
-def _is_next_way(boot: Boot, client: Client) -> bool:
-    """Tell whether UEFI goes on from PXE to HTTP Boot, or the other way, after the first failed."""
-    before, now = boot.vendor_class[:10], client.vendor_class[:10]
-    ways = ("PXEClient:", "HTTPClient")
-    return before != now and before in ways and now in ways

@@ -257,11 +257,15 @@ function boots(name, client, shown) {
 
 const PLAIN = {up: "The system is up.", booting: "It is booting.", quiet: "Nothing is known to be wrong."};
 
+const SURE = {certain: "Certain: it was seen here.", likely: "Likely: the usual cause of what was seen.",
+  unknown: "Not known why: what was due next did not come."};
+
 function verdictOf(boot) {
   const found = boot.verdict;
   if (!found) return make("div", `verdict ${boot.state}`, null, make("p", "what", PLAIN[boot.state] || boot.state));
   const seen = make("ul", "", null, ...found.evidence.map((line) => make("li", "", `seen: ${line}`)));
-  return make("div", `verdict ${found.grade}`, null, make("p", "what", found.what), make("p", "", found.advice), seen);
+  const sure = make("p", "sure", SURE[found.certainty] || "");
+  return make("div", `verdict ${found.grade}`, null, make("p", "what", found.what), sure, make("p", "", found.advice), seen);
 }
 
 function factsOf(client, boot) {
