@@ -31,7 +31,8 @@ MAX_OCTETS = 64 << 20
 _MAX_BITS = 4096  # of the largest number that a product or a power may make
 _MAX_VALUES = 100_000  # that are looked at to tell a value's size
 _ITEM = 8  # octets of a list's item
-_STEPS_BETWEEN = 200  # steps after which it is looked whether a pause is due
+_STEPS_BETWEEN = 200
+_OWN = ("jinja2.", __name__)  # modules whose functions a template calls
 _RUN_S, _PAUSE_S = 0.002, 0.002
 _NUMBER = re.compile(r"\d+")
 _UNUSED = ("lipsum",)  # globals of jinja2 that no boot configuration needs
@@ -46,23 +47,35 @@ class RenderBudget:
 
     def __init__(self) -> None:
         self._steps = MAX_STEPS
+        self._look_at = MAX_STEPS  # steps left at which it is looked whether a pause is due
         self._octets = MAX_OCTETS
         self._until = time.thread_time() + MAX_CPU_S
         self._pause_at = time.thread_time() + _RUN_S
 
     def count_call(self, frame: FrameType, event: str, argument: object) -> Any:
-        """Count a call, and follow it line by line if it is a template's own."""
-        self.count_line(frame, event, argument)
-        return self.count_line if "__jinja_template__" in frame.f_globals else None
+        """Count a call, and follow it line by line if it is a template's own.
+
+        What the garbage collector calls meanwhile is no place for an error: it would be lost, and
+        with it the tracing.
+        """
+        self._steps -= 1
+        template = "__jinja_template__" in frame.f_globals
+        if template or str(frame.f_globals.get("__name__", "")).startswith(_OWN):
+            self._check_steps()
+        return self.count_line if template else None
 
     def count_line(self, frame: FrameType, event: str, argument: object) -> Any:
         """Count a line; ends a rendering that goes on for ever."""
         self._steps -= 1
+        self._check_steps()
+        return self.count_line
+
+    def _check_steps(self) -> None:
         if self._steps < 0:
             raise TooMuchError("stopped: it seems to go on for ever")
-        if self._steps % _STEPS_BETWEEN == 0:
+        if self._steps < self._look_at:
+            self._look_at = self._steps - _STEPS_BETWEEN
             self._pause()
-        return self.count_line
 
     def count_octets(self, octets: int) -> None:
         """Count octets that are made."""

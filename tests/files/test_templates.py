@@ -1,5 +1,6 @@
 """Templates: X.j2 beside where X was asked for."""
 
+import gc
 import re
 import subprocess
 import sys
@@ -279,6 +280,29 @@ def test_a_template_that_goes_on_for_ever_is_stopped(
     tracing = sys.gettrace()
     assert refusal(files, "x") == "x.j2 line 2: stopped: it seems to go on for ever"
     assert sys.gettrace() is tracing
+
+
+def test_what_the_garbage_collector_calls_takes_no_limit_away(
+    root: Path, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error in a finalizer is passed over, and so the tracing would end."""
+    monkeypatch.setattr(sandbox, "MAX_STEPS", 20_000)
+    called = []
+
+    def collected(phase: str, info: object) -> None:
+        called.append(phase)
+
+    gc.callbacks.append(collected)
+    before = gc.get_threshold()
+    gc.set_threshold(10)  # all the time
+    try:
+        text = "{% for a in range(9999) %}{% for b in range(9999) %}{% set c = [[a]] %}"
+        (root / "x.j2").write_text(text + "{% endfor %}{% endfor %}")
+        assert refusal(files, "x") == "x.j2 line 1: stopped: it seems to go on for ever"
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(collected)
+    assert called
 
 
 def test_what_is_not_known_is_an_error_only_where_it_is_needed(root: Path, files: Files) -> None:
