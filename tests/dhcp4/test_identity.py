@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import ClassVar
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pybootd.core.client import KnownClient, make_identity
+from pybootd.access.base import Access, AccessDecision
+from pybootd.config.ini import Section
+from pybootd.core.client import Client, KnownClient, make_identity
 from pybootd.core.events import Confirmed, Offered
 from pybootd.dhcp4.actions import Action
 from pybootd.dhcp4.reply import Reply
@@ -123,6 +126,27 @@ def test_where_we_give_the_addresses_a_lease_alone_counts() -> None:
     assert known is not None
     assert known.client.mac == MAC
     assert desk.clients.find_by_address(OUTSIDE) is None
+
+
+def test_an_access_list_is_told_no_address_that_a_client_only_claims() -> None:
+    class Listener(Access):
+        told: ClassVar[list[object]] = []
+
+        @classmethod
+        def from_config(cls, section: Section) -> Access:
+            return cls()
+
+        def check(self, client: Client) -> AccessDecision:
+            self.told.append((client.address, client.known))
+            return AccessDecision(True, "")
+
+    desk = Desk(access=Listener())
+    had = desk.lease().yiaddr
+    Listener.told.clear()
+    for message in (REQUEST, INFORM):
+        desk.effects(request(message, mac=STRANGER, ciaddr=had, options={97: PXE[97]}))
+    desk.effects(request(REQUEST, ciaddr=had))
+    assert Listener.told == [(None, False), (None, False), (had, True)]
 
 
 # clients without a hardware address: htype 32, hlen 0, option 61 (RFC 4390 2.1)
