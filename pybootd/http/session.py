@@ -48,27 +48,13 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for 0 s
 class HttpSession:
     """One client's connection. ``on_end`` is called once, when it is over."""
 
+    # fmt: off
     __slots__ = (
-        "_address",
-        "_between_requests",
-        "_connection",
-        "_context",
-        "_lingering",
-        "_on_end",
-        "_on_left",
-        "_on_readable",
-        "_on_writable",
-        "_opening",
-        "_pace",
-        "_response",
-        "_server",
-        "_sock",
-        "_watched_by",
-        "_writer",
-        "check_at",
-        "idle_since",
-        "peer",
+        "_address", "_between_requests", "_connection", "_context", "_lingering", "_on_end",
+        "_on_left", "_on_readable", "_on_writable", "_opening", "_pace", "_response",
+        "_server", "_sock", "_watched_by", "_writer", "check_at", "idle_since", "peer",
     )
+    # fmt: on
 
     def __init__(
         self,
