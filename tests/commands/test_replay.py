@@ -259,6 +259,27 @@ def test_a_file_server_that_the_capture_does_not_show_is_not_said_to_be_unasked(
     assert "10.7.9.9" in client["verdict"]["what"]
 
 
+def test_a_client_that_asks_again_and_again_is_deaf_also_where_the_capture_ends(tmp_path):
+    capture = Capture()
+    for number in range(5):
+        capture.ask(1, xid=number)
+        capture.answer(2, xid=number)
+        capture.pass_time(8)
+    (client,) = tell(tmp_path, capture.write_pcap())["clients"]
+    assert client["verdict"]["name"] == "answer-lost"
+    assert SERVER in client["verdict"]["what"]
+
+
+def test_a_client_that_falls_silent_while_its_server_repeats(tmp_path):
+    capture = Capture()
+    capture.lease()
+    capture.fetch("loader.efi", EFI, blocks=5)
+    for _ in range(5):
+        capture.pass_time(5)
+        capture.add_udp(SERVER, 3000, "10.7.0.100", 2000, b"\0\3\0\6" + bytes(512))
+    assert transfers(tell(tmp_path, capture.write_pcap())) == [("loader.efi", 5 * 512, "silent")]
+
+
 ETHERNET = bytes(12) + b"\x08\0"
 WIFI = b"\x08\1" + bytes(22) + b"\xaa\xaa\3\0\0\0\x08\0"
 

@@ -59,7 +59,7 @@ class Player:
                 self._play_tftp(one)
         self.now = max(self.now, ended)
         for download in list(self._transfers.values()):
-            if download.is_last or self.now - download.last_progress > _SILENT_S:
+            if download.is_last or self.now - download.last_heard > _SILENT_S:
                 cause = EndCause.LAST_ACK_MISSING if download.is_last else EndCause.NONE
                 self._end_download(download, TransferOutcome.TIMEOUT, cause)
 
@@ -128,7 +128,6 @@ class Player:
             self._transfers[key] = _Download(key, came.name, self.now, self.now)
 
     def _play_server_packet(self, download: _Download, one: Datagram, came: tftp.Packet) -> None:
-        download.last_progress = self.now
         if isinstance(came, tftp.Error):
             missing = came.code == tftp.ErrorCode.NOT_FOUND
             del self._transfers[download.key]
@@ -166,7 +165,7 @@ class Player:
             )
 
     def _play_client_packet(self, download: _Download, came: tftp.Packet) -> None:
-        download.last_progress = self.now
+        download.last_heard = self.now
         if isinstance(came, tftp.Error):
             probed = not download.acknowledged
             self._end_download(
@@ -176,7 +175,7 @@ class Player:
                 came.message,
             )
         elif isinstance(came, tftp.Ack):
-            download.acknowledged = download.acknowledged or came.block > 0
+            download.note_ack(came.block)
             if download.is_last and came.block == download.block & 0xFFFF:
                 self._end_download(download, TransferOutcome.DONE)
 
@@ -214,19 +213,28 @@ class _Download:
     key: tuple[IPv4Address, int]
     name: str
     began: float
-    last_progress: float
+    last_heard: float
     blocksize: int = 512
     size: int | None = None
     block: int = 0
     octets: int = 0
+    arrived: int = 0
     repeated: int = 0
     started: bool = False
     acknowledged: bool = False
     is_last: bool = False
 
     def read_progress(self) -> tuple[int, int]:
-        """Count the octets that came, and the blocks that came again."""
-        return (self.octets if self.acknowledged else 0), self.repeated
+        """Count the octets that arrived, and the blocks that were sent again."""
+        return self.arrived, self.repeated
+
+    def note_ack(self, number: int) -> None:
+        """Count what has arrived by the number of the last block that did."""
+        behind = (self.block - number) & 0xFFFF
+        if number and behind < 0x8000:
+            whole = (self.block - behind) * self.blocksize
+            self.arrived = max(self.arrived, whole if behind else self.octets)
+            self.acknowledged = True
 
     def count_block(self, number: int, octets: int) -> None:
         """Count a block, or that it came again."""

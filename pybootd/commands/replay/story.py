@@ -34,8 +34,6 @@ _FROM_SILENCE = frozenset(
         verdicts.NO_SYSTEM,
         verdicts.SIZE_PROBE,
         verdicts.STOPPED,
-        verdicts.ANSWER_LOST,
-        verdicts.BLOCK_TOO_LARGE,
     )
 )
 # problem ("": as it is) and advice, where the server is not known to be pybootd: {dhcp} gave the
