@@ -60,7 +60,9 @@ class Player:
         self.now = max(self.now, ended)
         for download in list(self._transfers.values()):
             if download.is_last or self.now - download.last_heard > _SILENT_S:
-                cause = EndCause.LAST_ACK_MISSING if download.is_last else EndCause.NONE
+                cause = EndCause.NONE
+                if download.is_last:  # the client may have it, and go on
+                    cause, download.arrived = EndCause.LAST_ACK_MISSING, download.octets
                 self._end_download(download, TransferOutcome.TIMEOUT, cause)
 
     def _play_dhcp(self, one: Datagram, asked: dict[tuple[int, bytes], Packet]) -> None:
