@@ -52,8 +52,9 @@ def look_at_file(
 
 def _read_content(files: Files, name: str, contents: Contents | None) -> Content | None:
     try:
-        found = files.open(FileRequest(name, _NOBODY, _NOBODY))
-        opened = found.call() if isinstance(found, Later) else found
+        opened = files.open(FileRequest(name, _NOBODY, _NOBODY))
+        if isinstance(opened, Later):  # a web server's, or rendered: no look is worth that
+            return None
         with contextlib.closing(opened.body) as body:
             if not isinstance(body, StaticBody):
                 return None

@@ -184,7 +184,12 @@ def not_fetched(case: Evidence) -> Diagnosis | None:
             f"confirmed {count_times(newest)}, no file asked for",
             f"confirmed on {boot.interface}" if boot.interface else "",
         )
-    elsewhere = boot.file_server
+    return _sent_elsewhere(case) or _not_asked_here(case)
+
+
+def _sent_elsewhere(case: Evidence) -> Diagnosis | None:
+    """Say that the file is another server's, or most likely was asked for there."""
+    boot, elsewhere = case.boot, case.boot.file_server
     if boot.boot_file.startswith("https:"):
         return verdicts.NOT_FETCHED.diagnose(
             f"Its address was confirmed, and it was told to fetch {boot.boot_file}, not from here:"
@@ -208,6 +213,11 @@ def not_fetched(case: Evidence) -> Diagnosis | None:
             " configuration: some firmware takes the file server from there.",
             "answered as proxy, then no request for a file here",
         )
+    return None
+
+
+def _not_asked_here(case: Evidence) -> Diagnosis:
+    boot = case.boot
     if case.fetched:
         return as_note(verdicts.NOT_FETCHED).diagnose(
             f"Its address was confirmed once more, and it never asked for {boot.boot_file}.",
