@@ -1,5 +1,6 @@
 """The house stays as it is drawn: few things at the top, small rooms, files that fit a head."""
 
+import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "pybootd"
@@ -26,3 +27,12 @@ def test_no_folder_and_no_file_is_too_large() -> None:
             if lines > MAX_LINES:
                 found.append(f"{path.relative_to(PACKAGE)}: {lines} lines")
     assert found == []
+
+
+def test_a_class_name_means_one_thing() -> None:
+    found: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: where for name, where in found.items() if len(where) > 1} == {}

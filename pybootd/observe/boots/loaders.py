@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 
-class Stage(NamedTuple):
+class BootStage(NamedTuple):
     """One stage of a boot: once a file that fits ``came`` has arrived, ``due`` is asked for.
 
     ``what`` names the program that asks, ``next`` what it asks for. ``always``: it asks within
@@ -21,9 +21,9 @@ class Stage(NamedTuple):
     hint: str
 
 
-def _stage(came: str, what: str, due: str, next_: str, hint: str, *, always: bool) -> Stage:
+def _stage(came: str, what: str, due: str, next_: str, hint: str, *, always: bool) -> BootStage:
     flags = re.IGNORECASE
-    return Stage(re.compile(came, flags), what, re.compile(due, flags), next_, always, hint)
+    return BootStage(re.compile(came, flags), what, re.compile(due, flags), next_, always, hint)
 
 
 _VERSION = (
@@ -132,7 +132,7 @@ def is_mok_manager(name: str) -> bool:
     return _MOK_MANAGER.search(name) is not None
 
 
-def find_stage(name: str) -> Stage | None:
+def find_stage(name: str) -> BootStage | None:
     """Return the stage that begins when a file of this name has arrived."""
     plain = name.replace("\\", "/")
     return next((one for one in STAGES if one.came.search(plain)), None)
