@@ -77,7 +77,9 @@ class Subnets:
         self._subnets.sort(key=lambda one: -one.network.prefixlen)
         self._shared_addresses |= _list_shared_addresses(one.network for one in self._subnets)
         for one in self._subnets:
-            one.pool.exclude_addresses(self.own)
+            gateway = one.settings.gateway  # a router has it, whether or not it answers a probe
+            routers = (gateway,) if isinstance(gateway, IPv4Address) else ()
+            one.pool.exclude_addresses((*self.own, *routers))
         self.restore_leases(self._take_homeless_leases())
 
     def _move_main_pool(self, network: IPv4Network, start: IPv4Address) -> None:

@@ -83,7 +83,7 @@ class Pool:
         return self._by_address.values()
 
     def exclude_addresses(self, addresses: Iterable[IPAddress]) -> None:
-        """Note which addresses are the server's: they are never given."""
+        """Note which addresses are the server's or a router's: they are never given."""
         self._range.set_excluded(addresses)
 
     def restore_lease(self, lease: Lease) -> None:

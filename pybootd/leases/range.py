@@ -30,7 +30,7 @@ class AddressRange:
         self._own: set[int] = set()
 
     def set_excluded(self, addresses: Iterable[IPAddress]) -> None:
-        """Note which addresses are the server's: they are never given."""
+        """Note which addresses are the server's or a router's: they are never given."""
         self._own = {int(address) for address in addresses}
 
     def __contains__(self, number: int) -> bool:
@@ -49,4 +49,7 @@ class AddressRange:
 
     def allows_client(self, number: int, mac: bytes) -> bool:
         """Tell whether this client may have the address."""
-        return number in self or (self.reserved_address(mac) == number and number not in self._own)
+        if number in self:
+            return True
+        shared = number in self._own or number in self._edges
+        return self.reserved_address(mac) == number and not shared

@@ -81,7 +81,9 @@ def _check_folder(path: Path, here: Path, status: os.stat_result, trusted: set[i
 def _check_file(path: Path, here: Path, status: os.stat_result, trusted: set[int]) -> None:
     if status.st_uid not in trusted:
         raise UnsafePathError(path, here, f"belongs to {_user(status.st_uid)}")
-    if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+    if not stat.S_ISREG(status.st_mode):
+        raise UnsafePathError(path, here, "is no regular file")  # opening a FIFO would wait
+    if status.st_nlink > 1:
         raise UnsafePathError(path, here, "has another name, too: it may be another's file")
     if status.st_mode & _OTHERS:
         raise UnsafePathError(path, here, f"can be written to by everybody: chmod o-w {here}")

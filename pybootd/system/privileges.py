@@ -29,8 +29,6 @@ _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 8, 38  # linux/prctl.h
 _CAPABILITY_VERSION_3 = 0x20080522
 PRIVILEGED_PORTS = 1024
 """Ports below need root, or CAP_NET_BIND_SERVICE."""
-_CACHE_FOLDERS = ("files", "index", "parts")
-_CACHE_NAMES = (*_CACHE_FOLDERS, "CACHEDIR.TAG")
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -141,44 +139,40 @@ def _hand_over_what_root_made(rights: Rights, uid: int, gid: int) -> None:
         if folder == rights.default_folder and _is_roots_alone(folder.parent):
             with contextlib.suppress(OSError):  # it is there, or its folder isn't
                 folder.mkdir(0o755)
-        names = [f"{rights.lease_file.name}{suffix}" for suffix in ("", "-wal", "-shm", ".lock")]
+        names = {f"{rights.lease_file.name}{suffix}" for suffix in ("", "-wal", "-shm", ".lock")}
         _hand_over_folder(folder, names, uid, gid)
-    if rights.cache is not None:
-        for name in _CACHE_FOLDERS:
-            if _is_roots_alone(rights.cache) and _holds_only(rights.cache, _CACHE_NAMES):
-                _hand_over_folder(rights.cache / name, None, uid, gid)
-        _hand_over_folder(rights.cache, _CACHE_NAMES, uid, gid)
     if rights.log_file is not None and _is_roots_alone(rights.log_file.parent):
         with contextlib.suppress(OSError):  # it isn't there, or on a system without owners
             hand_over(rights.log_file, uid, gid)
 
 
 def _is_roots_alone(path: Path) -> bool:
-    """Tell whether nobody but root could have changed what the path leads to."""
+    """Tell whether nobody but root could have changed what the path leads to, or put a file in."""
     try:
         check_path(path, ())
+        mode = path.stat().st_mode
     except (OSError, UnsafePathError):
         return False
-    return path.is_dir()
+    return stat.S_ISDIR(mode) and not mode & stat.S_IWOTH
 
 
-def _holds_only(folder: Path, names: Collection[str]) -> bool:
-    return {one.name for one in folder.iterdir()} <= set(names)
+def _hand_over_folder(folder: Path, names: Collection[str], uid: int, gid: int) -> None:
+    """Give the user a folder of root's with these files, if it holds nothing that is not root's.
 
-
-def _hand_over_folder(folder: Path, names: Collection[str] | None, uid: int, gid: int) -> None:
-    """Give the user these files of a folder of root's; the folder too, if it holds nothing else.
-
-    ``names`` None: the folder alone, whatever it holds.
+    A folder that holds anything else, or one of these that another owns or that has a second name,
+    stays as it is with all that is in it.
     """
     if not _is_roots_alone(folder):
         return
     with contextlib.suppress(OSError):
-        for name in names or ():
-            if (folder / name).is_file():
-                hand_over(folder / name, uid, gid)
-        if names is None or _holds_only(folder, names):
-            os.chown(folder, uid, gid, follow_symlinks=False)
+        for path in folder.iterdir():
+            status = path.lstat()
+            ours = path.name in names and stat.S_ISREG(status.st_mode)
+            if not ours or status.st_uid != 0 or status.st_nlink != 1:
+                return
+        for path in folder.iterdir():
+            hand_over(path, uid, gid)
+        os.chown(folder, uid, gid, follow_symlinks=False)
 
 
 def check_writes(writes: Iterable[tuple[str, Path]], *, dropped: bool) -> None:

@@ -762,3 +762,8 @@ def test_ipxe_need_not_wait_for_a_proxy() -> None:
     assert offer is not None
     assert (offer.file, offer.options[175]) == (b"menu.ipxe", b"\xb0\1\1")
     assert 175 not in Desk().lease(options=PXE).options
+
+
+def test_a_pool_that_holds_the_router_does_not_give_it_away() -> None:
+    desk = Desk(gateway=A("192.168.1.100"))
+    assert desk.lease().yiaddr == A("192.168.1.101")

@@ -425,3 +425,9 @@ def test_no_address_is_ever_two_clients(steps: list[tuple[str, int, int]], recla
             users[lease.address] = mac, now + 100
     owners = [lease.owner for lease in made.list_leases() if lease.owner]
     assert len(owners) == len(set(owners))
+
+
+def test_a_kept_address_of_all_hosts_is_given_to_none() -> None:
+    """The network's own address and the broadcast address are every host's."""
+    made = pool(static={ONE: at(0), TWO: at(255), THREE: at(77)})
+    assert (offered(made, THREE), offered(made, ONE), offered(made, TWO)) == (77, 10, 11)

@@ -272,6 +272,21 @@ def test_a_path_that_another_can_change_is_refused(serve, tmp_path, setting, spo
         assert (secret.stat().st_uid, beside.stat().st_uid) == (0, 0)
 
 
+def test_a_folder_with_anything_else_in_it_stays_roots(serve):
+    """A tag of another program, and a lease file that another owns, go to nobody else."""
+    daemon, folder = serve("")
+    daemon.stop()
+    cache, state = folder / "cache", folder / "state"
+    cache.mkdir()
+    (cache / "CACHEDIR.TAG").write_text("another program's")
+    (cache / "CACHEDIR.TAG").chmod(0o600)
+    os.chown(state / "leases.db", 1234, 1234)
+    daemon, folder = serve("user = nobody" + CACHE)
+    daemon.stop()
+    for path in (cache, cache / "CACHEDIR.TAG", state):
+        assert path.stat().st_uid == 0
+
+
 CACHE = """
 [filters]
 etag/* = http://192.168.1.2:8000/{filename}
@@ -308,11 +323,14 @@ def kept(lan, folder, count):
 
 
 def test_the_user_keeps_files_of_a_web_server(lan, serve, website):
-    """What an earlier start as root has kept is of use to the user, too."""
-    daemon, folder = serve(CACHE)
+    """The folder is the user's: root gives away nothing that it holds."""
+    daemon, folder = serve("")
+    daemon.stop()
+    (folder / "cache").mkdir()
+    os.chown(folder / "cache", NOBODY.pw_uid, NOBODY.pw_gid)
+    daemon, folder = serve("user = nobody" + CACHE)
     first = kept(lan, folder, 5000)
     daemon.stop()
-    assert first.stat().st_uid == 0
     daemon, folder = serve("user = nobody" + CACHE)
     assert status(daemon.pid)[0] == {NOBODY.pw_uid}
     second = kept(lan, folder, 6000)

@@ -82,6 +82,13 @@ UNSAFE: dict[str, tuple[str, Callable[[Path], None]]] = {
         "state/leases.db",
         lambda top: (top / "state/leases.db").chmod(0o666),
     ),
+    "a FIFO": (
+        "state/leases.db",
+        lambda top: (
+            (top / "state/leases.db").unlink(),
+            os.mkfifo(top / "state/leases.db"),
+        )[0],
+    ),
     "another name of some file": (
         "state/leases.db",
         lambda top: os.link(top / "state/leases.db", top / "state/also"),

@@ -64,8 +64,9 @@ class TftpConfig:
     timeout: float = option(
         values.seconds(0.01, 255),
         1.0,
-        "How long to wait for a client before a block is sent again; each further wait is twice"
-        " as long.",
+        "How long to wait for a client that has not answered before a block is sent again; one"
+        " that has answered is waited for as long as its answers took (at least 0.1 seconds). Each"
+        " further wait is twice as long. A client that asks for a timeout gets that one.",
         unit="seconds",
     )
     retries: int = option(

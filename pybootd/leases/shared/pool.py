@@ -20,7 +20,7 @@ class SharedPool(Pool):
     _used_up = False  # every address has been given once
 
     def exclude_addresses(self, addresses: Iterable[IPAddress]) -> None:
-        """Note which addresses are the server's: they are never given."""
+        """Note which addresses are the server's or a router's: they are never given."""
         super().exclude_addresses(addresses)
         self._used_up = False
 
