@@ -9,8 +9,10 @@ import ctypes
 import gc
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,7 @@ from pybootd.lab import network as private
 # dhclient, dnsmasq and ip are where a user's PATH doesn't look
 os.environ["PATH"] = private.PATH
 
+ROOT = Path(__file__).parents[1]
 MAX_CALLBACK_S, MAX_WAIT_S = 0.05, 0.5
 ALL = os.environ.get("PYBOOTD_TEST_ALL") == "1"
 
@@ -127,3 +130,24 @@ def network() -> Iterator[private.Network]:
         pytest.skip(reason)
     with private.Network() as made:
         yield made
+
+
+@pytest.fixture
+def unprivileged():
+    """Return a function that finds a Python which another user can run in a user namespace.
+
+    It takes the module that this Python must be able to import, and returns a command;
+    ``inside``: one that enters the user namespace first.
+    """
+
+    def find(module, inside=False):
+        become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        enter = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
+        for python in (sys.executable, "/usr/bin/python3"):
+            command = [*become, *enter, python]
+            tried = [*command, "-c", f"import {module}"]
+            if subprocess.run(tried, capture_output=True, cwd=ROOT).returncode == 0:
+                return command if inside else [*become, python]
+        pytest.skip("this system lets no unprivileged user make a namespace, or run a Python in it")
+
+    return find

@@ -74,13 +74,6 @@ class Evidence:
         """Nothing has come for so long, or the client has started over."""
         return self.over or (not self.boot.active and self.now - self.boot.touched >= seconds)
 
-    def newest_step(self, *kinds: StepKind) -> Step | None:
-        """Return the newest step of these kinds."""
-        for one in reversed(self.boot.steps):
-            if isinstance(one, Step) and one.kind in kinds:
-                return one
-        return None
-
     def content_of(self, transfer: BootTransfer) -> Content | None:
         """Say what a file that was fetched is; None: unknown, or it has changed since."""
         look = self.look(transfer.requested)
